@@ -1,0 +1,61 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test faults soak faults-compare lint format lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with everything that is locked
+
+$(INSTALLED): requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install ## Watch sagas succeed, roll back and survive a killed worker
+	$(BIN)/python -m examples.shop.demo
+
+serve: install ## The shop and the admin in a browser, with a worker
+	$(BIN)/python -m examples.shop.serve
+
+test: install ## Run every test, on SQLite and on PostgreSQL with Redis and RabbitMQ
+	SAGAS_TEST_DATABASE=sqlite $(BIN)/pytest tests/unit tests/integration \
+		-m "not acceptance and not redis and not rabbitmq" --cov --cov-report=
+	SAGAS_TEST_DATABASE= $(BIN)/pytest -m "not slow" --cov --cov-append
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/lint-imports --no-cache
+
+faults: install ## Kill, cut and raise at every boundary of the engine, and print the table
+	SAGAS_TEST_DATABASE=postgresql $(BIN)/pytest tests/faults tests/acceptance/test_stopping.py
+
+soak: install ## N=10000 sagas while everything is killed, stopped, flushed and cut
+	$(BIN)/python -m benchmarks.faults.soak --sagas $(N) --report docs/faults.md
+
+faults-compare: install ## The same faults on plain Celery and on the celery-saga package
+	$(BIN)/python -m benchmarks.faults.compare --report docs/faults.md
+
+lint: install ## Check formatting, rules, types and layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: install ## Put the code into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: ## Take the newest versions into requirements.lock (needs uv)
+	uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" \
+		--extra binary --group build --group test --group lint \
+		--output-file requirements.lock
+
+clean: ## Remove the environment, the embedded data and every trace of a run
+	rm -rf .venv var build dist htmlcov reports .coverage .coverage.* .hypothesis \
+		.mypy_cache .ruff_cache .pytest_cache .import_linter_cache .grimp_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
