@@ -1,0 +1,138 @@
+"""From a class body to its steps: order, inheritance, defaults."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import FunctionType
+from typing import Any
+
+from sagas.definitions.options import COMPENSATION_DEFAULTS, StepOptions
+from sagas.definitions.rules import MAX_NAME_LENGTH
+from sagas.definitions.step import Step, check_handler
+from sagas.definitions.step_definition import CompensationDefinition, StepDefinition
+from sagas.exceptions import SagaDefinitionError
+
+
+AnyStep = Step[Any, Any]
+
+
+def collect_steps(
+    saga: type, defaults: Mapping[str, object], reserved: frozenset[str]
+) -> tuple[StepDefinition, ...]:
+    """Return the steps of a saga class in declared order, inherited ones first.
+
+    ``defaults`` are ``Meta.step_defaults``; ``reserved`` the names that a step cannot have.
+
+    Raises:
+        SagaDefinitionError: a name or an ``after`` is wrong; it names saga, step and cure.
+    """
+    steps = {name: _current(saga, name) for name in _names(saga)}
+    for name, step in steps.items():
+        _check_name(saga, name, step, reserved)
+        step.settle()
+    names = list(steps)
+    return tuple(
+        _define(saga, step, _after(saga, step, names[max(position - 1, 0) : position]), defaults)
+        for position, step in enumerate(steps.values())
+    )
+
+
+def _names(saga: type) -> dict[str, None]:
+    """Return the step names of a class: those of its bases, then its own. An override keeps its place."""
+    names: dict[str, None] = {}
+    for base in saga.__bases__:
+        names |= _names(base)
+    return names | {name: None for name, value in vars(saga).items() if isinstance(value, Step)}
+
+
+def _current(saga: type, name: str) -> AnyStep:
+    found = inspect.getattr_static(saga, name)
+    if not isinstance(found, Step):
+        message = f"{saga.__name__}.{name} replaces an inherited step; decorate it with @step."
+        raise SagaDefinitionError(message)
+    return found
+
+
+def _check_name(saga: type, name: str, step: AnyStep, reserved: frozenset[str]) -> None:
+    place = f"{saga.__name__}.{name}"
+    if name in reserved or name.startswith("_"):
+        message = f"{place}: a step cannot have this name; {name!r} is taken or private. Rename it."
+        raise SagaDefinitionError(message)
+    if not name.isascii() or len(name) > MAX_NAME_LENGTH:
+        message = f"{place}: a step's name is ASCII of at most {MAX_NAME_LENGTH} characters."
+        raise SagaDefinitionError(message)
+    if step.name != name:
+        message = f"{place} is {step.place}, which has a name already; a step has one name."
+        raise SagaDefinitionError(message)
+    if step.options.get("pivot") and step.options.get("critical") is False:
+        message = f"{place}: a pivot is critical; remove pivot=True or critical=False."
+        raise SagaDefinitionError(message)
+
+
+def _after(saga: type, step: AnyStep, written_above: list[str]) -> tuple[str, ...]:
+    if step.after is None:
+        return tuple(written_above)
+    for predecessor in step.after:
+        if not _belongs(saga, predecessor):
+            message = (
+                f"{saga.__name__}.{step.name}: after names {predecessor.place},"
+                " which is no step of this saga; name its own or inherited steps."
+            )
+            raise SagaDefinitionError(message)
+    return tuple(dict.fromkeys(predecessor.name for predecessor in step.after))
+
+
+def _belongs(saga: type, step: AnyStep) -> bool:
+    """Whether it is a step of this class or of a base; one that was overridden counts by its name."""
+    return any(vars(base).get(step.name) is step for base in saga.__mro__)
+
+
+def _define(
+    saga: type, step: AnyStep, after: tuple[str, ...], defaults: Mapping[str, object]
+) -> StepDefinition:
+    place = f"{saga.__name__}.{step.name}"
+    layers = (defaults, step.options)
+    chosen: dict[str, Any] = {**defaults, **step.options}
+    return StepDefinition(
+        name=step.name,
+        place=place,
+        handler=step.handler,
+        after=after,
+        options=StepOptions.merged(*layers, place=place),
+        pivot=chosen.get("pivot", False),
+        critical=chosen.get("critical", True) or chosen.get("pivot", False),
+        atomic=chosen.get("atomic", False),
+        owner=chosen.get("owner", ""),
+        compensation=_compensation(saga, step),
+        no_compensation_reason=step.no_compensation_reason,
+        condition=_companion(saga, step.condition_handler, arguments=1, form="(self)"),
+        reconcile=_companion(saga, step.reconcile_handler, arguments=1, form="(self)"),
+    )
+
+
+def _compensation(saga: type, step: AnyStep) -> CompensationDefinition | None:
+    if step.undo is None:
+        return None
+    handler = _companion(saga, step.undo.handler, arguments=2, form="(self, result)")
+    chosen: dict[str, Any] = dict(step.undo.options)
+    place = f"{saga.__name__}.{handler.__name__}"
+    return CompensationDefinition(
+        name=handler.__name__,
+        handler=handler,
+        options=StepOptions.merged(COMPENSATION_DEFAULTS, chosen, place=place),
+        atomic=chosen.get("atomic", False),
+        owner=chosen.get("owner", ""),
+    )
+
+
+def _companion(saga: type, declared: Any, *, arguments: int, form: str) -> Any:
+    """Return the method as this class has it: a subclass may override it as any other method."""
+    if declared is None:
+        return None
+    name = declared.__name__
+    if not any(vars(base).get(name) is declared for base in saga.__mro__):
+        return declared
+    current: Callable[..., object] = inspect.getattr_static(saga, name)
+    if isinstance(current, FunctionType) and current is not declared:
+        check_handler(current, arguments=arguments, form=form, place=f"{saga.__name__}.{name}")
+        return current
+    return declared

@@ -1,0 +1,154 @@
+"""A saga as the engine runs it: everything that its class body said, checked and frozen."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Literal, get_type_hints
+
+from django.apps import apps
+
+from sagas.definitions import graph
+from sagas.definitions.annotations import codec_of, input_annotation
+from sagas.definitions.problems import Problem, overlong, step_problems, unstorable
+from sagas.definitions.step_definition import StepDefinition
+from sagas.definitions.templates import EmptyField, Template
+from sagas.definitions.view import SagaView
+from sagas.exceptions import IdempotencyRequired, SagaDefinitionError, UnknownHandler
+from sagas.payloads import Codec
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SagaDefinition:
+    """What a saga class declares, at ``FulfilOrder.definition``."""
+
+    saga: type[Any]
+    root: type[SagaView[Any]]
+    """The generic base whose argument is the type of the input."""
+
+    own_label: str | None
+    version: int
+    key_template: Template | None
+    timeout: timedelta
+    long_running: bool
+    tag_templates: Mapping[str, Template]
+    on_compensation_failure: Literal["stop", "continue"]
+    in_place: bool
+    auto_retry: int
+    abstract: bool
+    steps: tuple[StepDefinition, ...]
+    """In declared order, inherited ones first."""
+
+    @property
+    def label(self) -> str:
+        """What rows and task names call this saga: ``Meta.label``, or app label and class name.
+
+        Final when the app registry is ready.
+        """
+        if self.own_label is not None:
+            return self.own_label
+        return f"{_app_label(self.saga)}.{self.saga.__name__}"
+
+    def step(self, name: str) -> StepDefinition:
+        """Return a step by its name.
+
+        Raises:
+            UnknownHandler: this code has no such step.
+        """
+        try:
+            return self._by_name[name]
+        except KeyError:
+            known = ", ".join(self._by_name) or "none"
+            message = f"{self.label} has no step {name!r} in this code; it has: {known}"
+            raise UnknownHandler(message, step=name) from None
+
+    def key_for(self, saga_input: object) -> str:
+        """Return the idempotency key that ``Meta.key`` gives to this input.
+
+        Raises:
+            IdempotencyRequired: there is no ``Meta.key``, or one of its fields is empty.
+        """
+        cure = "pass key= to start_saga()"
+        if self.key_template is None:
+            message = f"{self.label} has no Meta.key; declare one, or {cure}"
+            raise IdempotencyRequired(message, location="transaction")
+        try:
+            return self.key_template.filled(saga_input)
+        except EmptyField as error:
+            message = f"{self.label}: {{{error}}} in Meta.key is empty for this input; {cure}"
+            raise IdempotencyRequired(message, location="transaction") from error
+
+    def tags_for(self, saga_input: object) -> dict[str, str]:
+        """Return the tags that ``Meta.tags`` gives to this input; those with an empty field not."""
+        return dict(self._filled_tags(saga_input))
+
+    @cached_property
+    def input_codec(self) -> Codec[Any]:
+        """What carries the input to JSON and back.
+
+        Raises:
+            SagaDefinitionError: ``Saga[...]`` names no type, or one that cannot be stored.
+        """
+        annotation = input_annotation(self.saga, self.root)
+        return codec_of(annotation, what=f"The input of {self.saga.__name__}, Saga[...],")
+
+    def successors(self) -> dict[str, tuple[str, ...]]:
+        """Return, by step, the steps that wait for it, in declared order."""
+        return graph.successors({step.name: step.after for step in self.steps})
+
+    def problems(self) -> list[Problem]:
+        """Return what is wrong with this saga, seen whole; an empty list when it can be started."""
+        return list(self._problems)
+
+    @cached_property
+    def _by_name(self) -> dict[str, StepDefinition]:
+        return {step.name: step for step in self.steps}
+
+    @cached_property
+    def _problems(self) -> tuple[Problem, ...]:
+        return (
+            *step_problems(self.label, self.steps),
+            *unstorable(self.label, lambda: self.input_codec),
+            *self._template_problems(),
+            *overlong(self.label, self.steps, self.timeout.total_seconds()),
+        )
+
+    def _filled_tags(self, saga_input: object) -> Iterator[tuple[str, str]]:
+        for name, template in self.tag_templates.items():
+            try:
+                yield name, template.filled(saga_input)
+            except EmptyField:
+                continue
+
+    def _template_problems(self) -> Iterator[Problem]:
+        known = _readable_from(self.saga, self.root)
+        templates = {f"tags[{name!r}]": value for name, value in self.tag_templates.items()}
+        if self.key_template is not None:
+            templates["key"] = self.key_template
+        for place, template in templates.items():
+            for missing in sorted(template.first_attributes() - known) if known else ():
+                yield Problem(
+                    id="sagas.E009",
+                    message=f"{self.label}: Meta.{place} reads {{input.{missing}}}, not in the input.",
+                    hint="Name a field of the input's type.",
+                )
+
+
+def _app_label(saga: type) -> str:
+    """Return the label of the app that holds the class, else its first package."""
+    config = apps.get_containing_app_config(saga.__module__) if apps.apps_ready else None
+    return config.label if config else saga.__module__.partition(".")[0]
+
+
+def _readable_from(saga: type, root: type) -> set[str]:
+    """Return what can be read from the input of a saga; empty where that cannot be judged."""
+    try:
+        annotation = input_annotation(saga, root)
+        return (
+            {*get_type_hints(annotation), *dir(annotation)}
+            if inspect.isclass(annotation)
+            else set()
+        )
+    except (SagaDefinitionError, NameError, TypeError):
+        return set()

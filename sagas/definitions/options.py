@@ -1,0 +1,141 @@
+"""The options of a step and of a compensation. Their names are Celery's, with Celery's meaning."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, Literal, TypedDict
+
+from sagas.definitions.rules import CELERY_RULES, FLAG, TEXT, Rule, check_values, is_number
+from sagas.exceptions import SagaDefinitionError
+
+
+ExceptionTypes = tuple[type[Exception], ...] | list[type[Exception]]
+
+
+class CeleryKeywords(TypedDict, total=False):
+    """What Celery's ``@task`` takes too; durations are seconds."""
+
+    queue: str | None
+    priority: int | None
+    autoretry_for: ExceptionTypes
+    dont_autoretry_for: ExceptionTypes
+    max_retries: int
+    retry_backoff: bool | int
+    retry_backoff_max: float
+    retry_jitter: bool
+    default_retry_delay: float
+    time_limit: float
+    soft_time_limit: float | None
+    rate_limit: str | float | None
+    timeout: float | None
+    heartbeat_timeout: float | None
+    on_unknown: Literal["undo", "hold"]
+
+
+class CompensationKeywords(CeleryKeywords, total=False):
+    """What ``@step.compensation(...)`` takes."""
+
+    atomic: bool
+    owner: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """How a step is sent, retried and limited. Durations are seconds."""
+
+    queue: str | None = None
+    """None: ``SAGAS["STEP_QUEUE"]``, for a compensation ``SAGAS["COMPENSATION_QUEUE"]``."""
+
+    priority: int | None = None
+    autoretry_for: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
+    dont_autoretry_for: tuple[type[Exception], ...] = ()
+    max_retries: int = 3
+    retry_backoff: bool | int = True
+    """False: wait ``default_retry_delay``. True or n: wait 1, 2, 4 ... times 1 or n seconds."""
+
+    retry_backoff_max: float = 100
+    retry_jitter: bool = True
+    default_retry_delay: float = 180
+    time_limit: float = 300
+    soft_time_limit: float | None = None
+    rate_limit: str | None = None
+    timeout: float | None = None
+    """The whole step, from its first attempt, retries included; later nothing is tried again."""
+
+    heartbeat_timeout: float | None = None
+    """How long an attempt may go without ``self.heartbeat()`` before it is given up."""
+
+    on_unknown: str = "undo"
+    """When nobody can tell whether it happened: ``undo`` it too, or ``hold`` the saga for a human."""
+
+    @classmethod
+    def merged(cls, *layers: Mapping[str, object], place: str) -> "StepOptions":
+        """Return the options of ``layers``, of which a later one wins.
+
+        The layers may hold other keys too; they passed ``check_options`` before.
+
+        Raises:
+            SagaDefinitionError: two options contradict each other; it names ``place``.
+        """
+        merged: dict[str, Any] = {}
+        for layer in layers:
+            merged |= {name: value for name, value in layer.items() if name in CELERY_RULES}
+        for name in ("autoretry_for", "dont_autoretry_for"):
+            if name in merged:
+                merged[name] = tuple(merged[name])
+        if is_number(merged.get("rate_limit")):
+            merged["rate_limit"] = f"{merged['rate_limit']}/s"
+        if merged.get("timeout") is not None and "time_limit" not in merged:
+            merged["time_limit"] = min(merged["timeout"], cls.time_limit)
+        options = cls(**merged)
+        if options.timeout is not None and options.time_limit > options.timeout:
+            message = (
+                f"{place}: time_limit ({options.time_limit} s) must not be above the timeout of the"
+                f" whole step ({options.timeout} s)."
+            )
+            raise SagaDefinitionError(message)
+        soft, hard = options.soft_time_limit, options.time_limit
+        if soft is not None and soft >= hard:
+            message = f"{place}: soft_time_limit ({soft} s) must be below time_limit ({hard} s)."
+            raise SagaDefinitionError(message)
+        return options
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what differs from the defaults as JSON data; exception classes stay in code."""
+        return {
+            name: getattr(self, name)
+            for name in _SCALARS
+            if getattr(self, name) != getattr(_DEFAULTS, name)
+        }
+
+    @classmethod
+    def from_snapshot(cls, snapshot: Mapping[str, Any]) -> "StepOptions":
+        """Return the scalar options of a snapshot; keys of another version are ignored."""
+        return cls(**{name: value for name, value in snapshot.items() if name in _SCALARS})
+
+
+_SCALARS = frozenset(
+    field.name for field in fields(StepOptions) if not field.name.endswith("autoretry_for")
+)
+_DEFAULTS = StepOptions()
+
+COMPENSATION_DEFAULTS: Mapping[str, object] = MappingProxyType({"max_retries": 5})
+"""Where a compensation's library defaults differ from a step's: giving up costs a human."""
+
+COMPENSATION_RULES: Mapping[str, Rule] = MappingProxyType(
+    {**CELERY_RULES, "atomic": FLAG, "owner": TEXT}
+)
+STEP_DEFAULTS_RULES: Mapping[str, Rule] = MappingProxyType({**COMPENSATION_RULES, "critical": FLAG})
+STEP_RULES: Mapping[str, Rule] = MappingProxyType({**STEP_DEFAULTS_RULES, "pivot": FLAG})
+
+
+def check_options(
+    given: Mapping[str, object], *, place: str, rules: Mapping[str, Rule] = STEP_RULES
+) -> Mapping[str, object]:
+    """Return ``given``, which cannot be changed any more.
+
+    Raises:
+        SagaDefinitionError: an unknown option or a wrong value; it names ``place`` and the cure.
+    """
+    check_values(given, rules, place=place)
+    return MappingProxyType(dict(given))

@@ -1,0 +1,156 @@
+"""What is wrong with a saga that only shows when it is seen whole."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from sagas.definitions import graph
+from sagas.definitions.annotations import (
+    MISSING,
+    accepts,
+    parameter_annotation,
+    result_annotation,
+)
+from sagas.definitions.step_definition import StepDefinition
+from sagas.exceptions import SagaDefinitionError
+from sagas.payloads import annotation_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is wrong. ``manage.py check`` shows it; ``start_saga()`` refuses errors."""
+
+    id: str
+    message: str
+    """Names saga and step."""
+
+    hint: str
+    """The cure."""
+
+    is_error: bool = True
+
+
+def step_problems(label: str, steps: tuple[StepDefinition, ...]) -> Iterator[Problem]:
+    """Yield what is wrong with the steps, each alone and all together."""
+    if not steps:
+        yield Problem(
+            id="sagas.E008",
+            message=f"{label} has no steps.",
+            hint="Decorate a method with @step, or set abstract = True in Meta.",
+        )
+    predecessors = {step.name: step.after for step in steps}
+    circle = graph.cycle(predecessors)
+    if circle:
+        yield Problem(
+            id="sagas.E003",
+            message=f"{label}: these steps wait for each other: {' -> '.join(circle)}.",
+            hint="Take one of them out of the after= of the next.",
+        )
+    else:
+        yield from _pivot_problems(label, steps, graph.ancestors(predecessors))
+    for step in steps:
+        yield from unstorable(label, lambda step=step: step.result_codec)  # type: ignore[misc]
+        yield from _compensation_mismatch(label, step)
+        yield from _speechless_reconcile(label, step)
+
+
+def unstorable(label: str, codec: Callable[[], object]) -> Iterator[Problem]:
+    """Yield a problem if the codec of an input or a result cannot be made."""
+    try:
+        codec()
+    except SagaDefinitionError as error:
+        yield Problem(
+            id="sagas.E006",
+            message=f"{label}: {error}",
+            hint=(
+                "Annotate it with a dataclass, TypedDict, pydantic model or plain type;"
+                " for a model instance return its key."
+            ),
+        )
+
+
+def _pivot_problems(
+    label: str, steps: Iterable[StepDefinition], ancestors: dict[str, frozenset[str]]
+) -> Iterator[Problem]:
+    pivots = {step.name for step in steps if step.pivot}
+    for step in steps:
+        passed = sorted(pivots & ancestors[step.name])
+        if step.pivot and passed:
+            yield Problem(
+                id="sagas.E004",
+                message=f"{label}: pivot {step.name} comes after pivot {passed[0]}.",
+                hint="A path has one point of no return: remove pivot=True from one of them.",
+            )
+        if step.compensation is not None and (step.pivot or passed):
+            where = f"comes after pivot {passed[0]}" if passed else "is the pivot"
+            yield Problem(
+                id="sagas.E005",
+                message=f"{label}: {step.name} {where}, so its compensation never runs.",
+                hint=f"Remove {step.compensation.name}, or move the pivot behind {step.name}.",
+            )
+        undecided = step.compensation is None and step.no_compensation_reason is None
+        if undecided and not step.pivot and not passed:
+            yield Problem(
+                id="sagas.E010",
+                message=f"{label}: {step.name} says nothing about how it is undone.",
+                hint=(
+                    f"Add @{step.name}.compensation,"
+                    f' or {step.name}.no_compensation("why none is needed") in the class body.'
+                ),
+            )
+
+
+def overlong(label: str, steps: Iterable[StepDefinition], seconds: float) -> Iterator[Problem]:
+    """Yield steps that would be allowed to run longer than their saga."""
+    for step in steps:
+        declared = {
+            "timeout": step.options.timeout,
+            # The library's own default is no one's wish.
+            "time_limit": step.options.snapshot().get("time_limit"),
+        }
+        for name, value in declared.items():
+            if value is not None and value > seconds:
+                yield Problem(
+                    id="sagas.E013",
+                    message=f"{label}: the {name} of {step.name} ({value:g} s) is longer than"
+                    f" the whole saga may take ({seconds:g} s).",
+                    hint=f"Lower it, or raise Meta.timeout of {label}.",
+                )
+
+
+def _speechless_reconcile(label: str, step: StepDefinition) -> Iterator[Problem]:
+    if step.reconcile is None:
+        return
+    try:
+        result = result_annotation(step.handler, place=step.place)
+    except SagaDefinitionError:
+        return
+    if result is not MISSING and accepts(result, None):
+        yield Problem(
+            id="sagas.E012",
+            message=f"{label}: {step.name} may return None, which its reconcile"
+            " uses to say that it did not happen.",
+            hint=f"Let {step.name} return something whenever it happened, such as a receipt.",
+        )
+
+
+def _compensation_mismatch(label: str, step: StepDefinition) -> Iterator[Problem]:
+    if step.compensation is None:
+        return
+    undo = step.compensation
+    try:
+        result = result_annotation(step.handler, place=step.place)
+        parameter = parameter_annotation(undo.handler, place=f"{label}.{undo.name}")
+    except SagaDefinitionError:
+        return
+    if result is MISSING or parameter is MISSING or accepts(parameter, result):
+        return
+    wanted = annotation_name(result)
+    wanted = wanted if wanted == "None" else f"{wanted} | None"
+    yield Problem(
+        id="sagas.E007",
+        message=(
+            f"{label}: {undo.name} takes {annotation_name(parameter)},"
+            f" but undoing {step.name} gives it {wanted}."
+        ),
+        hint=f"Annotate the argument with {wanted}: it is None when the outcome is unknown.",
+    )

@@ -1,0 +1,58 @@
+"""A saga outside of a run: what handlers are told when a unit test calls them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sagas.definitions.invocation import RunInfo, StepOutcome, UndoneStep
+from sagas.states import StepState
+
+
+REHEARSED_RUN_ID = UUID(int=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """An invocation that no worker made. Tags that handlers set can be read from ``tags``."""
+
+    run: RunInfo
+    results: Mapping[str, object]
+    """By step; a :class:`StepOutcome` stands for a step that was skipped or failed."""
+
+    undoing: UndoneStep | None = None
+    step_name: str = "rehearsed"
+    attempt: int = 1
+    idempotency_key: str = "rehearsed"
+    tags: dict[str, str] = field(default_factory=dict)
+    last_heartbeat: Any = None
+    heartbeats: list[Any] = field(default_factory=list)
+
+    def outcome_of(self, step_name: str) -> StepOutcome:
+        """Return what the test gave for this step; pending if it gave nothing."""
+        if step_name not in self.results:
+            return StepOutcome(state=StepState.PENDING)
+        given = self.results[step_name]
+        if isinstance(given, StepOutcome):
+            return given
+        return StepOutcome(state=StepState.SUCCEEDED, value=given)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Keep the tags."""
+        self.tags.update(tags)
+
+    def heartbeat(self, details: Any) -> None:
+        """Keep the details."""
+        self.heartbeats.append(details)
+
+
+def rehearsed_run(label: str, version: int) -> RunInfo:
+    """Return the run of a saga instance that a test made."""
+    return RunInfo(
+        id=REHEARSED_RUN_ID,
+        label=label,
+        version=version,
+        key="rehearsed",
+        created_at=datetime.now(UTC),
+    )

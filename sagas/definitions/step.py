@@ -1,0 +1,250 @@
+"""``@step`` and what hangs on it: compensation, condition, reconcile."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar, Unpack, overload
+
+from sagas.definitions.options import (
+    COMPENSATION_RULES,
+    CompensationKeywords,
+    check_options,
+)
+from sagas.definitions.rules import is_text
+from sagas.definitions.view import SagaView, StepView
+from sagas.exceptions import SagaDefinitionError
+
+
+S = TypeVar("S", bound=SagaView[Any])
+R = TypeVar("R")
+
+
+class StepKeywords(CompensationKeywords, total=False):
+    """What ``@step(...)`` takes besides ``after``."""
+
+    pivot: bool
+    critical: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undo:
+    """A compensation as it was declared."""
+
+    handler: Callable[..., object]
+    options: Mapping[str, object]
+
+
+class Step(Generic[S, R]):
+    """A step as it was declared; ``self.<step>`` in a handler is its :class:`StepView`."""
+
+    def __init__(
+        self,
+        handler: Callable[[S], R],
+        after: "Sequence[Step[Any, Any]] | None",
+        options: Mapping[str, object],
+    ) -> None:
+        """Take ``handler``; ``after`` None means: after the step written above."""
+        self.place = place_of(handler)
+        check_handler(handler, arguments=1, form="(self)", place=self.place)
+        self.handler = handler
+        self.after = _predecessors(after, self.place)
+        self.options = check_options(options, place=self.place)
+        self.name = handler.__name__
+        self.undo: Undo | None = None
+        self.no_compensation_reason: str | None = None
+        self.condition_handler: Callable[..., object] | None = None
+        self.reconcile_handler: Callable[..., object] | None = None
+        self._settled = False
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Take the name of the class attribute."""
+        if not self._settled:
+            self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, instance: S, owner: type) -> StepView[R]: ...
+
+    def __get__(self, instance: S | None, owner: type) -> Self | StepView[R]:
+        """Return the step itself from the class, and what is known of it from an instance."""
+        return self if instance is None else StepView(instance, self.name, self.handler)
+
+    @overload
+    def compensation(
+        self, handler: Callable[[S, R | None], None], /
+    ) -> Callable[[S, R | None], None]: ...
+
+    @overload
+    def compensation(
+        self, /, **options: Unpack[CompensationKeywords]
+    ) -> Callable[[Callable[[S, R | None], None]], Callable[[S, R | None], None]]: ...
+
+    def compensation(self, handler: Any = None, /, **options: Any) -> Any:
+        """Declare how to undo this step; the handler takes the result, or None when it is unknown.
+
+        Returns the handler as it was, so that a unit test can call it.
+
+        Raises:
+            SagaDefinitionError: there is one already, or handler or options are wrong.
+        """
+        if handler is None:
+            return lambda undo: self._compensate_with(undo, options)
+        return self._compensate_with(handler, options)
+
+    def no_compensation(self, reason: str) -> None:
+        """Say that this step needs no undoing, and why.
+
+        Raises:
+            SagaDefinitionError: no reason is given, or there is a compensation.
+        """
+        self._refuse_if_settled("no_compensation")
+        if not is_text(reason):
+            raise SagaDefinitionError(f"{self.place}: no_compensation() needs a reason in words.")
+        if self.undo is not None or self.no_compensation_reason is not None:
+            message = f"{self.place}: compensation is decided already; keep one of the two."
+            raise SagaDefinitionError(message)
+        self.no_compensation_reason = reason
+
+    def condition(self, handler: Callable[[S], bool], /) -> Callable[[S], bool]:
+        """Declare whether this step runs: on False it is skipped, and never compensated.
+
+        Raises:
+            SagaDefinitionError: there is one already, or the handler's form is wrong.
+        """
+        self._take_companion("condition", self.condition_handler, handler)
+        self.condition_handler = handler
+        return handler
+
+    def reconcile(self, handler: Callable[[S], R | None], /) -> Callable[[S], R | None]:
+        """Declare how to ask whether it happened: a result says yes, None says no.
+
+        Raises:
+            SagaDefinitionError: there is one already, or the handler's form is wrong.
+        """
+        self._take_companion("reconcile", self.reconcile_handler, handler)
+        self.reconcile_handler = handler
+        return handler
+
+    def settle(self) -> None:
+        """Refuse any change from now on: the step belongs to a saga."""
+        self._settled = True
+
+    def _compensate_with(
+        self, handler: Callable[..., object], options: Mapping[str, object]
+    ) -> Callable[..., object]:
+        self._refuse_if_settled("compensation")
+        place = place_of(handler)
+        if self.undo is not None or self.no_compensation_reason is not None:
+            message = f"{place}: step {self.name!r} has its compensation decided already; keep one."
+            raise SagaDefinitionError(message)
+        self._refuse_own_name(handler, place)
+        check_handler(handler, arguments=2, form="(self, result)", place=place)
+        checked = check_options(options, place=place, rules=COMPENSATION_RULES)
+        self.undo = Undo(handler=handler, options=checked)
+        return handler
+
+    def _take_companion(
+        self, kind: str, existing: object | None, handler: Callable[..., object]
+    ) -> None:
+        self._refuse_if_settled(kind)
+        place = place_of(handler)
+        if existing is not None:
+            raise SagaDefinitionError(
+                f"{place}: step {self.name!r} has a {kind} already; keep one."
+            )
+        self._refuse_own_name(handler, place)
+        check_handler(handler, arguments=1, form="(self)", place=place)
+
+    def _refuse_own_name(self, handler: Callable[..., object], place: str) -> None:
+        if handler.__name__ == self.handler.__name__:
+            message = f"{place}: this would replace the step of the same name; name it otherwise."
+            raise SagaDefinitionError(message)
+
+    def _refuse_if_settled(self, what: str) -> None:
+        if self._settled:
+            message = (
+                f"{self.place}: {what} is declared too late; the step belongs to its saga."
+                " Declare it in the body of that class, or declare the step anew in the subclass."
+            )
+            raise SagaDefinitionError(message)
+
+
+@overload
+def step(handler: Callable[[S], R], /) -> Step[S, R]: ...
+
+
+@overload
+def step(
+    *, after: Sequence[Step[Any, Any]] | None = None, **options: Unpack[StepKeywords]
+) -> Callable[[Callable[[S], R]], Step[S, R]]: ...
+
+
+def step(
+    handler: Any = None, /, *, after: Sequence[Step[Any, Any]] | None = None, **options: Any
+) -> Any:
+    """Make a method of a saga one of its steps, bare or with options.
+
+    ``after`` names the steps it waits for: none given, the one written above; ``[]``, none.
+    The return annotation is the type of the result, which is stored.
+
+    Raises:
+        SagaDefinitionError: an unknown option, a wrong value, or a handler that is no plain
+            method taking ``self`` alone.
+    """
+    if handler is None:
+        return lambda method: Step(method, after, options)
+    return Step(handler, after, options)
+
+
+def place_of(handler: object) -> str:
+    """Return where a handler stands, as ``FulfilOrder.reserve_inventory``."""
+    name = getattr(handler, "__qualname__", None) or repr(handler)
+    return str(name).rpartition("<locals>.")[2]
+
+
+def check_handler(handler: object, *, arguments: int, form: str, place: str) -> None:
+    """Refuse what cannot be called as a handler.
+
+    Raises:
+        SagaDefinitionError: it is no plain synchronous function of exactly this form.
+    """
+    if not inspect.isfunction(handler):
+        message = f"{place}: a handler is a plain method, not a {type(handler).__name__}."
+        raise SagaDefinitionError(message)
+    if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
+        message = f"{place}: a handler cannot be async; call asgiref's async_to_sync() in it."
+        raise SagaDefinitionError(message)
+    if inspect.isgeneratorfunction(handler):
+        message = f"{place}: a handler cannot yield: its body would never run. Return a value."
+        raise SagaDefinitionError(message)
+    parameters = inspect.signature(handler).parameters.values()
+    if len(parameters) != arguments or any(map(_is_not_positional, parameters)):
+        message = (
+            f"{place}: a handler takes exactly {form};"
+            " everything else it finds on self (and a decorator needs functools.wraps)."
+        )
+        raise SagaDefinitionError(message)
+
+
+def _is_not_positional(parameter: inspect.Parameter) -> bool:
+    return parameter.kind not in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+
+
+def _predecessors(
+    after: Sequence[Step[Any, Any]] | None, place: str
+) -> tuple[Step[Any, Any], ...] | None:
+    if after is None:
+        return None
+    if not isinstance(after, list | tuple):
+        message = f"{place}: after must be a list of steps, as after=[reserve], not {after!r}."
+        raise SagaDefinitionError(message)
+    for predecessor in after:
+        if not isinstance(predecessor, Step):
+            message = (
+                f"{place}: after takes steps that are declared above, not {predecessor!r};"
+                " write their names without quotes."
+            )
+            raise SagaDefinitionError(message)
+    return tuple(after)

@@ -1,0 +1,143 @@
+"""What ``self`` is in a handler: the saga seen from one attempt of one step."""
+
+import logging
+from collections.abc import Callable, MutableMapping
+from typing import Any, Generic, TypeVar, cast
+
+from sagas.definitions.invocation import Invocation, RunInfo, StepOutcome, UndoneStep
+from sagas.exceptions import ResultUnavailable
+from sagas.states import StepState
+
+
+I = TypeVar("I")  # noqa: E741 the input's type
+R_co = TypeVar("R_co", covariant=True)
+D = TypeVar("D")
+
+
+class SagaView(Generic[I]):
+    """The attributes that every handler can read."""
+
+    input: I
+    """What the saga was started with."""
+
+    def __init__(self, saga_input: I, invocation: Invocation) -> None:
+        """Look at ``invocation`` for everything but the input."""
+        self.input = saga_input
+        self._invocation = invocation
+
+    @property
+    def run(self) -> RunInfo:
+        """The run: its id, label, key, deadline and, in a compensation, why it turned back."""
+        return self._invocation.run
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of this step this is, from 1."""
+        return self._invocation.attempt
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same over all attempts of this step; give it to every outside party."""
+        return self._invocation.idempotency_key
+
+    @property
+    def undoing(self) -> UndoneStep:
+        """The step being undone.
+
+        Raises:
+            ResultUnavailable: this is no compensation.
+        """
+        undone = self._invocation.undoing
+        if undone is None:
+            message = "self.undoing is known in a compensation only, and this is none"
+            raise ResultUnavailable(message, step=self._invocation.step_name, state="")
+        return undone
+
+    @property
+    def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
+        """A logger whose records carry ``saga_id``, ``saga_label``, ``step`` and ``attempt``."""
+        run = self.run
+        facts = {
+            "saga_id": str(run.id),
+            "saga_label": run.label,
+            "step": self._invocation.step_name,
+            "attempt": self.attempt,
+        }
+        return _HandlerLogger(logging.getLogger("sagas.handlers"), facts)
+
+    def set_tags(self, **tags: str) -> None:
+        """Add to what operators search this run by, or replace."""
+        self._invocation.set_tags(tags)
+
+    @property
+    def last_heartbeat(self) -> Any:
+        """What the attempt before this one said last, to go on from; None at the first."""
+        return self._invocation.last_heartbeat
+
+    def heartbeat(self, details: Any = None) -> None:
+        """Show that this attempt goes on, and keep ``details`` (JSON data) for the next one.
+
+        Written at most once a second, so call it as often as you like.
+
+        Raises:
+            SagaCancelled: the saga turned back or gave this attempt up; stop, and let it through.
+            PayloadError: the details cannot be stored as JSON.
+        """
+        self._invocation.heartbeat(details)
+
+    def outcome_of(self, step_name: str) -> StepOutcome:
+        """Return what is known of another step; ``self.<step>`` says the same with types."""
+        return self._invocation.outcome_of(step_name)
+
+
+class StepView(Generic[R_co]):
+    """``self.<step>``: another step of the run, seen from a handler."""
+
+    def __init__(self, saga: SagaView[Any], name: str, handler: Callable[[Any], R_co]) -> None:
+        """Look at the step ``name`` of ``saga``."""
+        self._saga = saga
+        self._name = name
+        self._handler = handler
+
+    def __call__(self) -> R_co:
+        """Run the step's body here and now, as a unit test does; nothing is recorded."""
+        return self._handler(self._saga)
+
+    @property
+    def result(self) -> R_co:
+        """What the step returned.
+
+        Raises:
+            ResultUnavailable: it was skipped, failed, or is not done.
+        """
+        outcome = self._outcome
+        if not outcome.has_value:
+            message = (
+                f"step {self._name!r} is {outcome.state} and has no result here;"
+                " use .result_or(default), or name it in after= to wait for it"
+            )
+            raise ResultUnavailable(message, step=self._name, state=str(outcome.state))
+        return cast("R_co", outcome.value)
+
+    def result_or(self, default: D) -> R_co | D:
+        """Return what the step returned, or ``default`` when there is no result."""
+        outcome = self._outcome
+        return cast("R_co", outcome.value) if outcome.has_value else default
+
+    @property
+    def skipped(self) -> bool:
+        """Whether its condition said no."""
+        return self._outcome.state == StepState.SKIPPED
+
+    @property
+    def _outcome(self) -> StepOutcome:
+        return self._saga.outcome_of(self._name)
+
+
+class _HandlerLogger(logging.LoggerAdapter[logging.Logger]):
+    """Adds the facts to the ``extra`` of a call, which the standard adapter replaces."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        return msg, {**kwargs, "extra": {**(self.extra or {}), **(kwargs.get("extra") or {})}}

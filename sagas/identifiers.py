@@ -1,0 +1,35 @@
+"""Time-ordered ids (UUID version 7, RFC 9562 section 5.7).
+
+Rows made one after another lie beside each other in the index, and sort by creation.
+"""
+
+import os
+import time
+import uuid
+from threading import Lock
+
+
+_lock = Lock()
+_last_tick = 0
+
+
+def uuid7() -> uuid.UUID:
+    """Return a new id; within one process each is greater than the one before.
+
+    Layout: 48 bits of Unix milliseconds, 12 bits of sub-millisecond fraction (RFC 9562 section
+    6.2, method 3), 62 random bits.
+    """
+    tick = _next_tick()
+    milliseconds, fraction = divmod(tick, 4096)
+    random_bits = int.from_bytes(os.urandom(8)) & ((1 << 62) - 1)
+    value = (milliseconds & ((1 << 48) - 1)) << 80
+    value |= 0x7 << 76 | fraction << 64 | 0b10 << 62 | random_bits
+    return uuid.UUID(int=value)
+
+
+def _next_tick() -> int:
+    """Return the time in 1/4096 ms, never the same twice in this process."""
+    global _last_tick  # noqa: PLW0603 the one counter of this process
+    with _lock:
+        _last_tick = max(time.time_ns() * 4096 // 1_000_000, _last_tick + 1)
+        return _last_tick

@@ -1,0 +1,182 @@
+"""Every state of a saga and of a step, and every arrow between them.
+
+``docs/lifecycle.md`` draws the same arrows; a test compares the two.
+"""
+
+from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
+
+
+class SagaState(TextChoices):
+    """Where a saga stands."""
+
+    RUNNING = "running", _("Running")
+    """Going forward."""
+
+    COMPENSATING = "compensating", _("Compensating")
+    """Turning back: first the steps in flight end, then the undo chain runs."""
+
+    COMPLETED = "completed", _("Completed")
+    """All critical steps succeeded."""
+
+    COMPENSATED = "compensated", _("Compensated")
+    """Rolled back after a failure: everything that ran or may have run was undone."""
+
+    CANCELLED = "cancelled", _("Cancelled")
+    """Rolled back because someone asked."""
+
+    DEAD_LETTER = "dead_letter", _("Dead letter")
+    """Cannot go on by itself; a human decides."""
+
+    RESOLVED = "resolved", _("Resolved")
+    """Settled by hand, with a note."""
+
+
+class StepState(TextChoices):
+    """Where a step stands. A compensation is a step of direction ``backward``."""
+
+    PENDING = "pending", _("Pending")
+    """Its predecessors are not done."""
+
+    READY = "ready", _("Ready")
+    """Due at ``due_at``, also between retries; its message is sent or will be."""
+
+    RUNNING = "running", _("Running")
+    """Claimed by a worker: the fence is raised and a lease is set."""
+
+    WAITING = "waiting", _("Waiting")
+    """An outside party or a child saga completes it."""
+
+    SUCCEEDED = "succeeded", _("Succeeded")
+    """It happened, and its result is known."""
+
+    FAILED = "failed", _("Failed")
+    """It definitely did not happen."""
+
+    UNKNOWN = "unknown", _("Unknown")
+    """It may have happened: lost worker, time limit, or a network error after the last retry."""
+
+    SKIPPED = "skipped", _("Skipped")
+    """Its condition said no; it is never compensated."""
+
+    CANCELLED = "cancelled", _("Cancelled")
+    """Never started, because the saga turned back."""
+
+    COMPENSATED = "compensated", _("Compensated")
+    """Succeeded or unknown, and since undone."""
+
+
+class Direction(TextChoices):
+    """Which way a step leads."""
+
+    FORWARD = "forward", _("Forward")
+    BACKWARD = "backward", _("Backward")
+
+
+SAGA_ARROWS: dict[SagaState, frozenset[SagaState]] = {
+    SagaState.RUNNING: frozenset(
+        {SagaState.COMPLETED, SagaState.COMPENSATING, SagaState.DEAD_LETTER}
+    ),
+    SagaState.COMPENSATING: frozenset(
+        {SagaState.COMPENSATED, SagaState.CANCELLED, SagaState.DEAD_LETTER}
+    ),
+    SagaState.COMPLETED: frozenset({SagaState.COMPENSATING}),
+    # Only when a step that had been given up reports a late success, which is then undone too.
+    SagaState.COMPENSATED: frozenset({SagaState.COMPENSATING}),
+    SagaState.CANCELLED: frozenset({SagaState.COMPENSATING}),
+    SagaState.DEAD_LETTER: frozenset(
+        {SagaState.RUNNING, SagaState.COMPENSATING, SagaState.RESOLVED}
+    ),
+    SagaState.RESOLVED: frozenset(),
+}
+
+STEP_ARROWS: dict[StepState, frozenset[StepState]] = {
+    StepState.PENDING: frozenset({StepState.READY, StepState.CANCELLED}),
+    StepState.READY: frozenset(
+        {
+            # Only in an undo chain that is made anew, behind one that goes first.
+            StepState.PENDING,
+            StepState.RUNNING,
+            StepState.CANCELLED,
+            StepState.UNKNOWN,
+            StepState.SUCCEEDED,
+            StepState.SKIPPED,
+        }
+    ),
+    StepState.RUNNING: frozenset(
+        {
+            StepState.READY,
+            StepState.WAITING,
+            StepState.SUCCEEDED,
+            StepState.FAILED,
+            StepState.UNKNOWN,
+            StepState.SKIPPED,
+        }
+    ),
+    StepState.WAITING: frozenset(
+        {StepState.READY, StepState.SUCCEEDED, StepState.FAILED, StepState.UNKNOWN}
+    ),
+    # A compensation is ready once more when its step reports a late success.
+    StepState.SUCCEEDED: frozenset({StepState.COMPENSATED, StepState.READY, StepState.PENDING}),
+    # Retried or settled by hand; or, however it ended, it reports a late success.
+    StepState.FAILED: frozenset(
+        {StepState.READY, StepState.PENDING, StepState.SUCCEEDED, StepState.SKIPPED}
+    ),
+    StepState.UNKNOWN: frozenset(
+        {
+            StepState.READY,
+            StepState.PENDING,
+            StepState.SUCCEEDED,
+            StepState.SKIPPED,
+            StepState.COMPENSATED,
+        }
+    ),
+    StepState.SKIPPED: frozenset(),
+    StepState.CANCELLED: frozenset({StepState.PENDING, StepState.READY}),
+    StepState.COMPENSATED: frozenset({StepState.SUCCEEDED}),
+}
+
+ACTIVE_SAGAS = frozenset({SagaState.RUNNING, SagaState.COMPENSATING})
+# A best-effort step may be tried again by hand after its saga completed.
+CLAIMABLE_SAGAS = ACTIVE_SAGAS | {SagaState.COMPLETED}
+FINAL_SAGAS = frozenset(
+    {SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.CANCELLED, SagaState.RESOLVED}
+)
+
+UNSTARTED_STEPS = frozenset({StepState.PENDING, StepState.READY})
+IN_FLIGHT_STEPS = frozenset({StepState.RUNNING, StepState.WAITING})
+MAY_HAVE_HAPPENED = frozenset({StepState.SUCCEEDED, StepState.UNKNOWN})
+
+
+class EventType(TextChoices):
+    """What a :class:`~sagas.models.SagaEvent` tells of."""
+
+    STARTED = "started", _("Saga started")
+    TURNED_BACK = "turned_back", _("Turned back")
+    COMPLETED = "completed", _("Saga completed")
+    COMPENSATED = "compensated", _("Saga compensated")
+    CANCELLED = "cancelled", _("Saga cancelled")
+    DEAD_LETTERED = "dead_lettered", _("Dead lettered")
+    RETRIED = "retried", _("Retried")
+    REOPENED = "reopened", _("Turned back once more")
+    POISONED = "poisoned", _("Automatic retries spent")
+    RESOLVED = "resolved", _("Resolved by hand")
+    PAUSED = "paused", _("Paused by hand")
+    RESUMED = "resumed", _("Resumed by hand")
+    TAGGED = "tagged", _("Tags changed")
+
+    STEP_READY = "step_ready", _("Step ready")
+    STEP_CLAIMED = "step_claimed", _("Attempt started")
+    STEP_SUCCEEDED = "step_succeeded", _("Step succeeded")
+    STEP_FAILED = "step_failed", _("Step failed")
+    STEP_RETRYING = "step_retrying", _("Attempt failed, retrying")
+    STEP_UNKNOWN = "step_unknown", _("Outcome unknown")
+    STEP_ASKING = "step_asking", _("Asking whether it happened")
+    STEP_SKIPPED = "step_skipped", _("Step skipped")
+    STEP_CANCELLED = "step_cancelled", _("Step never started")
+    STEP_RESTORED = "step_restored", _("Step back in the plan")
+    STEP_COMPENSATED = "step_compensated", _("Step undone")
+    STEP_RETRIED = "step_retried", _("Step retried by hand")
+    STEP_SETTLED = "step_settled", _("Step settled by hand")
+    STEP_LATE = "step_late", _("Late outcome")
+    HANDLER_UNKNOWN = "handler_unknown", _("No handler found")
