@@ -1,0 +1,50 @@
+"""What happened to a run."""
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from sagas.models.runs import SagaRun
+from sagas.models.steps import StepRun
+from sagas.states import (
+    EventType,
+)
+
+
+class SagaEvent(models.Model):
+    """What happened, append-only, written in the transaction of the change that it tells of.
+
+    Replaying ``to_state`` over the events of a run gives the states of its rows.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    run = models.ForeignKey(
+        SagaRun, on_delete=models.CASCADE, related_name="events", db_index=False
+    )
+    step = models.ForeignKey(
+        StepRun,
+        # Events go with their run. A constraint here would have every deleted step look for its
+        # events, without an index that nothing else needs.
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="events",
+        null=True,
+        db_index=False,
+    )
+    type = models.CharField(max_length=20, choices=EventType.choices)
+    from_state = models.CharField(max_length=12, blank=True, default="")
+    to_state = models.CharField(max_length=12, blank=True, default="")
+    attempt = models.PositiveIntegerField(default=0)
+    actor = models.CharField(max_length=150, blank=True, default="")
+    note = models.TextField(blank=True, default="")
+    at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        ordering = ("id",)
+        default_permissions = ("view",)
+        indexes = (models.Index(fields=("run", "id"), name="sagas_event_run"),)
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.from_state}→{self.to_state}"

@@ -1,0 +1,256 @@
+"""A run of a saga."""
+
+import time
+from contextlib import suppress
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from django.db import connections, models
+from django.db.models import Q
+from django.db.models.fields.json import KeyTransform
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from sagas.identifiers import uuid7
+from sagas.models.steps import Moment, StepRun
+from sagas.states import (
+    ACTIVE_SAGAS,
+    CLAIMABLE_SAGAS,
+    FINAL_SAGAS,
+    IN_FLIGHT_STEPS,
+    SagaState,
+    StepState,
+)
+
+
+class SagaRunQuerySet(models.QuerySet["SagaRun"]):
+    """Runs, in the words of whoever asks for them."""
+
+    def active(self) -> Self:
+        """Not final and not waiting for a human: running or compensating."""
+        return self.filter(state__in=ACTIVE_SAGAS)
+
+    def going(self) -> Self:
+        """Their ready steps may be claimed: neither paused nor standing still."""
+        return self.filter(state__in=CLAIMABLE_SAGAS, paused_at__isnull=True)
+
+    def finished(self) -> Self:
+        """Final: nothing left to do for a worker or a human."""
+        return self.filter(state__in=FINAL_SAGAS)
+
+    def needs_attention(self) -> Self:
+        """A human must decide, or a best-effort step failed and wants a follow-up."""
+        return self.filter(Q(state=SagaState.DEAD_LETTER) | Q(has_warnings=True))
+
+    def stale(self, before: datetime) -> Self:
+        """Active and not paused, with no change of the run or of its steps since ``before``."""
+        moved = StepRun.objects.filter(run=models.OuterRef("pk"), updated_at__gte=before)
+        idle = self.active().filter(updated_at__lt=before, paused_at__isnull=True)
+        return idle.filter(~models.Exists(moved))
+
+    def past_deadline(self, now: Moment) -> Self:
+        """Still going forward though the deadline has passed; it does not while paused."""
+        return self.filter(state=SagaState.RUNNING, deadline__lte=now, paused_at__isnull=True)
+
+    def search(self, text: str) -> Self:
+        """Find by the start of a key, by id, or by ``tag=value``."""
+        text = text.strip()
+        name, equals, value = text.partition("=")
+        if equals and connections[self.db].features.supports_json_field_contains:
+            return self.filter(tags__contains={name: value})
+        if equals:
+            return self.alias(_tag=KeyTransform(name, "tags")).filter(_tag=value)
+        found = Q(key__startswith=text)
+        with suppress(ValueError):
+            found |= Q(pk=UUID(text))
+        return self.filter(found)
+
+
+class SagaRun(models.Model):
+    """One saga of one input, from its start to its final state.
+
+    ``remaining`` counts the last steps of the current direction that have not ended: at 0 nothing
+    is left to do that way. ``ends_as`` is what a run that turned back will be called at its end.
+    ``fingerprint`` is the same for failures with the same cause. ``poisoned``: the automatic
+    retries of a dead letter are spent.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    label = models.CharField(max_length=100)
+    version = models.PositiveIntegerField(default=1)
+    key = models.CharField(max_length=255)
+    state = models.CharField(
+        max_length=12, choices=SagaState.choices, default=SagaState.RUNNING, db_default="running"
+    )
+    ends_as = models.CharField(max_length=12, choices=SagaState.choices, blank=True, default="")
+    remaining = models.PositiveIntegerField()
+    pivot_passed = models.BooleanField(default=False)
+    has_warnings = models.BooleanField(default=False)
+
+    input = models.JSONField()
+    tags = models.JSONField(default=dict, blank=True)
+    options = models.JSONField(default=dict, blank=True)
+
+    failed_step = models.CharField(max_length=100, blank=True, default="")
+    error_code = models.CharField(max_length=100, blank=True, default="")
+    error = models.TextField(blank=True, default="")
+    compensation_error = models.TextField(blank=True, default="")
+    failed_at = models.DateTimeField(null=True, blank=True)
+
+    deadline = models.DateTimeField()
+    retry_count = models.PositiveSmallIntegerField(default=0)
+    auto_retry_count = models.PositiveSmallIntegerField(default=0)
+    auto_retry_at = models.DateTimeField(null=True, blank=True)
+    poisoned = models.BooleanField(default=False)
+    fingerprint = models.CharField(max_length=16, blank=True, default="")
+    paused_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    created = False
+    """Set by ``start_saga()`` on what it returns: whether that call made the run."""
+
+    objects = SagaRunQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("saga run")
+        verbose_name_plural = _("saga runs")
+        ordering = ("-id",)
+        default_permissions = ("view", "delete")
+        permissions = (
+            ("retry_sagarun", _("Can retry sagas")),
+            ("cancel_sagarun", _("Can cancel sagas")),
+            ("compensate_sagarun", _("Can compensate sagas")),
+            ("resolve_sagarun", _("Can resolve sagas by hand")),
+            ("revert_sagarun", _("Can revert completed sagas")),
+            ("pause_sagarun", _("Can pause and resume sagas")),
+            ("skip_step_sagarun", _("Can skip steps of sagas")),
+        )
+        constraints = (
+            models.UniqueConstraint(fields=("label", "key"), name="sagas_run_label_key"),
+            models.CheckConstraint(condition=Q(state__in=SagaState.values), name="sagas_run_state"),
+            models.CheckConstraint(
+                condition=Q(ends_as__in=("", SagaState.COMPENSATED, SagaState.CANCELLED)),
+                name="sagas_run_ends_as",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=sorted(FINAL_SAGAS), completed_at__isnull=False)
+                | (~Q(state__in=sorted(FINAL_SAGAS)) & Q(completed_at__isnull=True)),
+                name="sagas_run_completed_at",
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("state", "id"),
+                condition=Q(state__in=("running", "compensating", "dead_letter")),
+                name="sagas_run_open",
+            ),
+            models.Index(
+                fields=("deadline",), condition=Q(state="running"), name="sagas_run_deadline"
+            ),
+            models.Index(
+                fields=("auto_retry_at",),
+                condition=Q(auto_retry_at__isnull=False),
+                name="sagas_run_auto_retry",
+            ),
+            models.Index(fields=("id",), condition=Q(has_warnings=True), name="sagas_run_warnings"),
+            models.Index(
+                fields=("key",), opclasses=("varchar_pattern_ops",), name="sagas_run_key_prefix"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.key}"
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether all critical steps succeeded."""
+        return self.state == SagaState.COMPLETED
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it did not reach its goal: rolled back, or waiting for a human."""
+        return self.outcome in {"failed", "dead_letter"}
+
+    @property
+    def is_compensating(self) -> bool:
+        """Whether it is on its way back."""
+        return self.state == SagaState.COMPENSATING
+
+    @property
+    def is_compensated(self) -> bool:
+        """Whether everything that ran or may have run was undone."""
+        return self.state in {SagaState.COMPENSATED, SagaState.CANCELLED}
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state in FINAL_SAGAS
+
+    @property
+    def outcome(self) -> str:
+        """What came of it: ``completed``, ``failed``, ``cancelled``, ... or ``""`` while active."""
+        if self.state in ACTIVE_SAGAS:
+            return ""
+        return "failed" if self.state == SagaState.COMPENSATED else str(self.state)
+
+    def completed_steps(self) -> "models.QuerySet[StepRun]":
+        """Forward steps that succeeded, in order of declaration."""
+        return self.steps.forward().filter(state=StepState.SUCCEEDED)
+
+    def failed_steps(self) -> "models.QuerySet[StepRun]":
+        """Steps of either direction that failed or whose outcome is unknown."""
+        return self.steps.filter(state__in=(StepState.FAILED, StepState.UNKNOWN))
+
+    def next_step(self) -> "StepRun | None":
+        """Return the first step that runs or could run now."""
+        return self.steps.filter(state__in=(StepState.READY, *sorted(IN_FLIGHT_STEPS))).first()
+
+    def wait(self, timeout: float = 30.0, *, interval: float = 0.05) -> Self:
+        """Poll until the run needs no worker any more; for tests and scripts.
+
+        ``timeout`` and ``interval`` are seconds. Returns the run, fresh from the database.
+
+        Raises:
+            TimeoutError: the run is still active; the message explains where it stands.
+        """
+        until = time.monotonic() + timeout
+        while True:
+            self.refresh_from_db()
+            if self.state not in ACTIVE_SAGAS:
+                return self
+            if time.monotonic() > until:
+                message = f"{self} is still {self.state} after {timeout} s: {self.explain()}"
+                raise TimeoutError(message)
+            time.sleep(interval)
+
+    def explain(self) -> str:
+        """Say in one sentence why the run is where it is and what happens next."""
+        if self.state not in ACTIVE_SAGAS:
+            return self._explain_end()
+        way = "Going forward" if self.state == SagaState.RUNNING else "Turning back"
+        because = f" because {self.failed_step or 'the saga'}: {self.error}" if self.error else ""
+        if self.paused_at is not None:
+            return f"{way}{because}; paused since {self.paused_at:%Y-%m-%d %H:%M:%S} UTC, by hand."
+        step = self.next_step()
+        if step is None:
+            return f"{way}{because}; no step is ready."
+        return f"{way}{because}; {step.explain()}"
+
+    def _explain_end(self) -> str:
+        if self.state == SagaState.COMPLETED:
+            warned = (
+                " A best-effort step failed and wants a follow-up." if self.has_warnings else ""
+            )
+            return f"Completed: every critical step succeeded.{warned}"
+        cause = f"{self.failed_step}: {self.error}" if self.failed_step else self.error
+        if self.state == SagaState.DEAD_LETTER:
+            undo = (
+                f" Undoing failed with: {self.compensation_error}"
+                if self.compensation_error
+                else ""
+            )
+            return f"Waits for a human because {cause}.{undo}"
+        return f"{SagaState(self.state).label}: {cause}"

@@ -1,0 +1,157 @@
+"""A step of a run, or the compensation of one."""
+
+from datetime import datetime
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from sagas.identifiers import uuid7
+from sagas.states import (
+    CLAIMABLE_SAGAS,
+    IN_FLIGHT_STEPS,
+    Direction,
+    StepState,
+)
+
+
+Moment = datetime | Combinable
+
+
+class StepRunQuerySet(models.QuerySet["StepRun"]):
+    """Steps, in the words of the engine."""
+
+    def forward(self) -> Self:
+        """The saga's own steps."""
+        return self.filter(direction=Direction.FORWARD)
+
+    def backward(self) -> Self:
+        """The compensations."""
+        return self.filter(direction=Direction.BACKWARD)
+
+    def in_flight(self) -> Self:
+        """Running, waiting for an outside party, or to be asked whether it happened."""
+        return self.filter(Q(state__in=IN_FLIGHT_STEPS) | Q(state=StepState.READY, asking=True))
+
+    def unsent(self, now: Moment) -> Self:
+        """Ready, of a run that goes on, and its message is due (again)."""
+        return self.filter(
+            state=StepState.READY,
+            send_at__lte=now,
+            run__state__in=CLAIMABLE_SAGAS,
+            run__paused_at__isnull=True,
+        ).order_by("send_at")
+
+    def lost(self, now: Moment) -> Self:
+        """Running though the lease ran out."""
+        return self.filter(state=StepState.RUNNING, lease_until__lte=now).order_by("lease_until")
+
+
+class StepRun(models.Model):
+    """One step of one run, or the compensation of one.
+
+    ``blockers`` counts the predecessors that are not done; ``successors`` are the ids of the rows
+    whose ``blockers`` this one lowers, so that finishing a step costs the same in any saga.
+    ``doubtful`` says that an earlier attempt may have taken effect; then, while ``asking``, an
+    attempt asks the outside system by ``reconcile`` instead of acting. ``send_at`` is when the sweep
+    sends the step's message if nobody has claimed it by then. ``expires_at`` is set by the first
+    attempt to ``timeout`` from then: later nothing is tried again. ``follow_up``: tried again by
+    hand after the saga had gone on without this step, so its outcome moves nothing.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    run = models.ForeignKey(
+        "sagas.SagaRun", on_delete=models.CASCADE, related_name="steps", db_index=False
+    )
+    name = models.CharField(max_length=100)
+    direction = models.CharField(max_length=8, choices=Direction.choices)
+    position = models.PositiveIntegerField()
+    handler = models.CharField(max_length=100)
+    compensation = models.CharField(max_length=100, blank=True, default="")
+    state = models.CharField(max_length=11, choices=StepState.choices, default=StepState.PENDING)
+    blockers = models.PositiveIntegerField(default=0)
+    successors = models.JSONField(default=list, blank=True)
+    pivot = models.BooleanField(default=False)
+    critical = models.BooleanField(default=True)
+    options = models.JSONField(default=dict, blank=True)
+
+    fence = models.PositiveIntegerField(default=0)
+    attempt = models.PositiveIntegerField(default=0)
+    doubtful = models.BooleanField(default=False)
+    asking = models.BooleanField(default=False)
+    asked = models.PositiveSmallIntegerField(default=0)
+    follow_up = models.BooleanField(default=False)
+    due_at = models.DateTimeField(null=True, blank=True)
+    send_at = models.DateTimeField(null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    timeout = models.DurationField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    heartbeat = models.JSONField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    task_id = models.CharField(max_length=100, blank=True, default="")
+    worker = models.CharField(max_length=255, blank=True, default="")
+
+    idempotency_key = models.CharField(max_length=255)
+    input = models.JSONField(null=True, blank=True)
+    output = models.JSONField(null=True, blank=True)
+    error_code = models.CharField(max_length=100, blank=True, default="")
+    error = models.TextField(blank=True, default="")
+
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = StepRunQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        ordering = ("-direction", "position")
+        default_permissions = ("view",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("run", "name", "direction"), name="sagas_step_run_name_dir"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=StepState.values), name="sagas_step_state"
+            ),
+            models.CheckConstraint(
+                condition=Q(direction__in=Direction.values), name="sagas_step_direction"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="running") | Q(lease_until__isnull=False),
+                name="sagas_step_lease",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="ready") | Q(due_at__isnull=False, send_at__isnull=False),
+                name="sagas_step_due",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("send_at",), condition=Q(state="ready"), name="sagas_step_send"),
+            models.Index(
+                fields=("lease_until",), condition=Q(state="running"), name="sagas_step_lease_until"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name if self.direction == Direction.FORWARD else f"undo of {self.name}"
+
+    @property
+    def is_backward(self) -> bool:
+        """Whether this row is a compensation."""
+        return self.direction == Direction.BACKWARD
+
+    def explain(self) -> str:
+        """Say what this step waits for, as the second half of a sentence."""
+        if self.state == StepState.RUNNING:
+            return f"attempt {self.attempt} of {self} runs on {self.worker or 'a worker'}."
+        if self.state == StepState.READY and self.error_code:
+            return (
+                f"{self} waits until {self.due_at:%H:%M:%S} UTC ({self.error_code}: {self.error})."
+            )
+        return f"{self} is {self.state}."
