@@ -1,0 +1,43 @@
+"""What happens next: pure functions from what ended and what stands around it.
+
+Nothing here reads a row or writes one, so every rule can be tried in microseconds.
+"""
+
+from sagas.decisions.outcomes import (
+    MAX_ASKS,
+    Asking,
+    Failed,
+    Next,
+    NotHappened,
+    Outcome,
+    Skipped,
+    Succeeded,
+    Verdict,
+    after_step,
+    fingerprint,
+    judge,
+    retry_delay,
+    when_spent,
+)
+from sagas.decisions.plans import Place, replan, undo_order
+
+
+__all__ = [
+    "MAX_ASKS",
+    "Asking",
+    "Failed",
+    "Next",
+    "NotHappened",
+    "Outcome",
+    "Place",
+    "Skipped",
+    "Succeeded",
+    "Verdict",
+    "after_step",
+    "fingerprint",
+    "judge",
+    "replan",
+    "retry_delay",
+    "undo_order",
+    "when_spent",
+]

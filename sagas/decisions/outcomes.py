@@ -1,0 +1,187 @@
+"""What an attempt's outcome makes of its step, and a step's end of its run."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+from hashlib import sha256
+
+from celery.utils.time import get_exponential_backoff_interval
+
+from sagas.definitions import StepOptions
+from sagas.states import Direction, SagaState, StepState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Succeeded:
+    """The handler returned; ``output`` is its result as JSON."""
+
+    output: object
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """The step's condition said no."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The attempt ended otherwise.
+
+    ``doubtful``: the effect may have happened. ``retryable``: another attempt may help.
+    ``at_once``: without backoff, because noticing the failure took long enough.
+    """
+
+    code: str
+    error: str
+    retryable: bool = False
+    doubtful: bool = False
+    at_once: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotHappened:
+    """The outside system was asked, and says that it did not happen."""
+
+
+Outcome = Succeeded | Skipped | Failed | NotHappened
+
+MAX_ASKS = 10
+"""How often the outside system is asked whether an unknown step happened."""
+
+
+def retry_delay(options: StepOptions, attempt: int) -> float:
+    """Return the seconds to wait after attempt number ``attempt`` (from 1), as Celery computes them.
+
+    ``retry_backoff`` is the seconds before the first retry (True: 1), doubled for each further
+    one; without it every retry waits ``default_retry_delay``.
+    """
+    if not options.retry_backoff:
+        return float(options.default_retry_delay)
+    return float(
+        get_exponential_backoff_interval(
+            factor=int(options.retry_backoff),
+            retries=attempt - 1,
+            maximum=int(options.retry_backoff_max),
+            full_jitter=options.retry_jitter,
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What becomes of the step. ``delay`` in seconds is set when it becomes ``ready`` again."""
+
+    state: StepState
+    doubtful: bool = False
+    delay: float = 0.0
+    asking: bool = False
+    """The next attempt asks whether it happened, instead of acting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """Whether the outside system can be asked, and how often it was."""
+
+    possible: bool = False
+    """The step declares ``reconcile``."""
+
+    now: bool = False
+    """The attempt that ended was such a question."""
+
+    times: int = 0
+
+
+def judge(
+    outcome: Outcome,
+    *,
+    attempt: int,
+    options: StepOptions,
+    doubtful: bool,
+    goes_on: bool,
+    asking: Asking = Asking(),
+) -> Verdict:
+    """Decide what an attempt's outcome makes of its step.
+
+    ``doubtful``: an earlier attempt may have taken effect. Doubt stays until an attempt succeeds,
+    because a later error need not come from the outside system. ``goes_on``: the run still goes
+    in this step's direction; otherwise nothing is tried again, only asked.
+    """
+    if isinstance(outcome, Succeeded):
+        return Verdict(state=StepState.SUCCEEDED)
+    if isinstance(outcome, Skipped):
+        return Verdict(state=StepState.SKIPPED)
+    if isinstance(outcome, NotHappened):
+        return Verdict(state=StepState.FAILED)
+    doubtful = doubtful or outcome.doubtful
+    if asking.now:
+        return _ask_again(options, asking.times)
+    if outcome.retryable and goes_on and attempt <= options.max_retries:
+        delay = 0.0 if outcome.at_once else retry_delay(options, attempt)
+        return Verdict(state=StepState.READY, doubtful=doubtful, delay=delay)
+    return when_spent(doubtful=doubtful, asking=asking)
+
+
+def when_spent(*, doubtful: bool, asking: Asking) -> Verdict:
+    """Decide what becomes of a step that is not tried again."""
+    if doubtful and asking.possible:
+        return Verdict(state=StepState.READY, doubtful=True, asking=True)
+    return Verdict(state=StepState.UNKNOWN if doubtful else StepState.FAILED, doubtful=doubtful)
+
+
+def _ask_again(options: StepOptions, times: int) -> Verdict:
+    if times >= MAX_ASKS:
+        return Verdict(state=StepState.UNKNOWN, doubtful=True)
+    delay = retry_delay(options, times + 1)
+    return Verdict(state=StepState.READY, doubtful=True, asking=True, delay=delay)
+
+
+def fingerprint(label: str, step: str, code: str, error: str) -> str:
+    """Return what equal failures share: numbers and ids in the error do not tell them apart."""
+    cause = re.sub(r"[0-9a-f-]{8,}|\d+", "#", error.lower())
+    return sha256(f"{label}\n{step}\n{code}\n{cause}".encode()).hexdigest()[:16]
+
+
+class Next(Enum):
+    """What an ended step means for its run."""
+
+    GO_ON = auto()
+    """Release what follows; at the end of the way the run is done."""
+
+    TURN_BACK = auto()
+    """A critical step failed before the point of no return."""
+
+    SETTLE = auto()
+    """The run is turning back already: undo as soon as nothing is in flight."""
+
+    DEAD_LETTER = auto()
+    """No way forward or back; a human decides."""
+
+    STAND = auto()
+    """The run stands still; the outcome is recorded and nothing moves."""
+
+
+def after_step(  # noqa: PLR0913 each is one fact
+    state: StepState,
+    *,
+    direction: Direction,
+    critical: bool,
+    pivot: bool,
+    run_state: SagaState,
+    pivot_passed: bool,
+    continue_undoing: bool,
+    hold_unknown: bool = False,
+) -> Next:
+    """Decide what a step that ended in ``state`` means for its run."""
+    succeeded = state in {StepState.SUCCEEDED, StepState.SKIPPED}
+    if direction == Direction.BACKWARD:
+        goes_on = succeeded or continue_undoing
+        standing = run_state != SagaState.COMPENSATING
+        return Next.STAND if standing else Next.GO_ON if goes_on else Next.DEAD_LETTER
+    if run_state == SagaState.COMPENSATING:
+        return Next.SETTLE
+    if run_state != SagaState.RUNNING:
+        return Next.STAND
+    if succeeded or not critical:
+        return Next.GO_ON
+    no_way_back = pivot_passed or (state == StepState.UNKNOWN and (pivot or hold_unknown))
+    return Next.DEAD_LETTER if no_way_back else Next.TURN_BACK

@@ -1,0 +1,215 @@
+"""Run one claimed step: claim, call the handler, hand over the outcome.
+
+No Celery here: a step runs in the same way from a worker, from a test and from a shell. No
+transaction is open while a handler talks to the outside, except for ``atomic`` steps, whose effect
+is written in the transaction of their outcome.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
+
+from sagas import advance, leases, transitions
+from sagas.database import saga_database
+from sagas.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded
+from sagas.definitions import Saga, SagaDefinition, StepDefinition, registry
+from sagas.exceptions import (
+    OutcomeUnknown,
+    PayloadError,
+    PermanentError,
+    SagaCancelled,
+    SagaError,
+    StepTimeout,
+    UnknownHandler,
+    UnknownSaga,
+)
+from sagas.invocation import RowInvocation
+from sagas.leases import Lease
+from sagas.logs import saga_context
+from sagas.models import StepRun
+from sagas.payloads import truncate_error
+
+
+logger = logging.getLogger("sagas.execute")
+T = TypeVar("T")
+
+CONNECTION_LOST = (OperationalError, InterfaceError)
+"""The database went away, or gave up this transaction; nothing is wrong with the data."""
+
+PAUSES = (0.1, 0.3, 1.0, 3.0)
+"""Seconds between tries of a short transaction whose connection was lost."""
+
+PATIENCE = (3.0, 3.0, 3.0)
+"""Further ones for an outcome: what happened waits for its record as long as its lease lasts."""
+
+Body = Callable[[], Outcome]
+
+
+def execute(step_id: UUID, fence: int, *, task_id: str = "", worker: str = "") -> str:
+    """Run the attempt that a message asks for. Must be called outside a transaction.
+
+    Returns what came of it, for logs and task results: ``"succeeded"``, ``"skipped"``, an error
+    code, ``"late"`` when the attempt was given up meanwhile, or ``"not claimed"``.
+    """
+    step = insistently(partial(transitions.claim, step_id, fence, task_id=task_id, worker=worker))
+    if step is None:
+        logger.info("step not claimed", extra={"action": "not_claimed", "step_id": str(step_id)})
+        return "not claimed"
+    with saga_context(saga_id=str(step.run_id), step=str(step)):
+        return _execute_claimed(step)
+
+
+def insistently(transaction_of_ours: Callable[[], T], further: Sequence[float] = ()) -> T:
+    """Try a short transaction again on a new connection: it is guarded, so twice is as once."""
+    for pause in (*PAUSES, *further):
+        try:
+            return transaction_of_ours()
+        except CONNECTION_LOST as error:
+            if connections[saga_database()].in_atomic_block:
+                raise
+            facts = {"action": "database_lost"}
+            logger.warning("database lost, again in %s s: %s", pause, error, extra=facts)
+            connections[saga_database()].close()
+            time.sleep(pause)
+    return transaction_of_ours()
+
+
+def _execute_claimed(step: StepRun) -> str:
+    try:
+        saga = registry.get(step.run.label)
+        definition = saga.definition.step(step.name)
+        handler = _handler(definition, step)
+    except (UnknownHandler, UnknownSaga) as error:
+        advance.postpone(step, error)
+        return error.code
+    with leases.kept_alive(step) as lease:
+        body = _body(partial(_instance, step, saga, lease), step, definition, handler)
+        run = _run_atomic if handler.atomic and not step.asking else _run
+        outcome, recorded = run(step, body, handler)
+    if not recorded:
+        return "late"
+    return outcome.code if isinstance(outcome, Failed) else type(outcome).__name__.lower()
+
+
+def _handler(definition: StepDefinition, step: StepRun) -> Any:
+    """Return what runs the step: the definition itself, or its compensation's."""
+    if step.asking and definition.reconcile is None:
+        message = f"step {step.name!r} of {step.run.label} has no reconcile in this code"
+        raise UnknownHandler(message)
+    if not step.is_backward:
+        return definition
+    if definition.compensation is None:
+        message = f"step {step.name!r} of {step.run.label} has no compensation in this code"
+        raise UnknownHandler(message)
+    return definition.compensation
+
+
+def _body(
+    instance: Callable[[], Saga[Any]], step: StepRun, definition: StepDefinition, handler: Any
+) -> Body:
+    """Return the attempt as a call without arguments, which reads what it needs when it runs."""
+
+    def ask() -> Outcome:
+        found = definition.reconcile(instance())  # type: ignore[misc]  # asked only with one
+        return NotHappened() if found is None else _succeeded(definition, found, step)
+
+    def forward() -> Outcome:
+        saga = instance()
+        if definition.condition is not None and not definition.condition(saga):
+            return Skipped()
+        return _succeeded(definition, handler.handler(saga), step)
+
+    def backward() -> Outcome:
+        saga = instance()
+        handler.handler(saga, saga.undoing.result)
+        return Succeeded(output=None)
+
+    if step.asking:
+        return ask
+    return backward if step.is_backward else forward
+
+
+def _instance(step: StepRun, saga_class: type[Saga[Any]], lease: Lease) -> Saga[Any]:
+    definition: SagaDefinition = saga_class.definition
+    value = definition.input_codec.load(step.run.input)
+    return saga_class(value, invocation=RowInvocation(step, definition, lease))
+
+
+def _succeeded(definition: StepDefinition, result: object, step: StepRun) -> Outcome:
+    what = f"the result of {step.name} of {step.run.label}"
+    try:
+        return Succeeded(output=definition.result_codec.dump(result, what=what))
+    except PayloadError as error:
+        # The handler ran to its end, so what it did outside is done.
+        return _failed(error, doubtful=True)
+
+
+def _run(step: StepRun, body: Body, handler: Any) -> tuple[Outcome, bool]:
+    outcome = _attempt(body, handler)
+    return outcome, insistently(partial(advance.record_outcome, step, outcome), PATIENCE)
+
+
+def _run_atomic(step: StepRun, body: Body, handler: Any) -> tuple[Outcome, bool]:
+    """Effect, outcome and successor in one transaction: all of them happen, or none."""
+    database = saga_database()
+    recorded = False
+    try:
+        with transaction.atomic(using=database):
+            outcome = _attempt(body, handler)
+            recorded = not isinstance(outcome, Failed) and advance.record_outcome(step, outcome)
+            if not recorded:
+                transaction.set_rollback(True, using=database)
+    except DatabaseError as error:  # the commit failed
+        recorded, outcome = False, _classify(error, handler)
+    if recorded:
+        return outcome, True
+    failure = _rolled_back(outcome)
+    return failure, insistently(partial(advance.record_outcome, step, failure), PATIENCE)
+
+
+def _rolled_back(outcome: Outcome) -> Failed:
+    """Nothing was written, so nothing is in doubt."""
+    if isinstance(outcome, Failed):
+        return Failed(code=outcome.code, error=outcome.error, retryable=outcome.retryable)
+    return Failed(code="ROLLED_BACK", error="the attempt was given up before it could commit")
+
+
+def _attempt(body: Body, handler: Any) -> Outcome:
+    try:
+        return body()
+    except Exception as error:  # whatever user code raises is an outcome
+        logger.warning("attempt failed", exc_info=True, extra={"action": "attempt_failed"})
+        return _classify(error, handler)
+
+
+def _classify(error: Exception, handler: Any) -> Failed:
+    """Say what an exception means: whether to try again, and whether the effect may have happened."""
+    if isinstance(error, PermanentError):
+        return _failed(error)
+    if isinstance(error, OutcomeUnknown | SagaCancelled):
+        return _failed(error, doubtful=True)
+    if isinstance(error, SoftTimeLimitExceeded):
+        limit = handler.options.soft_time_limit
+        timeout = StepTimeout(f"the soft time limit of {limit} s was reached")
+        return _failed(timeout, retryable=True, doubtful=True)
+    options = handler.options
+    if isinstance(error, CONNECTION_LOST) and not isinstance(error, options.dont_autoretry_for):
+        return _failed(error, retryable=True, doubtful=True)
+    retryable = isinstance(error, options.autoretry_for) and not isinstance(
+        error, options.dont_autoretry_for
+    )
+    return _failed(error, retryable=retryable, doubtful=retryable)
+
+
+def _failed(error: Exception, *, retryable: bool = False, doubtful: bool = False) -> Failed:
+    code = error.code if isinstance(error, SagaError) else type(error).__name__
+    text = str(error) or type(error).__name__
+    return Failed(
+        code=code[:100], error=truncate_error(text), retryable=retryable, doubtful=doubtful
+    )

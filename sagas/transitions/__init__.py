@@ -1,0 +1,60 @@
+"""The only writer of state.
+
+Every function here is one guarded change: ``UPDATE ... WHERE state = <from> AND fence = <mine>``.
+It answers won or lost, and losing is normal: a doubled message, a second sweep, an operator who
+was faster. The event that tells of a change is written in its transaction, so the rows and their
+history never disagree.
+
+Lock order, everywhere: the run first, then its steps. :func:`change` takes the run's lock, which
+serialises the outcomes, turns and operators of one saga. A claim takes only its step's row; what
+shuts it out of a run that turns back is the turn's own update of that row.
+"""
+
+from sagas.transitions.attempt import (
+    claim,
+    end_leases_of,
+    hurry,
+    mark_sent,
+    record_heartbeat,
+    renew_lease,
+    shorten_lease,
+    tell_unknown_handler,
+)
+from sagas.transitions.birth import insert_run
+from sagas.transitions.by_hand import pause, settle, try_again, unpause
+from sagas.transitions.change import RunChange, change
+from sagas.transitions.sweeping import begin_sweep
+from sagas.transitions.turning import (
+    insert_pending,
+    insert_undo,
+    insert_undo_chain,
+    shut_unstarted,
+    succeed_late,
+    undo_again,
+)
+
+
+__all__ = [
+    "RunChange",
+    "begin_sweep",
+    "change",
+    "claim",
+    "end_leases_of",
+    "hurry",
+    "insert_pending",
+    "insert_run",
+    "insert_undo",
+    "insert_undo_chain",
+    "mark_sent",
+    "pause",
+    "record_heartbeat",
+    "renew_lease",
+    "settle",
+    "shorten_lease",
+    "shut_unstarted",
+    "succeed_late",
+    "tell_unknown_handler",
+    "try_again",
+    "undo_again",
+    "unpause",
+]

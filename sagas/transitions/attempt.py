@@ -1,0 +1,120 @@
+"""Changes of one step row alone: claim, lease, and the time of the next send."""
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef
+from django.db.models.functions import Coalesce, Least, Now
+
+from sagas.conf import saga_settings
+from sagas.database import saga_database
+from sagas.exceptions import SagaError
+from sagas.models import SagaRun, StepRun
+from sagas.payloads import truncate_error
+from sagas.states import EventType, SagaState, StepState
+from sagas.transitions.journal import Journal
+
+
+def claim(step_id: UUID, fence: int, *, task_id: str, worker: str) -> StepRun | None:
+    """Start an attempt: ``ready`` → ``running``. Opens its own transaction.
+
+    Returns the step with its run, or None when the message is late, doubled or forged, the step is
+    not due, or its run is not going on. The attempt counts from here, so that a payload that kills
+    workers is bounded.
+    """
+    lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
+    going = SagaRun.objects.going().filter(pk=OuterRef("run_id"))
+    with transaction.atomic(using=saga_database()):
+        # The state and the fence stand in the UPDATE itself, not in a sub-query: PostgreSQL
+        # evaluates them again on the row that a concurrent winner left.
+        won = StepRun.objects.filter(
+            Exists(going), pk=step_id, state=StepState.READY, fence=fence, due_at__lte=Now()
+        ).update(
+            state=StepState.RUNNING,
+            fence=F("fence") + 1,
+            attempt=F("attempt") + 1,
+            lease_until=Now() + lease,
+            started_at=Now(),
+            updated_at=Now(),
+            ended_at=None,
+            # Without a timeout the sum is NULL, and the step never expires.
+            expires_at=Coalesce(F("expires_at"), Now() + F("timeout")),
+            task_id=task_id,
+            worker=worker,
+        )
+        if not won:
+            return None
+        step = StepRun.objects.select_related("run").get(pk=step_id)
+        journal = Journal()
+        journal.tell_step(
+            EventType.STEP_CLAIMED, step, StepState.READY, StepState.RUNNING, note=worker
+        )
+        journal.write()
+    return step
+
+
+def renew_lease(step_id: UUID, fence: int) -> bool:
+    """Extend the lease of a living attempt; False when the attempt was given up."""
+    lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
+    renewed = StepRun.objects.filter(pk=step_id, state=StepState.RUNNING, fence=fence).update(
+        lease_until=Now() + lease
+    )
+    return bool(renewed)
+
+
+def record_heartbeat(step: StepRun, details: Any) -> bool:
+    """Keep what a living attempt says of its progress; False when it should stop.
+
+    It should when it was given up, and when the run no longer goes in its direction.
+    """
+    wanted = SagaState.COMPENSATING if step.is_backward else SagaState.RUNNING
+    goes_on = SagaRun.objects.filter(pk=OuterRef("run_id"), state=wanted)
+    mine = StepRun.objects.filter(
+        Exists(goes_on), pk=step.pk, state=StepState.RUNNING, fence=step.fence
+    )
+    lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
+    return bool(mine.update(heartbeat=details, heartbeat_at=Now(), lease_until=Now() + lease))
+
+
+def shorten_lease(step_id: UUID, fence: int) -> bool:
+    """Let a suspect attempt prove that it lives: its lease ends soon unless it renews it.
+
+    An error callback is not evidence that the step failed: Celery also sends it for a step that
+    succeeded while the broker was away, and before a timed-out child is dead.
+    """
+    moment = timedelta(seconds=saga_settings().SUSPECT_LEASE_SECONDS)
+    suspected = StepRun.objects.filter(pk=step_id, state=StepState.RUNNING, fence=fence)
+    return bool(suspected.update(lease_until=Least(F("lease_until"), Now() + moment)))
+
+
+def hurry(step_id: UUID) -> bool:
+    """Have what is ready in the run of this step sent by the next sweep."""
+    of_run = StepRun.objects.filter(pk=step_id).values("run_id")
+    ready = StepRun.objects.filter(run_id__in=of_run, state=StepState.READY, due_at__lte=Now())
+    return bool(ready.update(send_at=Least(F("send_at"), Now())))
+
+
+def end_leases_of(process: str) -> int:
+    """End the leases of a process that is dead; the sweep then ends its attempts."""
+    running = StepRun.objects.filter(state=StepState.RUNNING, worker=process)
+    return running.update(lease_until=Now())
+
+
+def mark_sent(step_ids: Collection[UUID], *, again_in: timedelta) -> int:
+    """Put off the next send of ready steps, whose messages are about to be sent."""
+    ready = StepRun.objects.filter(pk__in=step_ids, state=StepState.READY)
+    return ready.update(send_at=Now() + again_in)
+
+
+def tell_unknown_handler(step: StepRun, error: SagaError) -> bool:
+    """Say in a ready step why it waits: nobody here can run it. Told once, not at every sweep."""
+    ready = StepRun.objects.filter(pk=step.pk, state=StepState.READY).exclude(error_code=error.code)
+    told = ready.update(error_code=error.code, error=truncate_error(str(error)), updated_at=Now())
+    if told:
+        journal = Journal()
+        journal.tell_step(EventType.HANDLER_UNKNOWN, step, "", "", str(error))
+        journal.write()
+    return bool(told)

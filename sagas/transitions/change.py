@@ -1,0 +1,229 @@
+"""Changes of a run and its steps under the run's lock."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Now
+
+from sagas.conf import saga_settings
+from sagas.database import saga_database
+from sagas.models import SagaRun, StepRun
+from sagas.payloads import truncate_error
+from sagas.states import (
+    ACTIVE_SAGAS,
+    FINAL_SAGAS,
+    SAGA_ARROWS,
+    STEP_ARROWS,
+    EventType,
+    SagaState,
+    StepState,
+)
+from sagas.transitions.birth import due_now
+from sagas.transitions.journal import Journal
+
+
+@contextmanager
+def change(run_id: UUID) -> "Iterator[RunChange]":
+    """Open a transaction that holds the run's lock; its events are written at the end.
+
+    ``no_key``: inserts of steps and events, which only reference the run, need not wait.
+    """
+    with transaction.atomic(using=saga_database()):
+        run = SagaRun.objects.select_for_update(no_key=True).defer("input", "tags").get(pk=run_id)
+        changing = RunChange(run)
+        yield changing
+        changing.journal.write()
+
+
+class RunChange:
+    """One transaction on one run. Every verb is a guarded update that answers won or lost.
+
+    ``made_ready`` collects the steps that became ready and whose messages the caller sends.
+    """
+
+    def __init__(self, run: SagaRun) -> None:
+        """``run`` is locked by this transaction."""
+        self.run = run
+        self.journal = Journal()
+        self.made_ready: list[StepRun] = []
+        self.grace = timedelta(seconds=saga_settings().RESEND_SECONDS)
+
+    # Attempts
+
+    def end_attempt(
+        self, step: StepRun, to: StepState, type_: EventType, note: str = "", **columns: Any
+    ) -> bool:
+        """``running`` → a known outcome or ``unknown``, if ``step.fence`` is still the row's."""
+        return self._move_attempt(step, to, type_, note, ended_at=Now(), **columns)
+
+    def put_back(self, step: StepRun, delay: float, note: str, **columns: Any) -> bool:
+        """``running`` → ``ready``, due in ``delay`` seconds: the next attempt is a row, not a timer."""
+        due = due_now(timedelta(), timedelta(seconds=delay))
+        type_ = EventType.STEP_ASKING if columns.get("asking") else EventType.STEP_RETRYING
+        return self._move_attempt(step, StepState.READY, type_, note, **due, **columns)
+
+    def expires_within(self, step: StepRun, delay: float) -> bool:
+        """Whether the step's own time is over ``delay`` seconds from now."""
+        if step.timeout is None:
+            return False
+        end = Now() + timedelta(seconds=delay)
+        return StepRun.objects.filter(pk=step.pk, expires_at__lte=end).exists()
+
+    def _move_attempt(
+        self, step: StepRun, to: StepState, type_: EventType, note: str, **columns: Any
+    ) -> bool:
+        mine = StepRun.objects.filter(pk=step.pk, state=StepState.RUNNING, fence=step.fence)
+        won = mine.update(state=to, lease_until=None, updated_at=Now(), **columns)
+        if won:
+            self.journal.tell_step(type_, step, StepState.RUNNING, to, note)
+        return bool(won)
+
+    def tell_late(self, step: StepRun, note: str) -> None:
+        """Record an outcome whose attempt was given up."""
+        self.journal.tell_step(EventType.STEP_LATE, step, "", "", note)
+
+    # Going on
+
+    def release_successors(self, step: StepRun) -> None:
+        """Lower the ``blockers`` of what follows ``step``; what reaches 0 becomes ready."""
+        following = StepRun.objects.filter(pk__in=step.successors)
+        last = When(blockers=1, state=StepState.PENDING, then=Value(StepState.READY))
+        due = due_now(self.grace)
+        following.update(
+            blockers=F("blockers") - 1,
+            state=Case(last, default=F("state")),
+            updated_at=Now(),
+            **{
+                column: Case(
+                    When(blockers=1, state=StepState.PENDING, then=moment), default=F(column)
+                )
+                for column, moment in due.items()
+            },
+        )
+        self.collect_ready(following.filter(state=StepState.READY, blockers=0), StepState.PENDING)
+
+    def collect_ready(self, ready: Iterable[StepRun], came_from: StepState) -> None:
+        """Tell that steps became ready, and have their messages sent by the caller."""
+        for step in ready:
+            self.journal.tell_step(EventType.STEP_READY, step, came_from, StepState.READY)
+            self.made_ready.append(step)
+
+    def count_down(self) -> None:
+        """One of the last steps of this direction ended."""
+        self._update_run(remaining=F("remaining") - 1)
+        self.run.remaining -= 1
+
+    def pass_pivot(self) -> None:
+        """From here on there is no way back."""
+        self._update_run(pivot_passed=True)
+        self.run.pivot_passed = True
+
+    def warn(self) -> None:
+        """A best-effort step did not succeed; the run goes on and says so."""
+        if not self.run.has_warnings:
+            self._update_run(has_warnings=True)
+            self.run.has_warnings = True
+
+    def reconsider_warnings(self) -> None:
+        """Take the warning back when no step is left that did not succeed."""
+        forward = StepRun.objects.forward().filter(run_id=self.run.pk)
+        if not forward.filter(state__in=(StepState.FAILED, StepState.UNKNOWN)).exists():
+            self._update_run(has_warnings=False)
+            self.run.has_warnings = False
+
+    def mark_undone(self, step: StepRun) -> None:
+        """The forward step of compensation ``step``: succeeded or unknown → ``compensated``."""
+        forward = StepRun.objects.forward().filter(run_id=step.run_id, name=step.name)
+        for undone in forward.only("state", "run_id", "attempt", "name", "direction"):
+            came_from = StepState(undone.state)
+            require_arrow(STEP_ARROWS, came_from, StepState.COMPENSATED)
+            if forward.filter(state=came_from).update(
+                state=StepState.COMPENSATED, updated_at=Now()
+            ):
+                self.journal.tell_step(
+                    EventType.STEP_COMPENSATED, undone, came_from, StepState.COMPENSATED
+                )
+
+    def tell(self, type_: EventType, note: str, actor: str = "") -> None:
+        """Record something about the run that changes no state."""
+        self.journal.tell_run(type_, self.run, "", "", note, actor)
+
+    def note_undo_failure(self, error: str) -> None:
+        """Keep beside the original error why undoing failed."""
+        self.run.compensation_error = truncate_error(error)
+        self._update_run(compensation_error=self.run.compensation_error)
+
+    # The run itself
+
+    def move(
+        self, to: SagaState, type_: EventType, note: str = "", actor: str = "", **columns: Any
+    ) -> None:
+        """Move the locked run along a legal arrow."""
+        came_from = SagaState(self.run.state)
+        require_arrow(SAGA_ARROWS, came_from, to)
+        completed_at = Now() if to in FINAL_SAGAS else None
+        if to not in ACTIVE_SAGAS:
+            columns |= {"paused_at": None}
+        if came_from == SagaState.DEAD_LETTER:
+            columns |= {"auto_retry_at": None, "poisoned": False}
+        self._update_run(state=to, completed_at=completed_at, **columns)
+        self.run.state = to
+        self.journal.tell_run(type_, self.run, came_from, to, note, actor)
+
+    def _update_run(self, **columns: Any) -> None:
+        SagaRun.objects.filter(pk=self.run.pk, state=self.run.state).update(
+            updated_at=Now(), **columns
+        )
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Add to what operators search by."""
+        self.run.refresh_from_db(fields=["tags"])
+        self.run.tags = {**self.run.tags, **tags}
+        self._update_run(tags=self.run.tags)
+        note = ", ".join(f"{name}={value}" for name, value in tags.items())
+        self.journal.tell_run(EventType.TAGGED, self.run, "", "", note)
+
+    # Turning back
+
+    def has_in_flight(self) -> bool:
+        """Whether a forward step of this run is running or waiting, or being asked about."""
+        forward = StepRun.objects.forward().filter(run_id=self.run.pk)
+        return forward.in_flight().exists()
+
+    # By hand
+
+    def reset(self, step: StepRun, to: StepState, *, blockers: int, **columns: Any) -> None:
+        """Give a step of a dead letter its place in the resumed plan, with a fresh count of attempts."""
+        came_from = StepState(step.state)
+        if came_from == to and step.blockers == blockers and not columns:
+            return
+        if came_from != to:
+            require_arrow(STEP_ARROWS, came_from, to)
+            self.journal.tell_step(EventType.STEP_RESTORED, step, came_from, to)
+            due = due_now(self.grace) if to == StepState.READY else {}
+            columns |= {"state": to, "attempt": 0, "ended_at": None, "lease_until": None, **due}
+            columns |= {"asking": False, "asked": 0}
+        StepRun.objects.filter(pk=step.pk, state=came_from).update(
+            blockers=blockers, updated_at=Now(), **columns
+        )
+
+    def restart_count(self, remaining: int) -> None:
+        """Say how many last steps of the resumed direction have not ended."""
+        self._update_run(remaining=remaining)
+        self.run.remaining = remaining
+
+    def send_ready(self) -> None:
+        """Have the messages of all ready steps sent: while the run stood still, nobody did."""
+        self.made_ready += StepRun.objects.filter(run_id=self.run.pk, state=StepState.READY)
+
+
+def require_arrow(arrows: Any, came_from: Any, to: Any) -> None:
+    """Refuse, as a bug of ours, a change that no arrow in :mod:`sagas.states` allows."""
+    if to not in arrows[came_from]:
+        message = f"no arrow leads from {came_from} to {to}"
+        raise AssertionError(message)
