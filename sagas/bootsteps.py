@@ -1,0 +1,133 @@
+"""What every Celery worker of a project does by itself: consume the sagas' queues, and sweep."""
+
+import os
+import threading
+from typing import Any
+
+from celery import bootsteps, current_app, signals
+
+from sagas import recover
+from sagas.conf import saga_settings
+from sagas.definitions import registry
+from sagas.logs import process_name
+
+
+class _ForkGate:
+    """Lets no child be forked in the middle of a sweep, whose locks and sockets it would inherit."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        os.register_at_fork(
+            before=self._shut, after_in_parent=self._open, after_in_child=self._replace
+        )
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._open()
+
+    def _shut(self) -> None:
+        # Bounded: a database that hangs must not keep the pool from replacing a dead child.
+        self._lock.acquire(timeout=5)
+
+    def _open(self) -> None:
+        if self._lock.locked():
+            self._lock.release()
+
+    def _replace(self) -> None:
+        self._lock = threading.Lock()
+
+
+class _Children:
+    """Notices children of the pool that died, before Celery does: it may take five seconds."""
+
+    def __init__(self, pool: Any, hostname: str) -> None:
+        self._pool = pool
+        self._hostname = hostname
+        self._living: set[int] = set()
+
+    def bury(self) -> None:
+        """Give up what a child that died since the last round was doing."""
+        processes = getattr(getattr(self._pool, "_pool", None), "_pool", None) or []
+        self._living |= {process.pid for process in list(processes) if process.pid}
+        for pid in [pid for pid in self._living if _has_exited(pid)]:
+            recover.give_up_attempts_of(process_name(self._hostname, pid))
+            self._living.discard(pid)
+
+
+def _has_exited(pid: int) -> bool:
+    """Ask without reaping: that is for the pool to do."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+class SweepStep(bootsteps.StartStopStep):
+    """A thread of the worker's main process that sweeps about once a second.
+
+    In the main process, because the pool's children may all be busy or hung when they are needed
+    least. Children are never forked while a sweep is in the middle of a statement.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        """Celery makes one for each worker."""
+        super().__init__(parent, **options)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, parent: Any) -> None:
+        """Begin to sweep."""
+        if not saga_settings().SWEEP_IN_WORKERS:
+            return
+        children = _Children(parent.pool, parent.hostname)
+        self._thread = threading.Thread(
+            target=recover.sweep_forever,
+            args=(saga_settings().SWEEP_INTERVAL_SECONDS, self._stop),
+            kwargs={"worker": parent.hostname, "gate": _ForkGate(), "first": children.bury},
+            name="saga-sweep",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 the signature is Celery's
+        """End, after the sweep at hand; a warm shutdown goes on meanwhile."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2)
+
+    terminate = stop
+
+
+def queue_names() -> list[str]:
+    """Return every queue that a saga of this project sends to."""
+    conf = saga_settings()
+    names = {conf.STEP_QUEUE, conf.COMPENSATION_QUEUE, conf.COORDINATOR_QUEUE}
+    for saga in registry.all():
+        for step in saga.definition.steps:
+            names |= {
+                step.options.queue or "",
+                getattr(step.compensation, "options", step.options).queue or "",
+            }
+    return sorted(names - {""})
+
+
+def consume_saga_queues(**_: Any) -> None:
+    """Let a worker started without ``-Q`` consume the sagas' queues too."""
+    queues = current_app.amqp.queues
+    for name in queue_names():
+        if name not in queues:
+            # As whoever sends to it declares it: a broker refuses a second kind of one queue.
+            queues.select_add(queues.new_missing(name))
+
+
+def sweep_in_worker(instance: Any, **_: Any) -> None:
+    """Add the sweep to a worker that is about to be built."""
+    instance.app.steps["worker"].add(SweepStep)
+
+
+signals.celeryd_init.connect(consume_saga_queues, dispatch_uid="sagas.consume_saga_queues")
+signals.celeryd_init.connect(sweep_in_worker, dispatch_uid="sagas.sweep_in_worker")
