@@ -1,0 +1,196 @@
+"""Doing a verb to one run or to several: ask first, then do it, then say what came of it.
+
+A page can be hours old when its button is pressed. So it carries what it showed of each run, and a
+run that has changed since is left alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from sagas.admin.badges import state_badge
+from sagas.admin.verbs import Verb
+from sagas.exceptions import SagaError
+from sagas.models import SagaRun
+from sagas.states import SagaState
+
+
+BULK_LIMIT = 200
+"""Runs acted upon in one request: it must end before a web server's patience does."""
+
+REFUSALS_SHOWN = 10
+
+TEMPLATE = "admin/sagas/sagarun/confirm.html"
+
+
+class ReasonForm(forms.Form):
+    """Why the operator does it; kept with the saga's events and in the admin's history."""
+
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3, "autofocus": True}),
+        help_text=gettext_lazy("Kept with the saga for whoever looks at it after you."),
+    )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run that is about to be acted upon, as the confirmation page shows it."""
+
+    run: SagaRun
+    is_allowed: bool
+
+    @property
+    def badge(self) -> str:
+        """The state as an icon and a word."""
+        return state_badge(SagaState(self.run.state))
+
+    @property
+    def token(self) -> str:
+        """What was seen of the run: it changes with every change of the run."""
+        return f"{self.run.state} {self.run.updated_at.isoformat()}"
+
+    @property
+    def token_name(self) -> str:
+        """Name of the form field that carries the token."""
+        return f"seen-{self.run.pk}"
+
+    def is_stale(self, request: HttpRequest) -> bool:
+        """Whether the run has changed since the page was made."""
+        return request.POST.get(self.token_name) != self.token
+
+
+@dataclass
+class Results:
+    """What came of a verb, run by run."""
+
+    done: int = 0
+    refusals: list[str] = field(default_factory=list)
+
+
+def confirm_one(
+    model_admin: "admin.ModelAdmin[SagaRun]", request: HttpRequest, run_id: str, verb: Verb
+) -> HttpResponse:
+    """Show or carry out ``verb`` on one run; only a POST with a reason does anything."""
+    run = model_admin.get_object(request, run_id)
+    if not (verb.is_permitted(request) and model_admin.has_view_permission(request, run)):
+        raise PermissionDenied
+    if run is None:
+        raise Http404(_("There is no saga with this id."))
+    detail = reverse(f"{_urls(model_admin)}_change", args=[run.pk])
+    subject = Subject(run, verb.is_allowed(run))
+    form = ReasonForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        results = _perform(model_admin, request, verb, [subject], form.cleaned_data["reason"])
+        _report(request, verb, results)
+        return HttpResponseRedirect(detail)
+    if not subject.is_allowed:
+        messages.error(request, _not_allowed(verb, run))
+        return HttpResponseRedirect(detail)
+    return _page(model_admin, request, verb, [subject], form, back=detail)
+
+
+def confirm_many(
+    model_admin: "admin.ModelAdmin[SagaRun]", request: HttpRequest, queryset: Any, verb: Verb
+) -> HttpResponse | None:
+    """Show or carry out ``verb`` on the runs selected in the list."""
+    ids = list(queryset.values_list("pk", flat=True)[: BULK_LIMIT + 1])
+    if len(ids) > BULK_LIMIT:
+        text = _("Select at most %(limit)d sagas at once, by a filter or a search.")
+        messages.error(request, text % {"limit": BULK_LIMIT})
+        return None
+    runs = SagaRun.objects.filter(pk__in=ids)
+    subjects = [Subject(run, verb.is_allowed(run)) for run in runs]
+    confirmed = "confirmed" in request.POST
+    form = ReasonForm(request.POST if confirmed else None)
+    # The page below posts to the bare list: a run that changed must not fall out of a filter unseen.
+    filters = request.POST.get("filters", "") if confirmed else request.GET.urlencode()
+    back = f"{reverse(f'{_urls(model_admin)}_changelist')}{'?' if filters else ''}{filters}"
+    if form.is_valid():
+        results = _perform(model_admin, request, verb, subjects, form.cleaned_data["reason"])
+        _report(request, verb, results)
+        return HttpResponseRedirect(back)
+    return _page(model_admin, request, verb, subjects, form, back=back, filters=filters)
+
+
+def _perform(
+    model_admin: "admin.ModelAdmin[SagaRun]",
+    request: HttpRequest,
+    verb: Verb,
+    subjects: Sequence[Subject],
+    reason: str,
+) -> Results:
+    results = Results()
+    for subject in subjects:
+        run = subject.run
+        if subject.is_stale(request):
+            text = _(
+                "%(run)s changed since the page was loaded; it is %(state)s now. Read it again."
+            )
+            results.refusals.append(text % {"run": run, "state": run.get_state_display()})
+            continue
+        try:
+            verb.perform(run, reason=reason, actor=request.user.get_username())
+        except SagaError as error:
+            results.refusals.append(str(error))
+            continue
+        model_admin.log_change(request, run, f"{verb.title}: {reason}")
+        results.done += 1
+    return results
+
+
+def _report(request: HttpRequest, verb: Verb, results: Results) -> None:
+    if results.done:
+        messages.success(request, verb.done(results.done))
+    for refusal in results.refusals[:REFUSALS_SHOWN]:
+        messages.error(request, refusal)
+    unshown = len(results.refusals) - REFUSALS_SHOWN
+    if unshown > 0:
+        text = ngettext("%(count)d more was refused.", "%(count)d more were refused.", unshown)
+        messages.error(request, text % {"count": unshown})
+
+
+def _page(
+    model_admin: "admin.ModelAdmin[SagaRun]",
+    request: HttpRequest,
+    verb: Verb,
+    subjects: Sequence[Subject],
+    form: ReasonForm,
+    **extra: Any,
+) -> HttpResponse:
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": verb.title,
+        "opts": model_admin.opts,
+        "media": model_admin.media,
+        "verb": verb,
+        "subjects": subjects,
+        "any_allowed": any(subject.is_allowed for subject in subjects),
+        "form": form,
+        "action_checkbox_name": ACTION_CHECKBOX_NAME,
+        "changelist_url": reverse(f"{_urls(model_admin)}_changelist"),
+        **extra,
+    }
+    request.current_app = model_admin.admin_site.name
+    return TemplateResponse(request, TEMPLATE, context)
+
+
+def _not_allowed(verb: Verb, run: SagaRun) -> str:
+    text = _("%(run)s is %(state)s: %(verb)s is not possible now.")
+    return text % {"run": run, "state": run.get_state_display(), "verb": verb.title}
+
+
+def _urls(model_admin: "admin.ModelAdmin[SagaRun]") -> str:
+    opts = model_admin.opts
+    return f"{model_admin.admin_site.name}:{opts.app_label}_{opts.model_name}"

@@ -1,0 +1,127 @@
+"""What an operator can do to a run: the words for it. The doing is :mod:`sagas.operations`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from sagas import operations
+from sagas.models import SagaRun
+
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+
+class _Operation(Protocol):
+    def __call__(self, run: SagaRun, /, *, reason: str, actor: str, **options: Any) -> SagaRun: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """One operator verb, as a page talks about it."""
+
+    name: str
+    title: "StrOrPromise"
+    effect: "StrOrPromise"
+    danger: "StrOrPromise" = ""
+    permission: str = ""
+    """The verb whose permission it takes; its own by default."""
+    operation: str = ""
+    """The function that does it; by default the one that is named like the verb."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def is_permitted(self, request: HttpRequest) -> bool:
+        """Whether this user may do it to any run at all."""
+        return request.user.has_perm(f"sagas.{self.permission or self.name}_sagarun")
+
+    def is_allowed(self, run: SagaRun) -> bool:
+        """Whether the run's state allows it."""
+        return self.name in operations.allowed_actions(run)
+
+    def perform(self, run: SagaRun, *, reason: str, actor: str) -> SagaRun:
+        """Do it. Raises a SagaError, such as ActionNotAllowed, that says why it cannot be done."""
+        # Looked up when called, so that there is one place to replace a verb.
+        operation: _Operation = getattr(operations, self.operation or f"{self.name}_saga")
+        return operation(run, reason=reason, actor=actor, **self.options)
+
+    def done(self, count: int) -> str:
+        """Say what was done."""
+        return ngettext(
+            "%(title)s: done for %(count)d saga.", "%(title)s: done for %(count)d sagas.", count
+        ) % {"title": self.title, "count": count}
+
+
+RETRY = Verb(
+    name="retry",
+    title=_("Retry"),
+    effect=_(
+        "The saga goes on exactly where it stopped: the step or the compensation that failed is "
+        "attempted again, with the same idempotency key. Work that is done is not repeated."
+    ),
+)
+CANCEL = Verb(
+    name="cancel",
+    title=_("Cancel"),
+    effect=_(
+        "Nothing new starts. When the running steps have ended, everything that ran or may have "
+        "run is undone, the latest first. The saga ends as cancelled."
+    ),
+    danger=_("What is undone cannot be redone: the work has to be started as a new saga."),
+)
+COMPENSATE = Verb(
+    name="compensate",
+    title=_("Compensate"),
+    effect=_(
+        "The saga gives up its goal. Everything that ran or may have run is undone, the latest "
+        "first. The saga ends as compensated."
+    ),
+    danger=_("What is undone cannot be redone: the work has to be started as a new saga."),
+)
+RESOLVE = Verb(
+    name="resolve",
+    title=_("Resolve by hand"),
+    effect=_(
+        "The saga is closed as it stands. No step runs any more, forward or backward: you say that "
+        "you have settled the rest yourself, and the reason says how."
+    ),
+    danger=_("This is final. The saga can never be retried or compensated afterwards."),
+)
+
+REVERT = Verb(
+    name="revert",
+    title=_("Revert"),
+    effect=_(
+        "The saga was completed, and that is taken back. Everything that ran is undone, the latest "
+        "first. The saga ends as compensated."
+    ),
+    danger=_("Others may rely on what was completed. What is undone cannot be redone."),
+    operation="compensate_saga",
+    options={"revert_completed": True},
+)
+PAUSE = Verb(
+    name="pause",
+    title=_("Pause"),
+    effect=_(
+        "No step starts any more, forward or backward, until the saga is resumed. Steps that run "
+        "now may end. The deadline stands still."
+    ),
+)
+RESUME = Verb(
+    name="resume",
+    title=_("Resume"),
+    effect=_("The saga goes on where it is, with as much time left as it had."),
+    permission="pause",
+)
+
+VERBS = (RETRY, RESUME, PAUSE, CANCEL, COMPENSATE, REVERT, RESOLVE)
+
+
+def legal_verbs(run: SagaRun, request: HttpRequest) -> list[Verb]:
+    """Return what this user can do to this run now."""
+    permitted = [verb for verb in VERBS if verb.is_permitted(request)]
+    allowed = operations.allowed_actions(run) if permitted else frozenset()
+    return [verb for verb in permitted if verb.name in allowed]

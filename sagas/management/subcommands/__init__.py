@@ -1,0 +1,1 @@
+"""What ``manage.py saga`` can do: each module adds its subcommands to the parser."""

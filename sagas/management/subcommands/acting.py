@@ -1,0 +1,100 @@
+"""``retry``, ``cancel``, ``pause``, ``skip-step`` and the like: the operator verbs."""
+
+import getpass
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TextIO
+
+from django.core.management.base import CommandError
+
+from sagas import operations
+from sagas.exceptions import SagaError
+from sagas.management.subcommands.lookup import find_run
+from sagas.management.subcommands.output import printable
+from sagas.models import SagaRun
+
+
+VERBS = {
+    "retry": "let a dead letter go on where it stopped",
+    "cancel": "undo what ran, because it is no longer wanted",
+    "compensate": "undo what ran, because the goal cannot be reached",
+    "revert": "undo a completed saga, because it is no longer wanted",
+    "resolve": "close a dead letter that was settled by hand",
+    "pause": "start no step of it any more, until it is resumed",
+    "resume": "let a paused saga go on",
+}
+OPERATIONS: dict[str, Callable[..., SagaRun]] = {
+    "revert": partial(operations.compensate_saga, revert_completed=True)
+}
+STEP_VERBS = {
+    "retry-step": "try a failed step again, by itself or with its dead letter",
+    "skip-step": "settle a step by hand, with --result or without, and go on from there",
+}
+
+
+def add_to(subparsers: Any) -> None:
+    """Add the subcommands of this module."""
+    for verb, help_text in VERBS.items():
+        parser = subparsers.add_parser(verb, help=help_text)
+        parser.add_argument("runs", nargs="+", metavar="run", help="id or key")
+        parser.add_argument("--reason", required=True, help="kept with the saga's events")
+        parser.set_defaults(do=partial(act, verb))
+    for verb, help_text in STEP_VERBS.items():
+        parser = subparsers.add_parser(verb, help=help_text)
+        parser.add_argument("run", help="id or key")
+        parser.add_argument("step", help="its name, which is that of its compensation too")
+        parser.add_argument("--reason", required=True, help="kept with the saga's events")
+        if verb == "skip-step":
+            parser.add_argument("--result", help="what the step returned, as JSON")
+        parser.set_defaults(do=partial(act_on_step, verb))
+
+
+def act(verb: str, out: TextIO, options: dict[str, Any]) -> None:
+    """Do ``verb`` to each run; one that refuses does not keep the others from it."""
+    operation = OPERATIONS.get(verb) or getattr(operations, f"{verb}_saga")
+    refusals = []
+    for name in options["runs"]:
+        try:
+            run = operation(find_run(name), reason=options["reason"], actor=_actor())
+        except (SagaError, CommandError) as error:
+            refusals.append(printable(str(error)))
+        else:
+            out.write(f"{printable(run.key)}: {run.state}\n")
+    if refusals:
+        raise CommandError("\n".join(refusals))
+
+
+def act_on_step(verb: str, out: TextIO, options: dict[str, Any]) -> None:
+    """Do ``verb`` to one step of a run."""
+    run, step = find_run(options["run"]), options["step"]
+    who: dict[str, Any] = {"reason": options["reason"], "actor": _actor()}
+    try:
+        if verb == "retry-step":
+            changed = operations.retry_step(run, step, **who)
+        else:
+            changed = operations.skip_step(run, step, **who, **_result(run, options))
+    except SagaError as error:
+        raise CommandError(printable(str(error))) from None
+    out.write(f"{printable(run.key)}: {changed.state}\n")
+
+
+def _result(run: SagaRun, options: dict[str, Any]) -> dict[str, Any]:
+    text = options["result"]
+    if text is None:
+        return {}
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise CommandError(f"--result is no JSON: {error}") from None
+    return {"result": operations.result_from_json(run, options["step"], data)}
+
+
+def _actor() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a number without a name.
+        user = str(os.getuid())
+    return f"cli:{user}"

@@ -1,0 +1,132 @@
+"""Which verbs a run allows now, and how one is refused."""
+
+from collections.abc import Sequence
+from typing import Never
+
+from sagas.conf import MAX_RETRY_COUNT
+from sagas.exceptions import ActionNotAllowed, DeadLetterError
+from sagas.models import SagaRun, StepRun
+from sagas.states import ACTIVE_SAGAS, SagaState, StepState
+
+
+UNSUCCESSFUL = frozenset({StepState.FAILED, StepState.UNKNOWN})
+_NOT_BEGUN = frozenset(
+    {
+        StepState.PENDING,
+        StepState.READY,
+        StepState.FAILED,
+        StepState.SKIPPED,
+        StepState.CANCELLED,
+    }
+)
+_COLUMNS = (
+    "run_id",
+    "name",
+    "direction",
+    "state",
+    "fence",
+    "critical",
+    "pivot",
+    "doubtful",
+    "follow_up",
+)
+
+
+def allowed_actions(run: SagaRun) -> frozenset[str]:
+    """Return the names of the verbs that the run's state allows. ``revert`` is compensating it.
+
+    ``retry_step`` and ``skip_step`` stand for some of its steps, not for each.
+    """
+    if run.state not in {*ACTIVE_SAGAS, SagaState.COMPLETED, SagaState.DEAD_LETTER}:
+        return frozenset()
+    steps = steps_of(run)
+    names = {
+        SagaState.RUNNING: _of_running,
+        SagaState.COMPENSATING: _of_compensating,
+        SagaState.COMPLETED: _of_completed,
+        SagaState.DEAD_LETTER: _of_dead_letter,
+    }[SagaState(run.state)](run, steps)
+    return frozenset(names)
+
+
+def steps_of(run: SagaRun) -> list[StepRun]:
+    """Return what decides of the steps of a run, without their payloads."""
+    return list(StepRun.objects.filter(run_id=run.pk).only(*_COLUMNS))
+
+
+def pivot_begun(steps: Sequence[StepRun]) -> bool:
+    """Whether the point of no return was passed, or may be at this moment."""
+    return any(step.pivot and (step.state not in _NOT_BEGUN or step.doubtful) for step in steps)
+
+
+def in_the_way(steps: Sequence[StepRun]) -> list[StepRun]:
+    """Return the steps because of which a dead letter cannot go on."""
+    undoing = is_undoing(steps)
+    return [
+        step
+        for step in steps
+        if step.is_backward == undoing and step.critical and step.state in UNSUCCESSFUL
+    ]
+
+
+def is_undoing(steps: Sequence[StepRun]) -> bool:
+    """Whether its compensations are planned already."""
+    return any(step.is_backward for step in steps)
+
+
+def refuse(run: SagaRun, action: str, why: str) -> Never:
+    """Tell an operator why not, what the run allows now, and who was there before."""
+    allowed = sorted(allowed_actions(run))
+    last = run.events.exclude(actor="").order_by("-pk").first()
+    before = f" ({last.get_type_display()}, {last.actor}, {last.at:%H:%M:%S} UTC)" if last else ""
+    message = (
+        f"{run} is {run.state}{before}: {action} is not possible, because {why};"
+        f" possible now: {', '.join(allowed) or 'nothing'}"
+    )
+    error = DeadLetterError if run.state == SagaState.DEAD_LETTER else ActionNotAllowed
+    raise error(
+        message,
+        run_id=run.pk,
+        action=action,
+        state=run.state,
+        allowed=allowed,
+        stored_error=run.error,
+    )
+
+
+def _of_running(run: SagaRun, steps: list[StepRun]) -> set[str]:
+    turning = set() if pivot_begun(steps) else {"cancel", "compensate"}
+    return turning | _pausing(run) | _following_up(steps) | _skipping(steps, StepState.READY)
+
+
+def _of_compensating(run: SagaRun, steps: list[StepRun]) -> set[str]:
+    backward = [step for step in steps if step.is_backward]
+    failed = _skipping(backward, *UNSUCCESSFUL)
+    return _pausing(run) | _skipping(steps, StepState.READY) | failed
+
+
+def _of_completed(_run: SagaRun, steps: list[StepRun]) -> set[str]:
+    reverting = set() if pivot_begun(steps) else {"revert"}
+    return reverting | _following_up(steps) | _skipping(steps, StepState.READY)
+
+
+def _of_dead_letter(run: SagaRun, steps: list[StepRun]) -> set[str]:
+    names = {"resolve"} | _skipping(in_the_way(steps), *UNSUCCESSFUL)
+    if not is_undoing(steps) and not pivot_begun(steps):
+        names.add("compensate")
+    if run.retry_count < MAX_RETRY_COUNT:
+        names |= {"retry", "retry_step"} if len(in_the_way(steps)) == 1 else {"retry"}
+    return names
+
+
+def _pausing(run: SagaRun) -> set[str]:
+    return {"pause"} if run.paused_at is None else {"resume"}
+
+
+def _following_up(steps: list[StepRun]) -> set[str]:
+    open_ends = [step for step in steps if not step.is_backward and step.state in UNSUCCESSFUL]
+    return {"retry_step", "skip_step"} if open_ends else set()
+
+
+def _skipping(steps: list[StepRun], *states: StepState) -> set[str]:
+    return {"skip_step"} if any(step.state in states for step in steps) else set()

@@ -1,0 +1,58 @@
+"""``retry`` and ``resolve``: what a human decides about a saga that cannot go on by itself."""
+
+from django.db.models import F
+
+from sagas import dispatch, resume, transitions
+from sagas.conf import MAX_RETRY_COUNT
+from sagas.exceptions import RetryCapExceeded
+from sagas.models import SagaRun
+from sagas.operations.allowed import refuse
+from sagas.payloads import truncate_error
+from sagas.states import EventType, SagaState
+
+
+def retry_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
+    """Let a dead letter go on exactly where it stopped; what is done is not repeated.
+
+    On its way back the failed compensation runs again, with the same key; after the point of no
+    return the failed step does, with a fresh deadline. At most ``MAX_RETRY_COUNT`` times.
+
+    Raises:
+        ActionNotAllowed: it is no dead letter.
+        RetryCapExceeded: it was retried as often as allowed.
+    """
+    with transitions.change(run.pk) as change:
+        if change.run.state != SagaState.DEAD_LETTER:
+            refuse(change.run, "retry", "it is no dead letter")
+        resume_counted(change, reason=reason, actor=actor)
+        dispatch.send_on_commit(change.run, change.made_ready)
+    return SagaRun.objects.get(pk=run.pk)
+
+
+def resume_counted(change: transitions.RunChange, *, reason: str, actor: str) -> None:
+    """Let a dead letter go on, if it was not retried too often. Requires its lock."""
+    run = change.run
+    count = run.retry_count
+    if count >= MAX_RETRY_COUNT:
+        message = f"{run} was retried {count} of {MAX_RETRY_COUNT} times; resolve it by hand"
+        raise RetryCapExceeded(
+            message, run_id=run.pk, state=run.state, count=count, max=MAX_RETRY_COUNT
+        )
+    resume.resume(
+        change, note=truncate_error(reason), actor=actor, retry_count=F("retry_count") + 1
+    )
+
+
+def resolve_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
+    """Say that a dead letter was settled by hand; ``reason`` tells how. Nothing more will run.
+
+    Raises:
+        ActionNotAllowed: it is no dead letter.
+    """
+    with transitions.change(run.pk) as change:
+        if change.run.state != SagaState.DEAD_LETTER:
+            refuse(change.run, "resolve", "it is no dead letter")
+        change.move(
+            SagaState.RESOLVED, EventType.RESOLVED, note=truncate_error(reason), actor=actor
+        )
+    return SagaRun.objects.get(pk=run.pk)

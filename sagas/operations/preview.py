@@ -1,0 +1,98 @@
+"""What turning back would undo: asked before it is done."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from django.utils import timezone
+
+from sagas import compensate, decisions
+from sagas.models import SagaRun, StepRun
+from sagas.operations.allowed import is_undoing, pivot_begun
+from sagas.states import IN_FLIGHT_STEPS, MAY_HAVE_HAPPENED, UNSTARTED_STEPS, SagaState, StepState
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedUndo:
+    """One compensation that would run."""
+
+    name: str
+    """The step that it undoes."""
+
+    handler: str
+    """The method that will be called."""
+
+    outcome: Literal["succeeded", "unknown", "in_flight"]
+    """What is known of the step. One in flight ends first, and is undone unless it fails; an
+    unknown one that has a ``reconcile`` is asked first, and undone unless it did not happen."""
+
+    idempotency_key: str
+    """The compensation's own."""
+
+    undoes: str
+    """The key that the step had: the one that an outside party knows."""
+
+
+def preview_compensation(run: SagaRun) -> list[PlannedUndo]:
+    """Return what would be undone if ``run`` turned back now, in order; of one on its way, the rest.
+
+    Empty when nothing would, past the point of no return too.
+    """
+    state = SagaRun.objects.only("state").get(pk=run.pk).state
+    steps = list(StepRun.objects.filter(run_id=run.pk).defer("input", "output", "error"))
+    forward = [step for step in steps if not step.is_backward]
+    if state in {SagaState.COMPENSATED, SagaState.CANCELLED, SagaState.RESOLVED}:
+        return []
+    if is_undoing(steps):
+        by_name = {step.name: step for step in forward}
+        rest = [s for s in steps if s.is_backward and s.state != StepState.SUCCEEDED]
+        ordered = sorted(rest, key=lambda step: step.position)
+        return [_planned(by_name[row.name], row) for row in ordered]
+    if pivot_begun(steps):
+        return []
+    return [_planned(step, compensate.undo_row(step, position=0)) for step in _to_undo(forward)]
+
+
+def _planned(step: StepRun, row: StepRun) -> PlannedUndo:
+    return PlannedUndo(
+        name=step.name,
+        handler=row.handler,
+        outcome=_outcome(step),
+        idempotency_key=row.idempotency_key,
+        undoes=step.idempotency_key,
+    )
+
+
+def _outcome(step: StepRun) -> Literal["succeeded", "unknown", "in_flight"]:
+    if step.state in IN_FLIGHT_STEPS:
+        return "in_flight"
+    return "succeeded" if step.state == StepState.SUCCEEDED else "unknown"
+
+
+@dataclass(eq=False)
+class _Ended:
+    """A step as it will stand when it can be undone."""
+
+    step: StepRun
+    pk: Any
+    position: int
+    ended_at: datetime | None
+    successors: list[str]
+
+
+def _to_undo(forward: list[StepRun]) -> list[StepRun]:
+    now = timezone.now()
+    ordered = decisions.undo_order([_as_ended(step, now) for step in forward])
+    return [e.step for e in ordered if e.step.compensation and _may_have_happened(e.step)]
+
+
+def _as_ended(step: StepRun, now: datetime) -> _Ended:
+    """Between two attempts it ends when the saga turns; in flight, or if it is asked, later."""
+    ends_now = step.state in UNSTARTED_STEPS and not step.options.get("reconcile")
+    ended_at = now if ends_now else step.ended_at
+    return _Ended(step, step.pk, step.position, ended_at, step.successors)
+
+
+def _may_have_happened(step: StepRun) -> bool:
+    between_attempts = step.state in UNSTARTED_STEPS and step.doubtful
+    return step.state in MAY_HAVE_HAPPENED | IN_FLIGHT_STEPS or between_attempts

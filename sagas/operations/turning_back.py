@@ -1,0 +1,72 @@
+"""``cancel`` and ``compensate``: what ran is undone."""
+
+from sagas import compensate, dispatch, transitions
+from sagas.models import SagaRun
+from sagas.operations.allowed import is_undoing, pivot_begun, refuse, steps_of
+from sagas.payloads import truncate_error
+from sagas.states import SagaState
+
+
+def cancel_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
+    """Turn a running saga back; it ends ``cancelled`` when everything is undone.
+
+    Raises:
+        ActionNotAllowed: it does not run, or its point of no return may have been passed.
+    """
+    return _turn_back(
+        run,
+        "cancel",
+        (SagaState.RUNNING,),
+        ends_as=SagaState.CANCELLED,
+        code="CANCELLED",
+        reason=reason,
+        actor=actor,
+    )
+
+
+def compensate_saga(
+    run: SagaRun, *, reason: str, actor: str = "", revert_completed: bool = False
+) -> SagaRun:
+    """Turn a saga back as a failure would; it ends ``compensated``.
+
+    A dead letter that has not begun to undo is turned back too, and with ``revert_completed`` a
+    completed saga, and nothing else: what someone relies on is not reverted by accident.
+
+    Raises:
+        ActionNotAllowed: its state is another, or its point of no return may have been passed.
+    """
+    states = (SagaState.RUNNING, SagaState.DEAD_LETTER)
+    return _turn_back(
+        run,
+        "revert" if revert_completed else "compensate",
+        (SagaState.COMPLETED,) if revert_completed else states,
+        ends_as=SagaState.COMPENSATED,
+        code="REVERTED" if revert_completed else "COMPENSATED_BY_HAND",
+        reason=reason,
+        actor=actor,
+    )
+
+
+def _turn_back(
+    run: SagaRun,
+    action: str,
+    states: tuple[SagaState, ...],
+    *,
+    ends_as: SagaState,
+    code: str,
+    reason: str,
+    actor: str,
+) -> SagaRun:
+    with transitions.change(run.pk) as change:
+        if change.run.state not in states:
+            refuse(change.run, action, f"it is not {' or '.join(states)}")
+        steps = steps_of(change.run)
+        if is_undoing(steps):
+            refuse(change.run, action, "it has begun to undo")
+        if pivot_begun(steps):
+            refuse(change.run, action, "it is past its point of no return, or may be")
+        compensate.turn_back(
+            change, ends_as=ends_as, code=code, error=truncate_error(reason), actor=actor
+        )
+        dispatch.send_on_commit(change.run, change.made_ready)
+    return SagaRun.objects.get(pk=run.pk)
