@@ -1,0 +1,1 @@
+"""A shop that fulfils orders with a saga over four services."""
