@@ -1,0 +1,1 @@
+"""Proof, by ambition: unit, integration, acceptance, faults."""

@@ -1,0 +1,150 @@
+"""An operator in front of a real browser: finding a dead letter, reading it, acting on it."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support import expected_conditions
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from sagas.models import SagaRun
+from sagas.states import SagaState
+from tests.browser import chromium_in, complaints
+from tests.factories import make_dead_letter, make_run, make_running, record_sweep
+
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+HOSTILE = "<script>document.title='broken'</script><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    with chromium_in(tmp_path_factory.mktemp("chromium")) as chrome:
+        yield chrome
+
+
+@pytest.fixture
+def browser(
+    chromium: webdriver.Chrome, live_server: LiveServer, admin_client: Client, settings: Settings
+) -> webdriver.Chrome:
+    """A browser in which an administrator is logged in, under a strict content policy."""
+    settings.MIDDLEWARE = ["tests.csp.StrictContentSecurityPolicy", *settings.MIDDLEWARE]
+    chromium.get(f"{live_server.url}{reverse('admin:login')}")
+    cookie = admin_client.cookies[settings.SESSION_COOKIE_NAME]
+    chromium.add_cookie({"name": cookie.key, "value": cookie.value})
+    complaints(chromium)
+    return chromium
+
+
+@pytest.fixture
+def sagas_url(live_server: LiveServer) -> str:
+    return f"{live_server.url}{reverse('admin:sagas_sagarun_changelist')}"
+
+
+def element(browser: webdriver.Chrome, selector: str) -> WebElement:
+    return browser.find_element(By.CSS_SELECTOR, selector)
+
+
+def follow(browser: webdriver.Chrome, link_or_button: WebElement) -> None:
+    """Click, and wait for the page that this leads to."""
+    page = element(browser, "html")
+    link_or_button.click()
+    WebDriverWait(browser, 20).until(expected_conditions.staleness_of(page))
+
+
+def test_a_dead_letter_is_found_read_and_retried(browser: webdriver.Chrome, sagas_url: str) -> None:
+    make_dead_letter("order-17")
+    make_running("order-18")
+    record_sweep()
+    browser.get(sagas_url)
+    follow(browser, browser.find_element(By.LINK_TEXT, "Needs attention"))
+    assert [link.text for link in browser.find_elements(By.CSS_SELECTOR, ".field-key a")] == [
+        "order-17"
+    ]
+
+    follow(browser, browser.find_element(By.LINK_TEXT, "order-17"))
+    assert "Waits for a human because create_shipment" in element(browser, ".saga-head").text
+    browser.find_element(By.LINK_TEXT, "create_shipment").click()
+    failed = element(browser, "#step-forward-create_shipment")
+    failed.find_element(By.TAG_NAME, "summary").click()
+    assert "shop.FulfilOrder:order-17:create_shipment" in failed.text
+
+    follow(browser, browser.find_element(By.LINK_TEXT, "Retry…"))
+    element(browser, "textarea[name=reason]").send_keys("the carrier is back")
+    follow(browser, element(browser, "input[type=submit].default"))
+    assert "Retry: done for 1 saga." in element(browser, ".messagelist").text
+    assert "Running" in element(browser, ".saga-headline").text
+    assert "the carrier is back" in element(browser, "#events").text
+    assert SagaRun.objects.get(key="order-17").state == SagaState.RUNNING
+    assert complaints(browser) == []
+
+
+def test_several_are_retried_at_once(browser: webdriver.Chrome, sagas_url: str) -> None:
+    for key in ("order-1", "order-2"):
+        make_dead_letter(key)
+    make_running("order-3")
+    browser.get(sagas_url)
+    element(browser, "#action-toggle").click()
+    Select(element(browser, "select[name=action]")).select_by_value("retry_selected")
+    follow(browser, element(browser, "button[name=index]"))
+    assert element(browser, "#content").text.count("not possible now") == 1
+    element(browser, "textarea[name=reason]").send_keys("the carrier is back")
+    follow(browser, element(browser, "input[type=submit].default"))
+    text = element(browser, ".messagelist").text
+    assert "Retry: done for 2 sagas." in text
+    assert "order-3 is running" in text
+    assert complaints(browser) == []
+
+
+def test_what_came_from_outside_stays_text(browser: webdriver.Chrome, sagas_url: str) -> None:
+    run = make_dead_letter(
+        HOSTILE, error=HOSTILE, error_code=HOSTILE[:90], tags={HOSTILE: HOSTILE}, input=HOSTILE
+    )
+    for address in (sagas_url, f"{sagas_url}{run.pk}/change/", f"{sagas_url}{run.pk}/resolve/"):
+        browser.get(address)
+        assert browser.title != "broken"
+        assert HOSTILE in element(browser, "#content").text
+    assert complaints(browser) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_badge_can_be_read(browser: webdriver.Chrome, sagas_url: str, theme: str) -> None:
+    for state in SagaState:
+        make_run(state, key=state.value)
+    media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get(sagas_url)
+    badges = browser.find_elements(By.CSS_SELECTOR, ".saga-badge")
+    assert len(badges) == len(SagaState)
+    for badge in badges:
+        colours = [badge.value_of_css_property(name) for name in ("color", "background-color")]
+        assert contrast(*colours) >= 4.5, badge.text
+
+
+def test_a_page_fits_a_phone(browser: webdriver.Chrome, sagas_url: str) -> None:
+    run = make_dead_letter("order-" + "x" * 200)
+    browser.set_window_size(420, 900)
+    browser.get(f"{sagas_url}{run.pk}/change/")
+    overflow = "return document.documentElement.scrollWidth - window.innerWidth"
+    assert browser.execute_script(overflow) <= 0
+    browser.set_window_size(1400, 1000)
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2, of two colours as a browser computes them: ``rgba(1, 2, 3, 1)``."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    channels = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

@@ -1,0 +1,98 @@
+"""Celery's callbacks and messages are hints: dropped, doubled or flushed, every saga still ends (R31)."""
+
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from sagas import start_saga
+from sagas.models import SagaRun
+from sagas.states import SagaState
+from tests.conftest import WorkerFactory
+from tests.flows import ledger
+from tests.flows.sagas import Orders, Parallel
+
+
+pytestmark = [pytest.mark.acceptance]
+
+SCRIPTS: list[dict[str, str]] = [
+    {},
+    {"join": "permanent"},
+    {"left": "permanent", "right": "sleep=0.2"},
+    {"right": "network-once"},
+]
+
+
+def start_some(book: Path, count: int, *scripts: dict[str, str]) -> list[SagaRun]:
+    return [
+        start_saga(Parallel, Orders(str(book), scripts[n % len(scripts)]), key=str(n))
+        for n in range(count)
+    ]
+
+
+def wait_for_all(runs: list[SagaRun], timeout: float) -> list[SagaRun]:
+    until = time.monotonic() + timeout
+    return [run.wait(max(until - time.monotonic(), 0.1)) for run in runs]
+
+
+def assert_truthful(book: Path, runs: list[SagaRun]) -> None:
+    """Compare each run's outcome with what its handlers did, by idempotency key."""
+    entries = ledger.read(book)
+    for run in runs:
+        mine = [e for e in entries if e.key.startswith(str(run.pk))]
+        done = {e.what for e in mine if e.phase == "ended" and "undo" not in e.what}
+        undone = {e.what.partition("(")[2].rstrip(")") for e in mine if "undo" in e.what}
+        if run.state == SagaState.COMPLETED:
+            assert done == {"start", "left", "right", "join"}
+            assert not undone
+        else:
+            assert run.state == SagaState.COMPENSATED
+            assert done - {"join"} <= undone
+
+
+def attempts_per_key(book: Path) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for entry in ledger.read(book):
+        if entry.phase == "began":
+            counts[entry.key] = counts.get(entry.key, 0) + 1
+    return counts
+
+
+class TestCallbacks:
+    def test_dropped_every_saga_ends_by_its_lease(
+        self, tmp_path: Path, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        book = tmp_path / "ledger"
+        # Nobody consumes the queue of the doors.
+        worker_factory(any_broker, queues=["saga.steps", "saga.compensate"])
+        runs = start_some(book, 7, *SCRIPTS, {"left": "kill-once"})
+        ended = wait_for_all(runs, 60)
+        assert_truthful(book, ended)
+        assert not [e for e in ended if e.state not in {"completed", "compensated"}]
+
+    def test_doubled_no_step_runs_twice(
+        self, tmp_path: Path, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        book = tmp_path / "ledger"
+        worker = worker_factory(any_broker, environment={"SAGAS_TEST_DOUBLE_MESSAGES": "1"})
+        runs = start_some(book, 8, {}, {"join": "permanent"}, {"left": "permanent"})
+        ended = wait_for_all(runs, 40)
+        assert_truthful(book, ended)
+        assert set(attempts_per_key(book).values()) == {1}
+        assert worker.log.read_text().count("'not claimed'") >= len(runs)
+
+
+@pytest.mark.redis
+class TestFlush:
+    def test_every_message_is_lost_and_every_saga_ends(
+        self, tmp_path: Path, worker_factory: WorkerFactory, redis_broker: str
+    ) -> None:
+        book = tmp_path / "ledger"
+        runs = start_some(book, 40, *SCRIPTS)
+        worker_factory(redis_broker)
+        ledger.wait_for(book, "left")
+        broker = redis.Redis.from_url(redis_broker)
+        assert broker.llen("saga.steps")
+        broker.flushall()
+        assert_truthful(book, wait_for_all(runs, 60))

@@ -1,0 +1,122 @@
+"""Sagas in real worker processes, through the faults in which callbacks alone lose money."""
+
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from sagas import start_saga
+from sagas.models import SagaRun
+from sagas.states import SagaState, StepState
+from tests.conftest import WorkerFactory
+from tests.driving import states, step_of
+from tests.flows import ledger
+from tests.flows.sagas import Orders, Parallel
+
+
+pytestmark = [pytest.mark.acceptance]
+
+Starter = Callable[..., SagaRun]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.jsonl"
+
+
+@pytest.fixture
+def start(book: Path, worker_factory: WorkerFactory, any_broker: str) -> Starter:
+    def starter(**script: str) -> SagaRun:
+        return start_saga(Parallel, Orders(str(book), script), key="one")
+
+    return starter
+
+
+class TestParallelSteps:
+    def test_both_succeed_and_the_next_fails_so_both_are_undone(
+        self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        worker_factory(any_broker)
+        run = start(left="sleep=0.3", right="sleep=0.6", join="permanent").wait(20)
+        assert run.state == SagaState.COMPENSATED
+        left, right = (ledger.wait_for(book, name) for name in ("left", "right"))
+        assert left.at < ledger.wait_for(book, "right", phase="ended").at
+        assert right.at < ledger.wait_for(book, "left", phase="ended").at
+        assert ledger.began(book)[-3:] == [
+            "undo_right(right)",
+            "undo_left(left)",
+            "undo_start(start)",
+        ]
+
+    def test_one_fails_while_its_sibling_runs_which_ends_first_and_is_undone_then(
+        self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        worker_factory(any_broker)
+        run = start(left="permanent", right="sleep=1.5").wait(20)
+        assert run.state == SagaState.COMPENSATED
+        ended = ledger.wait_for(book, "right", phase="ended")
+        assert ended.at < ledger.wait_for(book, "undo_right(right)").at
+        assert ledger.began(book)[-2:] == ["undo_right(right)", "undo_start(start)"]
+
+    def test_both_fail_and_there_is_one_undo_chain(
+        self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        worker_factory(any_broker)
+        run = start(left="sleep=0.4,permanent", right="sleep=0.4,permanent").wait(20)
+        assert run.state == SagaState.COMPENSATED
+        assert [w for w in ledger.began(book) if w.startswith("undo")] == ["undo_start(start)"]
+
+
+class TestLogs:
+    def test_every_line_of_a_handler_carries_the_saga_and_the_step(
+        self, start: Starter, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        worker = worker_factory(any_broker)
+        run = start(join="permanent").wait(20)
+        lines = worker.log.read_text().splitlines()
+        for name, step in (("left", "left"), ("undo_left(left)", "undo of left")):
+            begins = [line for line in lines if line.endswith(f": {name} begins")]
+            assert len(begins) == 1
+            assert f"[{run.pk} {step}]" in begins[0]
+
+
+class TestKilledWorkers:
+    def test_a_killed_child_is_noticed_and_the_step_runs_again_with_the_same_key(
+        self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        worker_factory(any_broker)
+        run = start(left="kill-once").wait(30)
+        assert run.state == SagaState.COMPLETED
+        attempts = [e for e in ledger.read(book) if (e.what, e.phase) == ("left", "began")]
+        assert [e.attempt for e in attempts] == [1, 2]
+        assert len({e.key for e in attempts}) == 1
+        assert attempts[1].at - attempts[0].at < 10
+
+    def test_when_the_attempts_are_spent_the_outcome_is_unknown_and_undone(
+        self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        worker_factory(any_broker)
+        run = start(left="kill").wait(60)
+        assert run.state == SagaState.COMPENSATED
+        assert run.error_code == "WORKER_LOST"
+        assert states(run)["left"] == StepState.COMPENSATED
+        assert step_of(run, "left").attempt == 2
+        undone = [w for w in ledger.began(book) if w.startswith("undo")]
+        assert "undo_left(None)" in undone
+        assert undone[-1] == "undo_start(start)"
+
+    def test_a_killed_worker_is_noticed_within_its_lease_whatever_the_time_limit(
+        self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        worker = worker_factory(any_broker)
+        run = start(left="sleep=2")
+        ledger.wait_for(book, "left")
+        killed = monotonic()
+        worker.kill()
+        worker_factory(any_broker)
+        assert run.wait(40).state == SagaState.COMPLETED
+        again = [e for e in ledger.read(book) if (e.what, e.phase) == ("left", "began")]
+        assert len(again) == 2
+        assert again[1].at - again[0].at < 20
+        assert monotonic() - killed < 25

@@ -1,0 +1,61 @@
+"""Run sagas in this process, without a broker: each ready row is executed as a message would do."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from django.db.models.functions import Now
+
+from sagas.execute import execute
+from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.states import StepState
+
+
+def ready_steps(run: SagaRun) -> list[StepRun]:
+    """Return what could be claimed now, in order."""
+    if fresh(run).paused_at is not None:
+        return []
+    return list(StepRun.objects.filter(run=run, state=StepState.READY, due_at__lte=Now()))
+
+
+def run_one(run: SagaRun, name: str | None = None) -> str:
+    """Execute the first ready step, or the ready one of this name."""
+    step = next(step for step in ready_steps(run) if name in {None, step.name})
+    return execute(step.pk, step.fence)
+
+
+def drive(run: SagaRun, *, limit: int = 200, skip_backoff: bool = True) -> SagaRun:
+    """Execute what is ready until nothing is; returns the run as it then stands."""
+    for _ in range(limit):
+        if skip_backoff:
+            StepRun.objects.filter(run=run, state=StepState.READY).update(due_at=Now())
+        ready = ready_steps(run)
+        if not ready:
+            return fresh(run)
+        execute(ready[0].pk, ready[0].fence)
+    message = f"still ready steps after {limit} attempts: {run.explain()}"
+    raise AssertionError(message)
+
+
+def fresh(run: SagaRun) -> SagaRun:
+    """Return the run as the database has it."""
+    return SagaRun.objects.get(pk=run.pk)
+
+
+def step_of(run: SagaRun, name: str, *, direction: str = "forward") -> StepRun:
+    """Return one row of a run."""
+    return StepRun.objects.get(run=run, name=name, direction=direction)
+
+
+def states(run: SagaRun, direction: str = "forward") -> dict[str, str]:
+    """Return the states of a run's steps, by name."""
+    return {s.name: s.state for s in StepRun.objects.filter(run=run, direction=direction)}
+
+
+def expire_lease(step_id: UUID) -> None:
+    """Let the lease of an attempt run out, as a dead process would."""
+    StepRun.objects.filter(pk=step_id).update(lease_until=Now() - timedelta(seconds=1))
+
+
+def nothing_is_written() -> bool:
+    """Whether there is no row of any saga."""
+    return not (SagaRun.objects.exists() or StepRun.objects.exists() or SagaEvent.objects.exists())

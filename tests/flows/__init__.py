@@ -1,0 +1,1 @@
+"""A Django app whose sagas do in real workers what a test's script says."""

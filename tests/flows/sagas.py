@@ -1,0 +1,111 @@
+"""Sagas for real workers. What each handler does stands in the saga's input."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+
+from sagas import PermanentError, Saga, step
+from tests.flows import ledger
+
+
+@dataclass(frozen=True)
+class Orders:
+    """A file to tell, and what handlers do: ``"sleep=1"``, ``"permanent"``, ``"network"``, ``"kill"``.
+
+    Several are separated by commas; ``kill-once`` happens in the first attempt only.
+    """
+
+    ledger: str
+    script: dict[str, str] = field(default_factory=dict)
+
+
+class Flow(Saga[Orders]):
+    """Base of the sagas of this app."""
+
+    def act(self, name: str) -> str:
+        """Tell, obey the script, tell again."""
+        self.logger.info("%s begins", name)
+        self.tell(name, "began")
+        for word in filter(None, self.input.script.get(name, "").split(",")):
+            self.obey(name, word)
+        self.tell(name, "ended")
+        return name
+
+    def tell(self, name: str, phase: str) -> None:
+        ledger.write(self.input.ledger, name, phase, self.idempotency_key, self.attempt)
+
+    def obey(self, name: str, word: str) -> None:
+        if word.endswith("-once"):
+            if self.attempt > 1:
+                return
+            word = word.removesuffix("-once")
+        if word.startswith("sleep="):
+            time.sleep(float(word.removeprefix("sleep=")))
+        elif word == "permanent":
+            message = f"{name} refused"
+            raise PermanentError(message, code="REFUSED")
+        elif word == "network":
+            message = f"{name} did not answer"
+            raise ConnectionError(message)
+        elif word == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Parallel(Flow):
+    """start → {left ∥ right} → join."""
+
+    class Meta:
+        label = "flows.Parallel"
+        step_defaults = {"max_retries": 1, "time_limit": 600}
+
+    @step
+    def start(self) -> str:
+        return self.act("start")
+
+    @start.compensation
+    def undo_start(self, result: str | None) -> None:
+        self.act(f"undo_start({result})")
+
+    @step(after=[start])
+    def left(self) -> str:
+        return self.act("left")
+
+    @left.compensation
+    def undo_left(self, result: str | None) -> None:
+        self.act(f"undo_left({result})")
+
+    @step(after=[start])
+    def right(self) -> str:
+        return self.act("right")
+
+    @right.compensation
+    def undo_right(self, result: str | None) -> None:
+        self.act(f"undo_right({result})")
+
+    @step(after=[left, right])
+    def join(self) -> str:
+        return self.act("join")
+
+    join.no_compensation("it is the last")
+
+
+class Routed(Flow):
+    """A step on the default queue, one on a queue of its own, and a compensation."""
+
+    class Meta:
+        label = "flows.Routed"
+
+    @step
+    def common(self) -> str:
+        return self.act("common")
+
+    @common.compensation
+    def undo_common(self, result: str | None) -> None:
+        self.act(f"undo_common({result})")
+
+    @step(queue="slow-gateway")
+    def gateway(self) -> str:
+        return self.act("gateway")
+
+    gateway.no_compensation("it is the last")

@@ -1,0 +1,259 @@
+"""What a step costs, to the statement, and that it depends on nothing else (R26, R124).
+
+Counted are the statements of ``CaptureQueriesContext``, with ``BEGIN`` and ``COMMIT`` apart.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+
+from sagas import recover, start_saga
+from sagas.advance import record_outcome
+from sagas.decisions import Failed, Succeeded
+from sagas.execute import execute
+from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.states import SagaState, StepState
+from sagas.transitions import claim
+from tests.chains import Fails, chain
+from tests.driving import drive, expire_lease, ready_steps, run_one, step_of
+from tests.factories import make_run
+
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FINISHED = 2_000
+
+
+@dataclass
+class Cost:
+    """What a block did."""
+
+    statements: int = 0
+    commits: int = 0
+    messages: int = 0
+
+
+@contextmanager
+def cost_of(messages: list[str], queries: list[str] | None = None) -> Iterator[Cost]:
+    """Count what the block does; ``queries`` collects its statements."""
+    cost = Cost()
+    sent = len(messages)
+    with CaptureQueriesContext(connection) as captured:
+        yield cost
+    texts = [query["sql"] for query in captured]
+    statements = [text for text in texts if not re.match(r"BEGIN|COMMIT|ROLLBACK", text)]
+    cost.statements = len(statements)
+    cost.commits = texts.count("COMMIT")
+    cost.messages = len(messages) - sent
+    if queries is not None:
+        queries += statements
+
+
+def started(saga: Any, *, fails_at: int = -1, done: int = 0) -> SagaRun:
+    run = start_saga(saga, Fails(fails_at), key="k")
+    for _ in range(done):
+        run_one(run)
+    return run
+
+
+def claimed(run: SagaRun, name: str, direction: str = "forward") -> StepRun:
+    row = step_of(run, name, direction=direction)
+    attempt = claim(row.pk, row.fence, task_id="", worker="")
+    assert attempt is not None
+    return attempt
+
+
+def fill_history() -> None:
+    """Two thousand finished runs, each with a step and two events."""
+    model = make_run(SagaState.COMPLETED, "old-0")
+    runs = [
+        SagaRun(
+            label=model.label,
+            key=f"old-{number}",
+            state=SagaState.COMPLETED,
+            remaining=0,
+            input={},
+            deadline=model.deadline,
+            completed_at=model.completed_at,
+        )
+        for number in range(1, FINISHED)
+    ]
+    SagaRun.objects.bulk_create(runs)
+    steps = [
+        StepRun(
+            run=run,
+            name="only",
+            direction="forward",
+            position=0,
+            handler="only",
+            state=StepState.SUCCEEDED,
+            idempotency_key=f"{run.pk}:only",
+        )
+        for run in runs
+    ]
+    StepRun.objects.bulk_create(steps)
+    for _ in range(2):
+        SagaEvent.objects.bulk_create([SagaEvent(run=run, type="started") for run in runs])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+@pytest.fixture(
+    params=[(5, False), (100, False), (5, True)],
+    ids=["5 steps", "100 steps", "5 steps beside 2000 finished runs"],
+)
+def length(request: pytest.FixtureRequest, transactional_db: None) -> int:
+    """Of the saga; beside it there may be history."""
+    steps, history = request.param
+    if history:
+        fill_history()
+    return int(steps)
+
+
+class TestCostOfAStep:
+    """Each number is the same for any length and any history; raising one is a decision."""
+
+    def test_a_start(self, length: int, messages: list[str]) -> None:
+        with chain(length) as saga, cost_of(messages) as cost:
+            started(saga)
+        if connection.vendor == "sqlite" and length == 100:
+            # SQLite takes the rows of a long plan in several statements.
+            cost.statements = 4
+        assert cost == Cost(statements=4, commits=1, messages=1)
+
+    def test_a_claim(self, length: int, messages: list[str]) -> None:
+        with chain(length) as saga:
+            row = step_of(started(saga, done=1), "step_1")
+            with cost_of(messages) as cost:
+                assert claim(row.pk, row.fence, task_id="", worker="")
+        assert cost == Cost(statements=3, commits=1, messages=0)
+
+    def test_an_outcome_with_its_successor(self, length: int, messages: list[str]) -> None:
+        with chain(length) as saga:
+            attempt = claimed(started(saga, done=1), "step_1")
+            with cost_of(messages) as cost:
+                record_outcome(attempt, Succeeded(output=1))
+        assert cost == Cost(statements=5, commits=1, messages=1)
+
+    def test_a_whole_step(self, length: int, messages: list[str]) -> None:
+        with chain(length) as saga:
+            row = ready_steps(started(saga, done=1))[0]
+            with cost_of(messages) as cost:
+                execute(row.pk, row.fence)
+        assert cost == Cost(statements=8, commits=2, messages=1)
+
+    def test_a_retry(self, length: int, messages: list[str]) -> None:
+        failed = Failed(code="X", error="x", retryable=True)
+        with chain(length) as saga:
+            attempt = claimed(started(saga, done=1), "step_1")
+            attempt.options = {"max_retries": 1}
+            with cost_of(messages) as cost:
+                record_outcome(attempt, failed)
+        assert cost == Cost(statements=3, commits=1, messages=0)
+
+    def test_a_doubled_message(self, length: int, messages: list[str]) -> None:
+        with chain(length) as saga:
+            row = step_of(started(saga, done=1), "step_0")
+            with cost_of(messages) as cost:
+                assert execute(row.pk, 0) == "not claimed"
+        assert cost == Cost(statements=1, commits=1, messages=0)
+
+    def test_a_compensation_with_the_next(self, length: int, messages: list[str]) -> None:
+        with chain(length) as saga:
+            run = started(saga, fails_at=3, done=4)
+            attempt = claimed(run, "step_2", "backward")
+            with cost_of(messages) as cost:
+                record_outcome(attempt, Succeeded(output=None))
+        assert cost == Cost(statements=7, commits=1, messages=1)
+
+    def test_the_last_outcome(self, length: int, messages: list[str]) -> None:
+        with chain(length) as saga:
+            run = started(saga)
+            last = StepRun.objects.filter(run=run, name=f"step_{length - 1}")
+            last.update(state="ready", due_at=Now(), send_at=Now(), blockers=0)
+            attempt = claimed(run, f"step_{length - 1}")
+            with cost_of(messages) as cost:
+                record_outcome(attempt, Succeeded(output=1))
+        assert cost == Cost(statements=5, commits=1, messages=0)
+
+
+class TestCostOfASaga:
+    def test_five_steps_cost_five_times_one(self, messages: list[str]) -> None:
+        with chain(5) as saga:
+            with cost_of(messages) as start:
+                run = started(saga)
+            ids = [step_of(run, f"step_{number}").pk for number in range(5)]
+            with cost_of(messages) as steps:
+                done = [execute(step_id, 0) for step_id in ids]
+        assert done == ["succeeded"] * 5
+        assert start == Cost(statements=4, commits=1, messages=1)
+        assert steps == Cost(statements=5 * 8, commits=5 * 2, messages=4)
+
+
+ON_BIG_TABLES = re.compile(r"Seq Scan on sagas_(sagarun|steprun|sagaevent)")
+
+
+def plans(queries: list[str]) -> list[tuple[str, str]]:
+    """Return each statement with its plan."""
+    found = []
+    with connection.cursor() as cursor:
+        for query in queries:
+            cursor.execute(f"EXPLAIN {query}")
+            found.append((query, "\n".join(line for (line,) in cursor.fetchall())))
+    return found
+
+
+@pytest.mark.postgres
+class TestPlans:
+    """No statement of the hot path counts or scans: each finds its rows by an index."""
+
+    @pytest.fixture(autouse=True)
+    def _much_history(self, transactional_db: None) -> None:
+        fill_history()
+
+    def explained(self, messages: list[str], act: Callable[[], object]) -> str:
+        queries: list[str] = []
+        with cost_of(messages, queries):
+            act()
+        found = plans(queries)
+        for query, plan in found:
+            assert not ON_BIG_TABLES.search(plan), f"{query}\n{plan}"
+            assert "COUNT(" not in query.upper(), query
+        return "\n".join(plan for _, plan in found)
+
+    def test_a_saga_from_start_to_end(self, messages: list[str]) -> None:
+        with chain(5) as saga:
+            assert self.explained(messages, lambda: drive(started(saga)))
+
+    def test_a_saga_from_start_to_failure_and_back(self, messages: list[str]) -> None:
+        with chain(5) as saga:
+            assert self.explained(messages, lambda: drive(started(saga, fails_at=3)))
+
+    def test_a_sweep_finds_its_rows_by_the_partial_indexes(self, messages: list[str]) -> None:
+        past = Now() - timedelta(minutes=1)
+        with chain(5) as saga:
+            runs = [start_saga(saga, Fails(), key=str(number)) for number in range(9)]
+            for run in runs[:3]:
+                expire_lease(claimed(run, "step_0").pk)
+            StepRun.objects.filter(run__in=runs[3:6], state="ready").update(send_at=past)
+            SagaRun.objects.filter(pk__in=[run.pk for run in runs[6:]]).update(deadline=past)
+            reports = []
+            text = self.explained(messages, lambda: reports.append(recover.sweep()))
+        assert (reports[0].lost, reports[0].expired) == (3, 3)
+        assert reports[0].sent >= 3
+        for index in ("sagas_step_lease_until", "sagas_run_deadline", "sagas_step_send"):
+            assert f"using {index}" in text or f"on {index}" in text, text
+
+    def test_an_idle_sweep_costs_four_reads_and_one_write(self, messages: list[str]) -> None:
+        recover.sweep()
+        with cost_of(messages) as cost:
+            assert recover.sweep().total == 0
+        assert cost.statements <= 5

@@ -1,0 +1,149 @@
+"""A success that comes after its attempt was given up counts, and is undone (R42)."""
+
+import pytest
+
+from sagas import start_saga
+from sagas.advance import record_outcome
+from sagas.decisions import Failed, Succeeded
+from sagas.models import SagaRun, StepRun
+from sagas.operations import cancel_saga
+from sagas.recover import sweep
+from sagas.states import EventType, SagaState, StepState
+from sagas.transitions import claim
+from tests.driving import drive, expire_lease, fresh, run_one, states, step_of
+from tests.traced import CALLS, Diamond, Five, Script
+
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LATE = Succeeded(output={"of": "late"})
+
+
+@pytest.fixture(autouse=True)
+def _nothing_called(messages: list[str]) -> None:
+    CALLS.clear()
+
+
+def claimed(run: SagaRun, name: str, direction: str = "forward") -> StepRun:
+    row = step_of(run, name, direction=direction)
+    attempt = claim(row.pk, row.fence, task_id="", worker="")
+    assert attempt is not None
+    return attempt
+
+
+@pytest.fixture
+def stalled() -> StepRun:
+    """The last attempt of step ``b``, given up: its outcome is unknown, and the saga turns back."""
+    run = start_saga(Five, Script(), key="k")
+    run_one(run)
+    for _ in range(3):
+        attempt = claimed(run, "b")
+        expire_lease(attempt.pk)
+        sweep()
+    assert step_of(run, "b").state == StepState.UNKNOWN
+    assert fresh(run).state == SagaState.COMPENSATING
+    return attempt
+
+
+class TestBeforeItIsUndone:
+    def test_its_compensation_gets_the_result(self, stalled: StepRun) -> None:
+        assert not record_outcome(stalled, LATE)
+        run = drive(stalled.run)
+        assert CALLS == ["a", "undo_b(late)", "undo_a(a)"]
+        assert run.state == SagaState.COMPENSATED
+        assert run.events.filter(type=EventType.STEP_LATE).count() == 1
+
+
+class TestWhileItIsUndone:
+    def test_it_is_undone_once_more_with_the_result(self, stalled: StepRun) -> None:
+        run = stalled.run
+        undoing = claimed(run, "b", "backward")
+        record_outcome(stalled, LATE)
+        assert not record_outcome(undoing, Succeeded(output=None))
+        assert drive(run).state == SagaState.COMPENSATED
+        assert CALLS == ["a", "undo_b(late)", "undo_a(a)"]
+
+
+class TestAfterItWasUndone:
+    def test_while_the_chain_still_runs(self, stalled: StepRun) -> None:
+        run = stalled.run
+        run_one(run)
+        assert states(run)["b"] == StepState.COMPENSATED
+        record_outcome(stalled, LATE)
+        run = drive(run)
+        assert sorted(CALLS[1:]) == ["undo_a(a)", "undo_b(None)", "undo_b(late)"]
+        assert (run.state, states(run)["b"]) == (SagaState.COMPENSATED, StepState.COMPENSATED)
+
+    def test_after_the_end_the_run_is_reopened_and_ends_again(self, stalled: StepRun) -> None:
+        run = drive(stalled.run)
+        assert run.state == SagaState.COMPENSATED
+        record_outcome(stalled, LATE)
+        reopened = fresh(run)
+        assert (reopened.state, reopened.completed_at) == (SagaState.COMPENSATING, None)
+        assert drive(run).state == SagaState.COMPENSATED
+        assert CALLS == ["a", "undo_b(None)", "undo_a(a)", "undo_b(late)"]
+        assert run.events.filter(type=EventType.REOPENED).count() == 1
+
+    def test_a_second_report_of_the_same_changes_nothing(self, stalled: StepRun) -> None:
+        run = drive(stalled.run)
+        record_outcome(stalled, LATE)
+        drive(run)
+        del CALLS[:]
+        record_outcome(stalled, Failed(code="X", error="x"))
+        assert drive(run).state == SagaState.COMPENSATED
+        assert CALLS == []
+
+
+class TestElsewhere:
+    def test_while_another_attempt_is_under_way_that_one_tells(self) -> None:
+        run = start_saga(Five, Script(), key="k")
+        first = claimed(run, "a")
+        expire_lease(first.pk)
+        sweep()
+        record_outcome(first, LATE)
+        assert drive(run).state == SagaState.COMPLETED
+        assert step_of(run, "a").output == {"of": "a"}
+
+    def test_after_a_definite_no_it_joins_the_undo_chain(self) -> None:
+        run = start_saga(Five, Script(), key="k")
+        stale = claimed(run, "a")
+        expire_lease(stale.pk)
+        sweep()
+        second = claimed(run, "a")
+        StepRun.objects.filter(pk=second.pk).update(doubtful=False)
+        second = replace_doubt(second)
+        record_outcome(second, Failed(code="NO", error="no"))
+        assert fresh(run).state == SagaState.COMPENSATED
+        record_outcome(stale, LATE)
+        assert drive(run).state == SagaState.COMPENSATED
+        assert CALLS == ["undo_a(late)"]
+
+    def test_a_best_effort_step_that_did_happen_is_shown_as_such(self) -> None:
+        run = start_saga(Diamond, Script(), key="k")
+        for name in ("start", "left", "right", "join", "pivot", "ship"):
+            run_one(run, name)
+        for _ in range(2):
+            tell = claimed(run, "tell")
+            expire_lease(tell.pk)
+            sweep()
+        assert fresh(run).state == SagaState.COMPLETED
+        record_outcome(tell, LATE)
+        assert step_of(run, "tell").state == StepState.SUCCEEDED
+        assert fresh(run).state == SagaState.COMPLETED
+
+    def test_of_a_cancelled_run_it_is_undone_and_the_run_is_cancelled_again(self) -> None:
+        run = start_saga(Five, Script(), key="k")
+        first = claimed(run, "a")
+        expire_lease(first.pk)
+        sweep()
+        cancel_saga(run, reason="no longer wanted")
+        assert drive(run).state == SagaState.CANCELLED
+        record_outcome(first, LATE)
+        assert drive(run).state == SagaState.CANCELLED
+        assert CALLS == ["undo_a(None)", "undo_a(late)"]
+
+
+def replace_doubt(step: StepRun) -> StepRun:
+    """Return the attempt as if nothing before it had been in doubt."""
+    step.doubtful = False
+    return step

@@ -1,0 +1,133 @@
+"""The database goes away for a moment: the engine insists, and a handler's outcome stays honest."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import psycopg
+import pytest
+from django.contrib.auth.models import Group
+from django.db import OperationalError, connection, transaction
+
+from sagas import Saga, execute, start_saga, step
+from sagas.models import SagaRun
+from sagas.states import SagaState, StepState
+from tests.driving import drive, run_one, step_of
+
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CALLS: list[str] = []
+
+
+@dataclass(frozen=True)
+class Faults:
+    lost: list[str] = field(default_factory=list)
+
+
+class Writing(Saga[Faults]):
+    """Talks to the outside and to the database; loses the connection where its input says so."""
+
+    class Meta:
+        label = "tests.Writing"
+        step_defaults = {"max_retries": 1, "retry_jitter": False}
+
+    @step
+    def charge(self) -> str:
+        return self.lose("charge")
+
+    @charge.compensation
+    def refund(self, _: str | None) -> None:
+        CALLS.append("refund")
+
+    @step(atomic=True)
+    def book(self) -> str:
+        Group.objects.create(name=f"booked-{self.attempt}")
+        return self.lose("book")
+
+    book.no_compensation("it is the last")
+
+    def lose(self, name: str) -> str:
+        CALLS.append(name)
+        if name in self.input.lost and self.attempt == 1:
+            raise OperationalError("terminating connection")
+        return name
+
+
+@pytest.fixture(autouse=True)
+def _quickly(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    CALLS.clear()
+    monkeypatch.setattr(execute, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(execute, "PATIENCE", (0.0,))
+
+
+def start(*lost: str) -> SagaRun:
+    return start_saga(Writing, Faults(list(lost)), key="k")
+
+
+class TestHandlers:
+    def test_a_plain_step_is_in_doubt_and_tried_again(self) -> None:
+        run = start("charge")
+        run_one(run)
+        row = step_of(run, "charge")
+        assert (row.state, row.doubtful) == (StepState.READY, True)
+        assert drive(run).state == SagaState.COMPLETED
+
+    def test_an_atomic_step_is_tried_again_and_is_in_no_doubt(self) -> None:
+        run = start("book")
+        run_one(run)
+        run_one(run)
+        row = step_of(run, "book")
+        assert (row.state, row.doubtful) == (StepState.READY, False)
+        assert drive(run).state == SagaState.COMPLETED
+        assert [group.name for group in Group.objects.all()] == ["booked-2"]
+
+
+class TestInsisting:
+    @pytest.mark.postgres
+    def test_an_outcome_whose_connection_was_cut_is_recorded_on_a_new_one(self) -> None:
+        run = start()
+        row = step_of(run, "charge")
+        with cut_once(when=lambda: CALLS == ["charge"]):
+            assert execute.execute(row.pk, row.fence) == "succeeded"
+        assert step_of(run, "charge").state == StepState.SUCCEEDED
+        assert CALLS == ["charge"]
+
+    def test_within_a_transaction_of_the_caller_nothing_is_tried_twice(self) -> None:
+        tries: list[int] = []
+
+        def lost() -> None:
+            tries.append(1)
+            raise OperationalError("gone")
+
+        with pytest.raises(OperationalError), transaction.atomic():
+            execute.insistently(lost)
+        assert len(tries) == 1
+
+    def test_it_gives_up_after_a_few_tries(self) -> None:
+        tries: list[int] = []
+
+        def lost() -> None:
+            tries.append(1)
+            raise OperationalError("gone")
+
+        with pytest.raises(OperationalError):
+            execute.insistently(lost)
+        assert len(tries) == 3
+
+
+@contextmanager
+def cut_once(*, when: Callable[[], bool]) -> Iterator[None]:
+    """Have PostgreSQL end this process's session before the first statement after ``when``."""
+    done: list[bool] = []
+
+    def cut(call: Callable[..., object], sql: str, *rest: object) -> object:
+        if when() and not done:
+            done.append(True)
+            with connection.connection.cursor() as cursor, suppress(psycopg.Error):
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return call(sql, *rest)
+
+    with connection.execute_wrapper(cut):
+        yield
+    assert done

@@ -1,0 +1,158 @@
+"""What each state of a saga allows an operator, and how the rest is refused (R45, R48, R49)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from sagas import start_saga
+from sagas.exceptions import ActionNotAllowed, DeadLetterError
+from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.operations import (
+    allowed_actions,
+    cancel_saga,
+    compensate_saga,
+    pause_saga,
+    resolve_saga,
+    resume_saga,
+    retry_saga,
+)
+from tests.driving import drive, fresh, run_one
+from tests.traced import CALLS, Diamond, Five, Script
+
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_called(messages: list[str]) -> None:
+    CALLS.clear()
+
+
+def stuck_on_its_way_back() -> SagaRun:
+    faults = {"d": "permanent", "undo_b": "permanent"}
+    return drive(start_saga(Five, Script(faults), key="back"))
+
+
+def stuck_past_the_pivot() -> SagaRun:
+    return drive(start_saga(Diamond, Script({"ship": "permanent"}), key="forth"))
+
+
+def at_the_cap() -> SagaRun:
+    run = stuck_past_the_pivot()
+    SagaRun.objects.filter(pk=run.pk).update(retry_count=10)
+    return fresh(run)
+
+
+def running(done: int = 1) -> SagaRun:
+    run = start_saga(Five, Script(), key="k")
+    for _ in range(done):
+        run_one(run)
+    return fresh(run)
+
+
+def past_the_pivot() -> SagaRun:
+    run = start_saga(Diamond, Script(), key="d")
+    for name in ("start", "left", "right", "join", "pivot"):
+        run_one(run, name)
+    return fresh(run)
+
+
+def warned() -> SagaRun:
+    return drive(start_saga(Diamond, Script({"tell": "permanent"}), key="w"))
+
+
+PLACES: dict[str, Callable[[], SagaRun]] = {
+    "running": running,
+    "running, nothing done": lambda: running(0),
+    "running past the pivot": past_the_pivot,
+    "paused": lambda: pause_saga(running(), reason="x"),
+    "compensating": lambda: compensate_saga(running(), reason="x"),
+    "cancelling": lambda: cancel_saga(running(), reason="x"),
+    "cancelling, paused": lambda: pause_saga(cancel_saga(running(), reason="x"), reason="x"),
+    "completed": lambda: drive(running()),
+    "completed past the pivot": lambda: drive(past_the_pivot()),
+    "completed with a warning": warned,
+    "compensated": lambda: drive(compensate_saga(running(), reason="x")),
+    "cancelled": lambda: drive(cancel_saga(running(), reason="x")),
+    "dead letter on its way back": stuck_on_its_way_back,
+    "dead letter past the pivot": stuck_past_the_pivot,
+    "dead letter at the cap": at_the_cap,
+    "resolved": lambda: resolve_saga(stuck_past_the_pivot(), reason="x"),
+}
+VERBS: dict[str, Callable[..., SagaRun]] = {
+    "cancel": cancel_saga,
+    "compensate": compensate_saga,
+    "revert": partial(compensate_saga, revert_completed=True),
+    "retry": retry_saga,
+    "resolve": resolve_saga,
+    "pause": pause_saga,
+    "resume": resume_saga,
+}
+TURNING = {"cancel", "compensate", "skip_step"}
+STUCK = {"retry", "resolve", "retry_step", "skip_step"}
+EXPECTED = {
+    "running": {"pause", *TURNING},
+    "running, nothing done": {"pause", *TURNING},
+    "running past the pivot": {"pause", "skip_step"},
+    "paused": {"resume", *TURNING},
+    "compensating": {"pause", "skip_step"},
+    "cancelling": {"pause", "skip_step"},
+    "cancelling, paused": {"resume", "skip_step"},
+    "completed": {"revert"},
+    "completed with a warning": {"retry_step", "skip_step"},
+    "dead letter on its way back": STUCK,
+    "dead letter past the pivot": STUCK,
+    "dead letter at the cap": {"resolve", "skip_step"},
+}
+
+
+def everything() -> list[Any]:
+    return [list(model.objects.order_by("pk").values()) for model in (SagaRun, StepRun, SagaEvent)]
+
+
+class TestAllowedActions:
+    @pytest.mark.parametrize("place", PLACES)
+    def test_they_are_named(self, place: str) -> None:
+        assert allowed_actions(PLACES[place]()) == EXPECTED.get(place, set())
+
+    @pytest.mark.parametrize("verb", VERBS)
+    @pytest.mark.parametrize("place", PLACES)
+    def test_what_is_named_is_accepted_and_all_else_refused_without_a_trace(
+        self, place: str, verb: str, messages: list[str]
+    ) -> None:
+        run = PLACES[place]()
+        allowed = verb in allowed_actions(run)
+        before = everything()
+        messages.clear()
+        if allowed:
+            changed = VERBS[verb](run, reason="asked for")
+            assert (changed.state, changed.paused_at) != (run.state, run.paused_at)
+            return
+        with pytest.raises(ActionNotAllowed) as caught:
+            VERBS[verb](run, reason="asked for")
+        assert caught.value.state == run.state
+        assert caught.value.run_id == run.pk
+        assert everything() == before
+        assert messages == []
+
+    def test_a_refusal_names_the_state_and_what_would_be_allowed(self) -> None:
+        run = drive(running())
+        with pytest.raises(ActionNotAllowed, match="is completed: retry is not possible") as caught:
+            retry_saga(run, reason="x")
+        assert (caught.value.state, caught.value.allowed) == ("completed", ["revert"])
+        assert caught.value.action == "retry"
+        assert "possible now: revert" in str(caught.value)
+
+    def test_the_loser_is_told_who_was_there_before(self) -> None:
+        run = cancel_saga(running(), reason="changed my mind", actor="ann")
+        with pytest.raises(ActionNotAllowed, match=r"is compensating \(Turned back, ann, .* UTC\)"):
+            compensate_saga(run, reason="x", actor="bob")
+
+    def test_a_dead_letter_refuses_with_its_stored_error(self) -> None:
+        run = stuck_past_the_pivot()
+        with pytest.raises(DeadLetterError) as caught:
+            cancel_saga(run, reason="x")
+        assert caught.value.code == "DEAD_LETTER"
+        assert caught.value.stored_error == "ship refused"

@@ -1,0 +1,174 @@
+"""Pausing a saga and letting it go on (R48, R57)."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+from django.db.models.functions import Now
+
+from sagas import recover, start_saga
+from sagas.advance import record_outcome
+from sagas.decisions import Failed, Succeeded
+from sagas.exceptions import ActionNotAllowed
+from sagas.execute import execute
+from sagas.models import SagaRun, StepRun
+from sagas.operations import cancel_saga, pause_saga, resume_saga
+from sagas.states import EventType, SagaState, StepState
+from sagas.transitions import claim
+from tests.driving import drive, fresh, run_one, states, step_of
+from tests.traced import CALLS, Diamond, Five, Script
+
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_called(messages: list[str]) -> None:
+    CALLS.clear()
+
+
+def five(done: int = 0, **faults: str) -> SagaRun:
+    run = start_saga(Five, Script(faults), key="k")
+    for _ in range(done):
+        run_one(run)
+    return run
+
+
+def claimed(run: SagaRun, name: str) -> StepRun:
+    row = step_of(run, name)
+    attempt = claim(row.pk, row.fence, task_id="", worker="")
+    assert attempt is not None
+    return attempt
+
+
+def let_time_pass(run: SagaRun, hours: float) -> None:
+    """Move the run, and the pause, into the past."""
+    past = timedelta(hours=hours)
+    SagaRun.objects.filter(pk=run.pk).update(
+        deadline=F("deadline") - past, paused_at=F("paused_at") - past
+    )
+    StepRun.objects.filter(run=run).update(
+        expires_at=F("expires_at") - past, send_at=F("send_at") - past, due_at=F("due_at") - past
+    )
+
+
+class TestPause:
+    def test_no_step_is_claimed_not_even_by_a_message_that_is_under_way(self) -> None:
+        run = five(1)
+        row = step_of(run, "b")
+        paused = pause_saga(run, reason="gateway is down", actor="ann")
+        assert paused.paused_at is not None
+        assert paused.state == SagaState.RUNNING
+        assert execute(row.pk, row.fence) == "not claimed"
+        assert execute(row.pk, step_of(run, "b").fence) == "not claimed"
+        assert CALLS == ["a"]
+        event = run.events.get(type=EventType.PAUSED)
+        assert (event.actor, event.note) == ("ann", "gateway is down")
+
+    def test_nothing_is_sent_by_the_sweep_or_by_what_ends(self, messages: list[str]) -> None:
+        run = five()
+        attempt = claimed(run, "a")
+        pause_saga(run, reason="x")
+        messages.clear()
+        assert record_outcome(attempt, Succeeded(output={"of": "a"}))
+        assert states(run)["b"] == StepState.READY
+        let_time_pass(run, hours=1)
+        assert recover.sweep().total == 0
+        assert messages == []
+
+    def test_a_running_step_may_fail_and_the_saga_turns_back_when_it_is_resumed(
+        self, messages: list[str]
+    ) -> None:
+        run = five(1)
+        attempt = claimed(run, "b")
+        pause_saga(run, reason="x")
+        record_outcome(attempt, Failed(code="REFUSED", error="refused"))
+        assert fresh(run).state == SagaState.COMPENSATING
+        assert drive(run).state == SagaState.COMPENSATING
+        messages.clear()
+        resume_saga(run, reason="y")
+        assert messages == ["sagas.tests.Five.a.compensate"]
+        assert drive(run).state == SagaState.COMPENSATED
+
+    def test_a_cancelled_saga_stays_paused_until_it_is_resumed(self) -> None:
+        run = five(2)
+        pause_saga(run, reason="x")
+        cancel_saga(run, reason="y")
+        assert drive(run).state == SagaState.COMPENSATING
+        assert "paused since" in fresh(run).explain()
+        resume_saga(run, reason="z")
+        assert drive(run).state == SagaState.CANCELLED
+        assert CALLS == ["a", "b", "undo_b(b)", "undo_a(a)"]
+
+    def test_the_last_step_may_end_and_complete_the_saga_which_is_paused_no_more(self) -> None:
+        run = five(4)
+        attempt = claimed(run, "e")
+        pause_saga(run, reason="x")
+        record_outcome(attempt, Succeeded(output={"of": "e"}))
+        ended = fresh(run)
+        assert (ended.state, ended.paused_at) == (SagaState.COMPLETED, None)
+
+    def test_a_dead_worker_is_noticed_all_the_same_and_the_step_waits(self) -> None:
+        run = five()
+        attempt = claimed(run, "a")
+        pause_saga(run, reason="x")
+        StepRun.objects.filter(pk=attempt.pk).update(lease_until=Now() - timedelta(seconds=1))
+        assert recover.sweep().lost == 1
+        assert drive(run).next_step() == step_of(run, "a")
+        assert CALLS == []
+        resume_saga(run, reason="y")
+        assert drive(run).state == SagaState.COMPLETED
+
+
+class TestResume:
+    def test_it_goes_on_where_it_was(self, messages: list[str]) -> None:
+        run = start_saga(Diamond, Script(), key="d")
+        run_one(run)
+        pause_saga(run, reason="x")
+        messages.clear()
+        resumed = resume_saga(run, reason="gateway is back", actor="bob")
+        assert resumed.paused_at is None
+        assert sorted(messages) == ["sagas.tests.Diamond.left", "sagas.tests.Diamond.right"]
+        event = run.events.get(type=EventType.RESUMED)
+        assert (event.actor, event.note) == ("bob", "gateway is back")
+        assert drive(run).state == SagaState.COMPLETED
+        assert len(CALLS) == len(set(CALLS)) == 7
+
+    def test_the_deadline_does_not_count_while_it_is_paused(self) -> None:
+        run = five(1)
+        left = fresh(run).deadline - fresh(run).created_at
+        pause_saga(run, reason="x")
+        let_time_pass(run, hours=2)
+        assert recover.sweep().expired == 0
+        resumed = resume_saga(run, reason="y")
+        assert abs(resumed.deadline - resumed.created_at - left) < timedelta(seconds=10)
+        assert recover.sweep().expired == 0
+        assert drive(run).state == SagaState.COMPLETED
+
+    def test_nor_does_the_time_of_a_step(self) -> None:
+        run = five(1, b="once-network")
+        run_one(run)
+        StepRun.objects.filter(run=run, name="b").update(
+            timeout=timedelta(minutes=1), expires_at=Now() + timedelta(minutes=1)
+        )
+        pause_saga(run, reason="x")
+        let_time_pass(run, hours=2)
+        resume_saga(run, reason="y")
+        assert drive(run).state == SagaState.COMPLETED
+
+    def test_twice_is_refused(self) -> None:
+        run = pause_saga(five(1), reason="x", actor="ann")
+        with pytest.raises(ActionNotAllowed, match=r"Paused by hand, ann.*it is paused already"):
+            pause_saga(run, reason="x")
+        resume_saga(run, reason="x", actor="bob")
+        with pytest.raises(ActionNotAllowed, match=r"Resumed by hand, bob.*it is not paused"):
+            resume_saga(run, reason="x")
+
+
+class TestWhoAsks:
+    def test_a_paused_saga_is_not_called_stale(self) -> None:
+        run = pause_saga(five(1), reason="x")
+        later = run.updated_at + timedelta(hours=1)
+        assert not SagaRun.objects.stale(later).exists()
+        resume_saga(run, reason="y")
+        assert SagaRun.objects.stale(later).exists()

@@ -1,0 +1,246 @@
+"""``manage.py saga``: what it prints, what it does, and how it exits."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError
+from django.utils import timezone
+
+from sagas.management.subcommands import watching
+from sagas.recover import SweepReport
+from sagas.states import SagaState, StepState
+from tests.factories import make_dead_letter, make_run, make_running, make_step, record_sweep
+
+
+pytestmark = pytest.mark.django_db
+
+
+def saga(*arguments: str) -> str:
+    out = StringIO()
+    call_command("saga", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def masked(text: str) -> str:
+    """Ids and moments differ each time."""
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID".ljust(36), text)
+    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "MOMENT".ljust(19), text)
+
+
+def lines(text: str) -> list[list[str]]:
+    """Cells of a table."""
+    return [re.split(r"\s{2,}", line) for line in map(str.rstrip, text.splitlines())]
+
+
+class TestList:
+    def test_it_is_a_table_newest_first(self) -> None:
+        make_dead_letter("order-1")
+        make_run(SagaState.COMPLETED, "order-2", label="shop.Refund")
+        assert lines(masked(saga("list"))) == [
+            ["ID", "STATE", "LABEL", "KEY", "STARTED", "ERROR"],
+            ["ID", "completed", "shop.Refund", "order-2", "MOMENT"],
+            [
+                "ID",
+                "dead_letter",
+                "shop.FulfilOrder",
+                "order-1",
+                "MOMENT",
+                "the carrier does not answer",
+            ],
+        ]
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [("--state", "completed"), ("--label", "shop.Refund"), ("--search", "ref")],
+    )
+    def test_it_narrows(self, option: str, value: str) -> None:
+        make_running("order-1")
+        make_run(SagaState.COMPLETED, "refund-1", label="shop.Refund")
+        found = json.loads(saga("list", option, value, "--json"))
+        assert [run["key"] for run in found] == ["refund-1"]
+
+    def test_it_stops_at_the_limit(self) -> None:
+        for number in range(3):
+            make_run(key=str(number))
+        assert len(json.loads(saga("list", "--limit", "2", "--json"))) == 2
+
+    def test_a_hostile_key_cannot_steer_the_terminal(self) -> None:
+        make_run(key="\x1b[2Jfoo\nbar")
+        assert r"\x1b[2Jfoo\nbar" in saga("list")
+
+
+class TestShow:
+    def test_it_tells_the_run_its_steps_and_its_events(self) -> None:
+        run = make_dead_letter(tags={"customer": "c-1"})
+        text = masked(saga("show", "order-1"))
+        head, steps, events = text.split("\n\n")
+        assert run.explain() in head
+        assert "tags         customer=c-1" in head
+        assert lines(steps)[1:] == [
+            ["STEP", "STATE", "ATTEMPTS", "STARTED", "ENDED", "ERROR"],
+            ["reserve_inventory", "succeeded", "1", "MOMENT", "MOMENT"],
+            ["process_payment", "succeeded", "1", "MOMENT", "MOMENT"],
+            [
+                "create_shipment",
+                "failed",
+                "1",
+                "MOMENT",
+                "MOMENT",
+                "the carrier does not answer",
+            ],
+        ]
+        assert lines(events)[2][:2] == ["MOMENT", "dead_lettered"]
+
+    def test_json_has_everything(self) -> None:
+        run = make_dead_letter()
+        data = json.loads(saga("show", str(run.pk), "--json"))
+        assert data["id"] == str(run.pk)
+        assert data["input"] == {"order_id": "order-1"}
+        assert data["steps"][0]["output"] == {"reservation": 7}
+        assert data["events"][0]["type"] == "dead_lettered"
+
+    def test_an_unknown_run_is_an_error(self) -> None:
+        with pytest.raises(CommandError, match="No saga has the id or key 'order-9'"):
+            saga("show", "order-9")
+
+    def test_a_key_of_two_sagas_asks_for_the_id(self) -> None:
+        runs = [make_run(label="shop.A"), make_run(label="shop.B")]
+        with pytest.raises(CommandError, match="name one by its id") as caught:
+            saga("show", "order-1")
+        assert all(str(run.pk) in str(caught.value) for run in runs)
+
+
+class TestStats:
+    def test_every_state_has_a_line(self) -> None:
+        make_dead_letter()
+        assert saga("stats") == (
+            "STATE         SAGAS\n"
+            "running       0\n"
+            "compensating  0\n"
+            "completed     0\n"
+            "compensated   0\n"
+            "cancelled     0\n"
+            "dead_letter   1\n"
+            "resolved      0\n"
+            "total         1\n"
+        )
+
+    def test_json(self) -> None:
+        make_running()
+        counts = json.loads(saga("stats", "--json"))
+        assert (counts["running"], counts["total"]) == (1, 1)
+
+
+class TestSweep:
+    def test_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(watching, "sweep", lambda **_: SweepReport(sent=2))
+        assert saga("sweep") == "Swept: sent 2.\n"
+
+    def test_the_real_one_finds_nothing_in_an_empty_house(self) -> None:
+        assert saga("sweep") == "Swept: nothing to do.\n"
+
+    def test_a_loop_stops_when_it_is_told_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def wait_for_signal(interval: float, stop: threading.Event, **_: Any) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.wait(5)
+
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        monkeypatch.setattr(watching, "sweep_forever", wait_for_signal)
+        try:
+            assert (
+                saga("sweep", "--loop", "--interval", "0.5") == "Sweeping every 0.5 s.\nStopped.\n"
+            )
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class TestDoctor:
+    def test_all_is_well(self) -> None:
+        record_sweep()
+        make_running()
+        report = dict(line[:2] for line in lines(saga("doctor")))
+        assert report["database"] == "reachable"
+        assert report["last sweep"].endswith("s ago")
+        assert report["running"] == "1"
+
+    def test_nothing_sweeps(self) -> None:
+        make_running()
+        record_sweep(timedelta(minutes=2))
+        with pytest.raises(CommandError, match="nothing sweeps"):
+            saga("doctor")
+
+    def test_an_idle_house_needs_no_sweep(self) -> None:
+        assert json.loads(saga("doctor", "--json"))["problems"] == []
+
+    def test_no_worker_takes_a_due_step(self) -> None:
+        record_sweep()
+        due = timezone.now() - timedelta(minutes=6)
+        make_step(make_run(), "one", StepState.READY, due_at=due)
+        with pytest.raises(CommandError, match="no worker takes them"):
+            saga("doctor")
+        assert "oldest due step  6 min" in saga("doctor", "--max-wait", "10m")
+
+    def test_a_step_that_is_due_later_waits_for_nobody(self) -> None:
+        record_sweep()
+        make_step(make_run(), "one", StepState.READY, due_at=timezone.now() + timedelta(hours=1))
+        assert json.loads(saga("doctor", "--json"))["oldest_due_step_seconds"] is None
+
+    def test_a_database_that_is_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail() -> None:
+            raise DatabaseError("connection refused")
+
+        monkeypatch.setattr(watching, "sweep_status", fail)
+        with pytest.raises(CommandError, match="the database cannot be read: connection refused"):
+            saga("doctor")
+
+    def test_a_wait_that_is_no_duration(self) -> None:
+        with pytest.raises(CommandError, match="'soon' is no duration"):
+            saga("doctor", "--max-wait", "soon")
+
+
+@pytest.mark.acceptance
+class TestProcess:
+    """The command as a process: its exit code is what scripts and probes read."""
+
+    def test_exit_codes(self, acceptance_database: str) -> None:
+        make_running()
+        assert run_process(acceptance_database, "list") == 0
+        assert run_process(acceptance_database, "show", "no-such") == 1
+        assert run_process(acceptance_database, "retry", "order-1", "--reason", "hope") == 1
+        assert run_process(acceptance_database, "doctor") == 1
+        assert run_process(acceptance_database, "no-such-subcommand") == 2
+
+    def test_a_loop_ends_well_on_a_signal(self, acceptance_database: str) -> None:
+        process = start(acceptance_database, "sweep", "--loop")
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Sweeping every 1 s.\n"
+        process.terminate()
+        out, _ = process.communicate(timeout=20)
+        assert (process.returncode, out) == (0, "Stopped.\n")
+
+
+def start(database: str, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "saga", *arguments],
+        env={**os.environ, "DATABASE_URL": database},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def run_process(database: str, *arguments: str) -> int:
+    process = start(database, *arguments)
+    process.communicate(timeout=60)
+    return process.returncode

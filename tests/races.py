@@ -1,0 +1,51 @@
+"""Threads that start at the same instant, each with a database connection of its own."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Barrier
+from typing import Any
+
+from django.db import connections
+
+
+Job = Callable[[], Any]
+
+
+class Racers:
+    """Some threads that wait for each other before every job."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+
+    def race(self, *jobs: Job) -> list[Any]:
+        """Run the jobs at once; return what each returned, or the exception that it raised."""
+        barrier = Barrier(len(jobs))
+        running = [self._pool.submit(_at_once, barrier, job) for job in jobs]
+        return [_outcome(job) for job in running]
+
+
+@contextmanager
+def racers(number: int) -> Iterator[Racers]:
+    """Give ``number`` threads; their connections are closed at the end."""
+    with ThreadPoolExecutor(number) as pool:
+        found = Racers(pool)
+        try:
+            yield found
+        finally:
+            found.race(*[connections.close_all] * number)
+
+
+def together(*jobs: Job) -> list[Any]:
+    """Run the jobs at once, each in a thread; return results and exceptions in their order."""
+    with racers(len(jobs)) as runners:
+        return runners.race(*jobs)
+
+
+def _at_once(barrier: Barrier, job: Job) -> Any:
+    barrier.wait(timeout=30)
+    return job()
+
+
+def _outcome(job: "Future[Any]") -> Any:
+    return job.exception(timeout=60) or job.result()

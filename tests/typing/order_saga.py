@@ -1,0 +1,116 @@
+"""What a user writes. A type checker has nothing to say about it, with no plugin of ours."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import assert_type
+
+from sagas import PermanentError, Saga, start_saga, step
+from sagas.definitions import Step, StepView, UndoneStep
+from sagas.models import SagaRun
+
+
+@dataclass(frozen=True)
+class OrderInput:
+    order_id: int
+    customer_id: str
+    country: str
+
+
+@dataclass(frozen=True)
+class Reservation:
+    reference: str
+
+
+@dataclass(frozen=True)
+class Payment:
+    reference: str
+    amount: Decimal
+
+
+@dataclass(frozen=True)
+class Papers:
+    number: str
+
+
+class FulfilOrder(Saga[OrderInput]):
+    """Reserve, charge, ship, tell the customer."""
+
+    class Meta:
+        label = "typing.FulfilOrder"
+        version = 1
+        key = "order-{input.order_id}"
+        timeout = timedelta(minutes=15)
+        tags = {"customer": "{input.customer_id}"}
+        step_defaults = {"max_retries": 5, "retry_backoff": True}
+        on_compensation_failure = "stop"
+
+    @step(queue="inventory")
+    def reserve_inventory(self) -> Reservation:
+        assert_type(self.input, OrderInput)
+        return Reservation(f"{self.input.order_id}/{self.idempotency_key}/{self.attempt}")
+
+    @reserve_inventory.compensation
+    def release_inventory(self, reservation: Reservation | None) -> None:
+        assert_type(self.undoing, UndoneStep)
+        self.logger.info("released %s", reservation.reference if reservation else "nothing")
+
+    @step(after=[reserve_inventory], queue="payments", time_limit=30, rate_limit="50/s")
+    def process_payment(self) -> Payment:
+        assert_type(self.reserve_inventory, StepView[Reservation])
+        if self.reserve_inventory.result.reference:
+            return Payment("paid", Decimal(1))
+        raise PermanentError("card declined", code="CARD_DECLINED")
+
+    @process_payment.compensation(max_retries=20, queue="slow")
+    def refund_payment(self, payment: Payment | None) -> None: ...
+
+    @process_payment.reconcile
+    def find_payment(self) -> Payment | None:
+        return None
+
+    @step(after=[reserve_inventory])
+    def check_fraud(self) -> float:
+        return 0.5
+
+    check_fraud.no_compensation("reads only")
+
+    @step(after=[process_payment, check_fraud])
+    def customs_papers(self) -> Papers:
+        return Papers("1")
+
+    customs_papers.no_compensation("papers expire unused")
+
+    @customs_papers.condition
+    def is_abroad(self) -> bool:
+        return self.input.country != "CH"
+
+    @step(atomic=True)
+    def book_revenue(self) -> None:
+        self.set_tags(revenue="booked")
+
+    @book_revenue.compensation(atomic=True)
+    def reverse_revenue(self, _: None) -> None: ...
+
+    @step(pivot=True)
+    def create_shipment(self) -> str:
+        papers = self.customs_papers.result_or(None)
+        assert_type(papers, Papers | None)
+        return papers.number if papers else "domestic"
+
+    @step(critical=False)
+    def send_confirmation(self) -> None:
+        assert_type(self.create_shipment.result, str)
+
+
+order = OrderInput(order_id=7, customer_id="ada", country="CH")
+run = start_saga(FulfilOrder, order, key="order-7", tags={"channel": "web"})
+assert_type(run, SagaRun)
+start_saga("typing.FulfilOrder", {"order_id": 7}, key="order-7")
+
+in_a_test = FulfilOrder(order, results={"reserve_inventory": Reservation("r")})
+assert_type(in_a_test.process_payment(), Payment)
+in_a_test.release_inventory(None)
+in_a_test.refund_payment(Payment("paid", Decimal(1)))
+assert_type(in_a_test.is_abroad(), bool)
+assert_type(FulfilOrder.check_fraud, Step[FulfilOrder, float])

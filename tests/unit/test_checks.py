@@ -1,0 +1,225 @@
+"""``manage.py check`` says what is wrong with sagas and settings, each with an id and a cure."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, run_checks
+from django.core.checks.registry import registry as check_registry
+from django.test import override_settings
+
+from sagas import Saga, checks, step
+from sagas.definitions import registry
+
+
+POSTGRES: dict[str, Any] = {
+    "ENGINE": "django.db.backends.postgresql",
+    "NAME": "sagas",
+    "CONN_MAX_AGE": 600,
+    "CONN_HEALTH_CHECKS": True,
+}
+REDIS_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
+GOOD_CELERY: dict[str, Any] = {
+    "task_always_eager": False,
+    "task_reject_on_worker_lost": False,
+    "accept_content": ["json"],
+    "broker_url": "redis://localhost",
+    "worker_pool": "prefork",
+    "broker_write_url": "redis://localhost",
+    "broker_transport_options": REDIS_OPTIONS,
+    "CELERY_DB_REUSE_MAX": 1000,
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_sagas_of_the_project(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with registry.isolated():
+        for name in ("_sagas", "_by_label"):
+            monkeypatch.setattr(registry, name, {} if name == "_sagas" else None)
+        yield
+
+
+@contextmanager
+def production(
+    *, celery: dict[str, Any] | None = None, database: dict[str, Any] | None = None
+) -> Iterator[None]:
+    """Settings that nothing is wrong with, but for what is given."""
+    conf = current_app.conf
+    before = {name: conf.get(name) for name in GOOD_CELERY}
+    databases = {"default": {**POSTGRES, **(database or {})}}
+    conf.update({**GOOD_CELERY, **(celery or {})})
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(settings, "DATABASES", databases)
+            yield
+    finally:
+        conf.update(before)
+
+
+def found(*, deploy: bool = True) -> dict[str | None, CheckMessage]:
+    """Run the checks of the package and return what they say, by id."""
+    messages = run_checks(tags=[checks.TAG], include_deployment_checks=deploy)
+    return {message.id: message for message in messages}
+
+
+class TestSettings:
+    def test_an_unknown_key_is_an_error_with_the_likely_one(self) -> None:
+        with override_settings(SAGAS={"STEP_QUEU": "x"}):
+            message = found(deploy=False)["sagas.E001"]
+        assert "Did you mean 'STEP_QUEUE'?" in message.msg
+        assert isinstance(message, Error)
+
+    def test_a_wrong_type_is_an_error(self) -> None:
+        with override_settings(SAGAS={"MAX_PAYLOAD_BYTES": "many"}):
+            assert "must be int" in found(deploy=False)["sagas.E001"].msg
+
+    def test_a_lease_shorter_than_two_renewals_is_an_error(self) -> None:
+        with override_settings(SAGAS={"LEASE_SECONDS": 5, "LEASE_RENEWAL_SECONDS": 3}):
+            messages = found(deploy=False)
+        assert "shorter than two renewals" in messages["sagas.E014"].msg
+
+
+class TestDefinitions:
+    def test_a_sound_saga_is_not_mentioned(self) -> None:
+        class Pay(Saga[int]):
+            @step(pivot=True)
+            def charge(self) -> None: ...
+
+        assert found(deploy=False) == {}
+
+    def test_a_problem_names_saga_step_and_cure(self) -> None:
+        class Pay(Saga[int]):
+            @step
+            def charge(self) -> None: ...
+
+        message = found(deploy=False)["sagas.E010"]
+        assert message.msg == "tests.Pay: charge says nothing about how it is undone."
+        assert "@charge.compensation" in (message.hint or "")
+        assert message.obj is Pay
+        assert isinstance(message, Error)
+
+    def test_two_sagas_of_one_label_are_an_error(self) -> None:
+        class Pay(Saga[int]):
+            class Meta:
+                label = "shop.Pay"
+
+            @step(pivot=True)
+            def charge(self) -> None: ...
+
+        class Other(Saga[int]):
+            class Meta:
+                label = "shop.Pay"
+
+            @step(pivot=True)
+            def charge(self) -> None: ...
+
+        message = found(deploy=False)["sagas.E002"]
+        assert message.msg.startswith("shop.Pay is the label of ")
+        assert "Pay and of " in message.msg
+        assert "Other" in message.msg
+
+
+class TestDeploy:
+    def test_good_settings_are_silent(self) -> None:
+        with production():
+            assert found() == {}
+
+    def test_without_deploy_settings_are_not_judged(self) -> None:
+        with production(celery={"task_always_eager": True}):
+            assert found(deploy=False) == {}
+
+    @pytest.mark.parametrize(
+        ("celery", "problem", "words"),
+        [
+            ({"task_always_eager": True}, "sagas.E011", "die with it"),
+            ({"task_reject_on_worker_lost": True}, "sagas.W003", "silences the error callback"),
+            ({"accept_content": ["json", "pickle"]}, "sagas.W006", "'pickle'"),
+            ({"CELERY_DB_REUSE_MAX": None}, "sagas.W007", "reconnect for every task"),
+            ({"broker_transport_options": {}}, "sagas.W004", "socket_timeout and no socket_con"),
+            (
+                {"broker_transport_options": {"socket_timeout": 5}},
+                "sagas.W004",
+                "has no socket_connect_timeout:",
+            ),
+            ({"broker_write_url": "memory://"}, "sagas.W002", "memory://, which forgets"),
+            ({"worker_pool": "threads"}, "sagas.W010", "cannot stop a handler"),
+            ({"broker_write_url": "filesystem://"}, "sagas.W002", "filesystem://, which forgets"),
+        ],
+    )
+    def test_a_bad_celery_setting_has_an_id_and_a_cure(
+        self, celery: dict[str, Any], problem: str, words: str
+    ) -> None:
+        with production(celery=celery):
+            messages = found()
+        assert set(messages) == {problem}
+        assert words in messages[problem].msg
+        assert messages[problem].hint
+
+    @pytest.mark.parametrize(
+        ("database", "problem"),
+        [
+            ({"ENGINE": "django.db.backends.sqlite3"}, "sagas.W001"),
+            ({"CONN_MAX_AGE": 0}, "sagas.W008"),
+            ({"CONN_HEALTH_CHECKS": False}, "sagas.W009"),
+        ],
+    )
+    def test_so_has_a_bad_database_setting(self, database: dict[str, Any], problem: str) -> None:
+        with production(database=database):
+            messages = found()
+        assert set(messages) == {problem}
+        assert messages[problem].hint
+
+    def test_connections_kept_for_ever_are_fine(self) -> None:
+        with production(database={"CONN_MAX_AGE": None, "ATOMIC_REQUESTS": True}):
+            assert found() == {}
+
+    def test_rabbitmq_needs_no_redis_options(self) -> None:
+        with production(
+            celery={"broker_write_url": "amqp://localhost", "broker_transport_options": {}}
+        ):
+            assert found() == {}
+
+
+class TestVisibility:
+    @pytest.mark.parametrize(("visibility", "warned"), [(600, False), (599, True)])
+    def test_it_outlasts_the_longest_step_and_compensation(
+        self, visibility: int, *, warned: bool
+    ) -> None:
+        class Pay(Saga[int]):
+            @step(time_limit=10)
+            def charge(self) -> int:
+                return 1
+
+            @charge.compensation(time_limit=600)
+            def refund(self, result: int | None) -> None: ...
+
+            @step(time_limit=20, pivot=True)
+            def ship(self) -> None: ...
+
+        options = {**REDIS_OPTIONS, "visibility_timeout": visibility}
+        with production(celery={"broker_transport_options": options}):
+            messages = found()
+        assert ("sagas.W005" in messages) is warned
+        if warned:
+            assert "Pay.charge may run for 600 s" in messages["sagas.W005"].msg
+
+    def test_redis_default_is_an_hour(self) -> None:
+        class Pay(Saga[int]):
+            @step(time_limit=3601, pivot=True)
+            def charge(self) -> None: ...
+
+        with production():
+            assert "visibility_timeout is 3600 s" in found()["sagas.W005"].msg
+
+
+class TestRegistration:
+    def test_every_check_of_the_package_runs_by_its_tag(self) -> None:
+        tagged = {
+            getattr(check, "__name__", "")
+            for check in check_registry.get_checks(include_deployment_checks=True)
+            if checks.TAG in getattr(check, "tags", ())
+        }
+        assert tagged >= {name for name in vars(checks) if name.startswith("check_")}

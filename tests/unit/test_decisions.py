@@ -1,0 +1,174 @@
+"""What happens next, decided without a database (R49, R50, R68, R70, R71)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sagas.decisions import (
+    Failed,
+    Next,
+    Skipped,
+    Succeeded,
+    Verdict,
+    after_step,
+    judge,
+    retry_delay,
+)
+from sagas.definitions import StepOptions
+from sagas.states import Direction, SagaState, StepState
+
+
+PLAIN = StepOptions(retry_jitter=False)
+DEFINITE = Failed(code="X", error="x")
+NETWORK = Failed(code="X", error="x", retryable=True, doubtful=True)
+UNCERTAIN = Failed(code="X", error="x", doubtful=True)
+LOST = Failed(code="X", error="x", retryable=True, doubtful=True, at_once=True)
+
+
+class TestRetryDelay:
+    def test_backoff_doubles_from_one_second(self) -> None:
+        assert [retry_delay(PLAIN, attempt) for attempt in range(1, 5)] == [1, 2, 4, 8]
+
+    def test_a_number_is_the_first_delay(self) -> None:
+        options = StepOptions(retry_backoff=3, retry_jitter=False)
+        assert [retry_delay(options, attempt) for attempt in range(1, 4)] == [3, 6, 12]
+
+    def test_it_is_capped(self) -> None:
+        options = StepOptions(retry_backoff_max=100, retry_jitter=False)
+        assert retry_delay(options, 8) == 100
+        assert retry_delay(options, 1_000) == 100
+
+    def test_without_backoff_every_delay_is_the_same(self) -> None:
+        options = StepOptions(retry_backoff=False, default_retry_delay=2.5)
+        assert [retry_delay(options, attempt) for attempt in (1, 2, 9)] == [2.5] * 3
+
+    @given(attempt=st.integers(1, 40))
+    def test_jitter_stays_between_nothing_and_the_full_delay(self, attempt: int) -> None:
+        assert 0 <= retry_delay(StepOptions(), attempt) <= retry_delay(PLAIN, attempt)
+
+
+def judged(
+    outcome: Succeeded | Skipped | Failed,
+    *,
+    attempt: int = 1,
+    options: StepOptions = PLAIN,
+    doubtful: bool = False,
+    goes_on: bool = True,
+) -> Verdict:
+    return judge(outcome, attempt=attempt, options=options, doubtful=doubtful, goes_on=goes_on)
+
+
+class TestJudge:
+    def test_success_is_success_whatever_came_before(self) -> None:
+        verdict = judged(Succeeded(output=1), doubtful=True, goes_on=False)
+        assert verdict == Verdict(state=StepState.SUCCEEDED)
+
+    def test_a_skip_is_a_skip(self) -> None:
+        assert judged(Skipped()).state == StepState.SKIPPED
+
+    def test_a_definite_failure_is_not_tried_again(self) -> None:
+        assert judged(DEFINITE) == Verdict(state=StepState.FAILED)
+
+    def test_an_uncertain_outcome_is_unknown_at_once(self) -> None:
+        assert judged(UNCERTAIN) == Verdict(state=StepState.UNKNOWN, doubtful=True)
+
+    def test_one_that_may_pass_is_tried_again_until_the_retries_are_spent(self) -> None:
+        options = StepOptions(max_retries=3, retry_jitter=False)
+        verdicts = [judged(NETWORK, attempt=n, options=options) for n in range(1, 5)]
+        assert [v.state for v in verdicts] == ["ready"] * 3 + ["unknown"]
+        assert [v.delay for v in verdicts] == [1, 2, 4, 0]
+        assert all(v.doubtful for v in verdicts)
+
+    def test_a_lost_attempt_is_tried_again_without_delay(self) -> None:
+        assert judged(LOST) == Verdict(state=StepState.READY, doubtful=True, delay=0)
+
+    def test_no_retries_means_one_attempt(self) -> None:
+        assert judged(NETWORK, options=StepOptions(max_retries=0)).state == StepState.UNKNOWN
+
+    def test_nothing_is_tried_again_when_the_run_goes_elsewhere(self) -> None:
+        assert judged(NETWORK, goes_on=False).state == StepState.UNKNOWN
+
+    def test_doubt_outlives_a_later_definite_failure(self) -> None:
+        verdict = judged(DEFINITE, attempt=2, doubtful=True)
+        assert verdict == Verdict(state=StepState.UNKNOWN, doubtful=True)
+
+    def test_a_retry_without_doubt_may_end_as_a_definite_failure(self) -> None:
+        retryable = Failed(code="X", error="x", retryable=True)
+        assert judged(retryable, attempt=9).state == StepState.FAILED
+
+
+def following(
+    state: StepState,
+    run_state: SagaState = SagaState.RUNNING,
+    *,
+    backward: bool = False,
+    critical: bool = True,
+    pivot: bool = False,
+    pivot_passed: bool = False,
+    continue_undoing: bool = False,
+) -> Next:
+    return after_step(
+        state,
+        direction=Direction.BACKWARD if backward else Direction.FORWARD,
+        critical=critical,
+        pivot=pivot,
+        run_state=run_state,
+        pivot_passed=pivot_passed,
+        continue_undoing=continue_undoing,
+    )
+
+
+FAILURES = [StepState.FAILED, StepState.UNKNOWN]
+SUCCESSES = [StepState.SUCCEEDED, StepState.SKIPPED]
+
+
+class TestAfterStep:
+    @pytest.mark.parametrize("state", SUCCESSES)
+    def test_success_goes_on(self, state: StepState) -> None:
+        assert following(state) is Next.GO_ON
+        assert following(state, pivot=True) is Next.GO_ON
+
+    @pytest.mark.parametrize("state", FAILURES)
+    def test_a_critical_failure_turns_back(self, state: StepState) -> None:
+        assert following(state) is Next.TURN_BACK
+
+    @pytest.mark.parametrize("state", FAILURES)
+    def test_a_best_effort_failure_goes_on(self, state: StepState) -> None:
+        assert following(state, critical=False) is Next.GO_ON
+        assert following(state, critical=False, pivot_passed=True) is Next.GO_ON
+
+    @pytest.mark.parametrize("state", FAILURES)
+    def test_past_the_pivot_a_critical_failure_waits_for_a_human(self, state: StepState) -> None:
+        assert following(state, pivot_passed=True) is Next.DEAD_LETTER
+
+    def test_the_pivot_itself_rolls_back_only_when_it_definitely_failed(self) -> None:
+        assert following(StepState.FAILED, pivot=True) is Next.TURN_BACK
+        assert following(StepState.UNKNOWN, pivot=True) is Next.DEAD_LETTER
+
+    @pytest.mark.parametrize("state", SUCCESSES + FAILURES)
+    def test_a_forward_step_that_ends_while_the_saga_turns_back_settles_it(
+        self, state: StepState
+    ) -> None:
+        assert following(state, SagaState.COMPENSATING) is Next.SETTLE
+
+    @pytest.mark.parametrize("state", SUCCESSES + FAILURES)
+    @pytest.mark.parametrize("critical", [True, False])
+    def test_what_ends_while_the_saga_stands_still_moves_nothing(
+        self, state: StepState, *, critical: bool
+    ) -> None:
+        assert following(state, SagaState.DEAD_LETTER, critical=critical) is Next.STAND
+
+    def test_a_compensation_that_succeeds_goes_on(self) -> None:
+        assert following(StepState.SUCCEEDED, SagaState.COMPENSATING, backward=True) is Next.GO_ON
+
+    @pytest.mark.parametrize("state", FAILURES)
+    def test_one_that_fails_is_a_dead_letter_unless_undoing_continues(
+        self, state: StepState
+    ) -> None:
+        at = SagaState.COMPENSATING
+        assert following(state, at, backward=True) is Next.DEAD_LETTER
+        assert following(state, at, backward=True, continue_undoing=True) is Next.GO_ON
+
+    def test_one_that_ends_late_stands(self) -> None:
+        late = following(StepState.SUCCEEDED, SagaState.DEAD_LETTER, backward=True)
+        assert late is Next.STAND

@@ -1,0 +1,146 @@
+"""How the house is built: one writer of state, small rooms with telling names (R125)."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sagas
+
+
+HOUSE = Path(sagas.__file__).parent
+MODULES = sorted(p for p in HOUSE.rglob("*.py") if "migrations" not in p.parts)
+
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 40
+
+# What may be longer, and why.
+LONG_FILES: dict[str, str] = {}
+LONG_FUNCTIONS = {
+    "start.py:start_saga": "two overloads share one docstring that lists every refusal",
+}
+
+WRITERS = {"update", "create", "get_or_create", "update_or_create", "SagaRun", "StepRun"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(HOUSE).as_posix()
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def state_writes(tree: ast.Module) -> Iterator[int]:
+    """Yield the lines that write a state: by keyword, by assignment, by name or in SQL."""
+    for node in ast.walk(tree):
+        if (
+            (isinstance(node, ast.Call) and _writes_by_call(node))
+            or (isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) and _assigns(node))
+            or (isinstance(node, ast.Constant) and _is_sql(node.value))
+        ):
+            yield node.lineno
+
+
+def _writes_by_call(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    name = call.func.id if isinstance(call.func, ast.Name) else name
+    if name == "setattr":
+        return not isinstance(call.args[1], ast.Constant) or call.args[1].value == "state"
+    return name in WRITERS and "state" in _keywords(call)
+
+
+def _keywords(call: ast.Call) -> Iterator[str]:
+    for keyword in call.keywords:
+        if keyword.arg is not None:
+            yield keyword.arg
+        for node in ast.walk(keyword.value):
+            if isinstance(node, ast.Dict) and (keyword.arg in {None, "defaults"}):
+                yield from (key.value for key in node.keys if isinstance(key, ast.Constant))  # type: ignore[misc]
+
+
+def _assigns(node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return any(isinstance(target, ast.Attribute) and target.attr == "state" for target in targets)
+
+
+def _is_sql(value: object) -> bool:
+    text = " ".join(value.lower().split()) if isinstance(value, str) else ""
+    return re.search(r'update "?sagas_', text) is not None
+
+
+def saves(tree: ast.Module) -> Iterator[int]:
+    """Yield the lines that save a model, which would write whatever it holds."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in {"save", "asave", "save_base"}:
+            yield node.lineno
+
+
+class TestWriterOfState:
+    @pytest.mark.parametrize("path", MODULES, ids=name_of)
+    def test_only_the_transitions_write_a_state(self, path: Path) -> None:
+        if path.is_relative_to(HOUSE / "transitions"):
+            return
+        assert list(state_writes(tree_of(path))) == []
+
+    @pytest.mark.parametrize("path", MODULES, ids=name_of)
+    def test_nothing_is_loaded_changed_and_saved(self, path: Path) -> None:
+        assert list(saves(tree_of(path))) == []
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "SagaRun.objects.update(state=1)",
+            "rows.filter(pk=1).update(updated_at=2, state='x')",
+            "StepRun(name='x', state='ready')",
+            "rows.update(**{'state': 'x'})",
+            "SagaRun.objects.get_or_create(pk=1, defaults={'state': 'x'})",
+            "run.state = 'running'",
+            "setattr(run, column, value)",
+            "cursor.execute('UPDATE sagas_sagarun SET x = 1')",
+        ],
+    )
+    def test_the_test_itself_sees_a_write(self, code: str) -> None:
+        assert list(state_writes(ast.parse(code))) == [1]
+
+    def test_the_transitions_are_where_states_are_written(self) -> None:
+        written = {name_of(p) for p in MODULES if list(state_writes(tree_of(p)))}
+        assert written
+        assert all(name.startswith("transitions/") for name in written)
+
+
+class TestRooms:
+    @pytest.mark.parametrize("path", MODULES, ids=name_of)
+    def test_a_file_is_read_in_one_go(self, path: Path) -> None:
+        lines = len(path.read_text().splitlines())
+        assert lines <= MAX_FILE_LINES or name_of(path) in LONG_FILES
+
+    @pytest.mark.parametrize("path", MODULES, ids=name_of)
+    def test_so_is_a_function(self, path: Path) -> None:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                place = f"{name_of(path)}:{node.name}"
+                assert lines <= MAX_FUNCTION_LINES or place in LONG_FUNCTIONS, place
+
+    def test_an_exception_that_is_no_longer_needed_is_taken_back(self) -> None:
+        for name in LONG_FILES:
+            assert len((HOUSE / name).read_text().splitlines()) > MAX_FILE_LINES
+        for place in LONG_FUNCTIONS:
+            name, _, function = place.partition(":")
+            found = [
+                (node.end_lineno or 0) - node.lineno + 1
+                for node in ast.walk(tree_of(HOUSE / name))
+                if isinstance(node, ast.FunctionDef) and node.name == function
+            ]
+            assert max(found) > MAX_FUNCTION_LINES
+
+    def test_no_room_is_named_after_nothing(self) -> None:
+        empty = {"utils", "util", "helpers", "helper", "manager", "managers", "core", "common"}
+        assert [name_of(path) for path in MODULES if path.stem in empty] == []
+
+    def test_every_room_says_what_it_is_for(self) -> None:
+        silent = [name_of(path) for path in MODULES if not ast.get_docstring(tree_of(path))]
+        assert silent == []

@@ -1,0 +1,108 @@
+"""The states and the arrows between them (R14, R15)."""
+
+import ast
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagas import states
+from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.states import (
+    ACTIVE_SAGAS,
+    FINAL_SAGAS,
+    IN_FLIGHT_STEPS,
+    MAY_HAVE_HAPPENED,
+    SAGA_ARROWS,
+    STEP_ARROWS,
+    UNSTARTED_STEPS,
+    EventType,
+    SagaState,
+    StepState,
+)
+
+
+def reachable(arrows: Mapping[Any, frozenset[Any]], start: Enum) -> set[Enum]:
+    found, waiting = {start}, [start]
+    while waiting:
+        new = arrows[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
+
+
+class TestSagaStates:
+    def test_every_state_has_its_arrows(self) -> None:
+        assert set(SAGA_ARROWS) == set(SagaState)
+
+    def test_every_state_is_reached_from_running(self) -> None:
+        assert reachable(SAGA_ARROWS, SagaState.RUNNING) == set(SagaState)
+
+    def test_a_saga_is_active_or_final_or_a_dead_letter(self) -> None:
+        assert {*ACTIVE_SAGAS, *FINAL_SAGAS, SagaState.DEAD_LETTER} == set(SagaState)
+        assert not ACTIVE_SAGAS & FINAL_SAGAS
+
+    def test_a_final_state_leads_nowhere_but_to_undoing(self) -> None:
+        leads_to = frozenset().union(*(SAGA_ARROWS[state] for state in FINAL_SAGAS))
+        assert leads_to == {SagaState.COMPENSATING}
+        assert SAGA_ARROWS[SagaState.RESOLVED] == frozenset()
+
+    def test_compensated_is_reached_by_compensating_only(self) -> None:
+        for promise in (SagaState.COMPENSATED, SagaState.CANCELLED):
+            sources = {state for state, targets in SAGA_ARROWS.items() if promise in targets}
+            assert sources == {SagaState.COMPENSATING}
+
+
+class TestStepStates:
+    def test_every_state_has_its_arrows(self) -> None:
+        assert set(STEP_ARROWS) == set(StepState)
+
+    def test_every_state_is_reached_from_pending(self) -> None:
+        assert reachable(STEP_ARROWS, StepState.PENDING) == set(StepState)
+
+    def test_only_what_may_have_happened_is_undone(self) -> None:
+        sources = {s for s, targets in STEP_ARROWS.items() if StepState.COMPENSATED in targets}
+        assert sources == MAY_HAVE_HAPPENED
+
+    def test_a_skipped_step_is_never_undone(self) -> None:
+        assert STEP_ARROWS[StepState.SKIPPED] == frozenset()
+
+    def test_a_handler_starts_from_ready_only(self) -> None:
+        sources = {s for s, targets in STEP_ARROWS.items() if StepState.RUNNING in targets}
+        assert sources == {StepState.READY}
+
+    def test_the_groups_do_not_overlap(self) -> None:
+        assert not UNSTARTED_STEPS & IN_FLIGHT_STEPS
+        assert not (UNSTARTED_STEPS | IN_FLIGHT_STEPS) & MAY_HAVE_HAPPENED
+
+
+class TestColumns:
+    @pytest.mark.parametrize(
+        ("model", "column", "values"),
+        [
+            (SagaRun, "state", SagaState.values),
+            (StepRun, "state", StepState.values),
+            (SagaEvent, "type", EventType.values),
+            (SagaEvent, "to_state", [*SagaState.values, *StepState.values]),
+            (SagaEvent, "from_state", [*SagaState.values, *StepState.values]),
+        ],
+    )
+    def test_every_value_fits(self, model: type, column: str, values: list[str]) -> None:
+        longest = model._meta.get_field(column).max_length  # type: ignore[attr-defined]
+        assert max(map(len, values)) <= longest
+
+
+class TestSentences:
+    @pytest.mark.parametrize("name", ["SagaState", "StepState"])
+    def test_every_state_is_explained_by_a_sentence(self, name: str) -> None:
+        tree = ast.parse(Path(states.__file__).read_text())
+        (body,) = (n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
+        members = [n for n, node in enumerate(body) if isinstance(node, ast.Assign)]
+        assert len(members) == len(getattr(states, name))
+        for n in members:
+            sentence = body[n + 1]
+            assert isinstance(sentence, ast.Expr)
+            assert isinstance(sentence.value, ast.Constant)
+            assert str(sentence.value.value).endswith(".")
