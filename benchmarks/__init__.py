@@ -1,0 +1,1 @@
+"""What the coordinator costs and what it survives, measured."""

@@ -1,0 +1,126 @@
+"""The cases of the crash matrix: what is hit, at which boundary, by which fault."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from sagas.states import SagaState
+from tests.faults.crashes.blows import Fault
+from tests.faults.crashes.points import Boundary, Plan
+from tests.faults.crashes.sagas import Crash, Crashes, SingleTry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """An attempt to be hit, and how its saga may end."""
+
+    name: str
+    step: str
+    direction: str = "forward"
+    saga: type[Crashes] = Crashes
+    refuses: str = ""
+    dies: str = ""
+    """The step whose first attempt is killed anyway, so that there is something to recover."""
+    ends: frozenset[str] = frozenset({SagaState.COMPLETED})
+
+    def script(self, ledger: str) -> Crash:
+        """Return the saga's input."""
+        return Crash(ledger=ledger, refuses=self.refuses, dies=self.dies)
+
+
+_UNDONE = frozenset({SagaState.COMPENSATED.value})
+
+FORWARD = Target(name="forward", step="first")
+ATOMIC = Target(name="atomic", step="booked")
+BACKWARD = Target(name="backward", step="third", direction="backward", refuses="last", ends=_UNDONE)
+ATOMIC_BACKWARD = Target(
+    name="atomic backward", step="booked", direction="backward", refuses="last", ends=_UNDONE
+)
+SINGLE_TRY = Target(
+    name="single try",
+    step="third",
+    saga=SingleTry,
+    ends=_UNDONE | {SagaState.COMPLETED.value},
+)
+RECOVERED = Target(name="recovered", step="third", dies="third")
+
+ATTEMPT = (
+    Boundary.BEFORE_CLAIM,
+    Boundary.AFTER_CLAIM,
+    Boundary.BEFORE_EFFECT,
+    Boundary.AFTER_EFFECT,
+    Boundary.BEFORE_OUTCOME,
+    Boundary.IN_OUTCOME,
+    Boundary.BEFORE_SEND,
+    Boundary.AFTER_SEND,
+)
+DOORS = (
+    Boundary.BEFORE_ERROR_DOOR,
+    Boundary.AFTER_ERROR_DOOR,
+    Boundary.BEFORE_SUCCESS_DOOR,
+    Boundary.AFTER_SUCCESS_DOOR,
+)
+SWEEP = (
+    Boundary.BEFORE_GIVING_UP,
+    Boundary.AFTER_GIVING_UP,
+    Boundary.BEFORE_RESEND,
+    Boundary.AFTER_RESEND,
+)
+IN_MAIN_PROCESS = tuple(fault for fault in Fault if fault != Fault.CHILD_KILLED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One saga, hit once."""
+
+    target: Target
+    boundary: Boundary
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.target.name}, {self.boundary}, {self.fault}"
+
+    @property
+    def plan(self) -> Plan:
+        """What the workers are told."""
+        return Plan(
+            fault=self.fault,
+            boundary=self.boundary,
+            step=self.target.step,
+            direction=self.target.direction,
+        )
+
+
+def _all() -> Iterator[Case]:
+    attempts = (FORWARD, ATOMIC, BACKWARD, ATOMIC_BACKWARD, SINGLE_TRY)
+    for rows in (
+        product(attempts, ATTEMPT, Fault),
+        product((RECOVERED,), DOORS, Fault),
+        product((RECOVERED,), SWEEP, IN_MAIN_PROCESS),
+    ):
+        for target, boundary, fault in rows:
+            yield Case(target=target, boundary=boundary, fault=fault)
+
+
+CASES = tuple(_all())
+
+FAST = frozenset(
+    Case(target=target, boundary=boundary, fault=fault)
+    for target, boundary, fault in (
+        (FORWARD, Boundary.AFTER_CLAIM, Fault.CHILD_KILLED),
+        (FORWARD, Boundary.AFTER_EFFECT, Fault.WORKER_KILLED),
+        (FORWARD, Boundary.BEFORE_OUTCOME, Fault.DATABASE_CUT),
+        (FORWARD, Boundary.IN_OUTCOME, Fault.EXCEPTION),
+        (FORWARD, Boundary.BEFORE_SEND, Fault.BROKER_CUT),
+        (ATOMIC, Boundary.AFTER_EFFECT, Fault.CHILD_KILLED),
+        (ATOMIC, Boundary.IN_OUTCOME, Fault.WORKER_KILLED),
+        (ATOMIC, Boundary.IN_OUTCOME, Fault.DATABASE_CUT),
+        (BACKWARD, Boundary.BEFORE_EFFECT, Fault.EXCEPTION),
+        (BACKWARD, Boundary.AFTER_EFFECT, Fault.CHILD_KILLED),
+        (BACKWARD, Boundary.BEFORE_SEND, Fault.WORKER_KILLED),
+        (ATOMIC_BACKWARD, Boundary.AFTER_EFFECT, Fault.DATABASE_CUT),
+        (SINGLE_TRY, Boundary.AFTER_EFFECT, Fault.CHILD_KILLED),
+        (RECOVERED, Boundary.BEFORE_ERROR_DOOR, Fault.CHILD_KILLED),
+        (RECOVERED, Boundary.AFTER_GIVING_UP, Fault.WORKER_KILLED),
+    )
+)

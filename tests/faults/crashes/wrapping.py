@@ -1,0 +1,86 @@
+"""The engine's functions, wrapped by name, so that it reaches the boundaries of the matrix.
+
+A name that is gone fails at the start of the worker: no case may pass because nothing was wrapped.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+from sagas import advance, dispatch, execute, recover, transitions
+from sagas.models import StepRun
+from tests.faults.crashes.points import Boundary, Place, reach
+
+
+Locate = Callable[..., Place | None]
+
+
+class _Current:
+    """The step whose attempt this process is at: the pool's children run one at a time."""
+
+    place: Place | None = None
+
+
+def wrap_engine() -> None:
+    """Wrap what a worker does between a message and the next one."""
+    _wrap(transitions, "claim", _of_id, Boundary.BEFORE_CLAIM, Boundary.AFTER_CLAIM)
+    _wrap(advance, "record_outcome", _of_step, Boundary.BEFORE_OUTCOME, None)
+    _wrap(transitions.RunChange, "end_attempt", _of_second, None, Boundary.IN_OUTCOME)
+    _wrap(dispatch._Outbox, "send", _of_current, Boundary.BEFORE_SEND, Boundary.AFTER_SEND)
+    _wrap(recover, "suspect", _of_id, Boundary.BEFORE_ERROR_DOOR, Boundary.AFTER_ERROR_DOOR)
+    _wrap(recover, "resend", _of_id, Boundary.BEFORE_SUCCESS_DOOR, Boundary.AFTER_SUCCESS_DOOR)
+    _wrap(
+        advance, "end_lost_attempt", _of_step, Boundary.BEFORE_GIVING_UP, Boundary.AFTER_GIVING_UP
+    )
+    _wrap(dispatch, "send", _of_second, Boundary.BEFORE_RESEND, Boundary.AFTER_RESEND)
+    _follow_attempts()
+
+
+def _wrap(
+    owner: Any, name: str, locate: Locate, before: Boundary | None, after: Boundary | None
+) -> None:
+    inner = getattr(owner, name)
+
+    @wraps(inner)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        place = locate(*args, **kwargs)
+        if before:
+            reach(before, place)
+        result = inner(*args, **kwargs)
+        if after and not (after == Boundary.AFTER_CLAIM and result is None):
+            reach(after, place)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def _follow_attempts() -> None:
+    inner = execute._execute_claimed
+
+    @wraps(inner)
+    def wrapped(step: StepRun) -> str:
+        _Current.place = _of_step(step)
+        try:
+            return inner(step)
+        finally:
+            _Current.place = None
+
+    execute._execute_claimed = wrapped
+
+
+def _of_step(step: StepRun, *_: Any, **__: Any) -> Place:
+    return Place(run_id=step.run_id, step=step.name, direction=step.direction)
+
+
+def _of_second(_: Any, step: StepRun, *__: Any, **___: Any) -> Place:
+    return _of_step(step)
+
+
+def _of_id(step_id: UUID, *_: Any, **__: Any) -> Place | None:
+    step = StepRun.objects.filter(pk=step_id).only("run_id", "name", "direction").first()
+    return None if step is None else _of_step(step)
+
+
+def _of_current(*_: Any, **__: Any) -> Place | None:
+    return _Current.place

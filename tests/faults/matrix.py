@@ -1,0 +1,120 @@
+"""Runs cases of the crash matrix side by side on one fleet, and tells how each ended."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from celery import current_app
+from django.db import transaction
+
+from sagas import start_saga
+from sagas.conf import saga_settings
+from sagas.dispatch import STEP_SUCCEEDED
+from sagas.models import SagaRun
+from sagas.states import FINAL_SAGAS, SagaState
+from tests.faults.cases import Case
+from tests.faults.crashes.points import Boundary, struck
+from tests.faults.fleet import Fleet
+from tests.faults.verdict import violations
+
+
+BOUND_SECONDS = 60.0
+MISSED_SECONDS = 15.0
+"""A saga that ended and was not hit for so long never will be: a neighbour's fault took the message
+by which it would have reached the boundary. A callback is a hint and may be lost. So again."""
+
+TRIES = 5
+IN_FLIGHT = 12
+
+SETTLED = FINAL_SAGAS | {SagaState.DEAD_LETTER}
+SUCCESS_DOORS = frozenset({Boundary.BEFORE_SUCCESS_DOOR, Boundary.AFTER_SUCCESS_DOOR})
+
+
+@dataclass(kw_only=True)
+class Ending:
+    """How the saga of one case ended. Its ``violations`` are what must not have been."""
+
+    case: Case
+    run: SagaRun
+    book: str
+    tries: int = 1
+    began: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    violations: list[str] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> str:
+        """The state in one word, or that a rule was broken."""
+        return "WRONG" if self.violations else str(self.run.state)
+
+    def was_missed(self, folder: Path) -> bool:
+        """Whether it ended some time ago and was not hit."""
+        since_end = time.monotonic() - self.began - self.seconds
+        settled = self.run.state in SETTLED
+        return settled and since_end > MISSED_SECONDS and not struck(folder, self.run.pk)
+
+
+def run_cases(
+    cases: Sequence[Case], fleet: Fleet, folder: Path, tell: Callable[[int, Ending], None]
+) -> dict[Case, Ending]:
+    """Start a saga for each case, a few at a time; judge all of them when the last has ended."""
+    waiting = list(reversed(cases))
+    open_: list[Ending] = []
+    ended: dict[Case, Ending] = {}
+    missed: list[Ending] = []
+    while waiting or open_:
+        while waiting and len(open_) < IN_FLIGHT:
+            open_.append(_start(waiting.pop(), folder))
+        fleet.keep_alive()
+        time.sleep(0.1)
+        for ending in [ending for ending in open_ if _has_ended(ending, folder)]:
+            open_.remove(ending)
+            if ending.was_missed(folder) and ending.tries < TRIES:
+                missed.append(ending)
+                open_.append(_start(ending.case, folder, tries=ending.tries + 1))
+            else:
+                ended[ending.case] = ending
+                tell(len(ended), ending)
+    # What happens after its end counts as well.
+    for ending in ended.values():
+        _judge(ending, folder)
+    for ending in missed:
+        ended[ending.case].violations += _broken(ending)
+    return ended
+
+
+def _start(case: Case, folder: Path, *, tries: int = 1) -> Ending:
+    name = f"{case}, {tries}"
+    book = str(folder / f"{name}.jsonl")
+    with transaction.atomic():
+        run = start_saga(case.target.saga, case.target.script(book), key=name)
+        case.plan.write(folder, run.pk)
+    if case.boundary in SUCCESS_DOORS:
+        step = run.steps.get(name=case.target.step)
+        queue = saga_settings().COORDINATOR_QUEUE
+        current_app.send_task(STEP_SUCCEEDED, args=(str(step.pk), step.fence), queue=queue)
+    return Ending(case=case, run=run, book=book, tries=tries)
+
+
+def _has_ended(ending: Ending, folder: Path) -> bool:
+    """Whether its saga has, and was hit: an error callback may come when all is over."""
+    if ending.run.state not in SETTLED:
+        ending.run.refresh_from_db(fields=["state"])
+        ending.seconds = time.monotonic() - ending.began
+    hit = struck(folder, ending.run.pk) or ending.was_missed(folder)
+    over = time.monotonic() - ending.began > BOUND_SECONDS
+    return (ending.run.state in SETTLED and hit) or over
+
+
+def _judge(ending: Ending, folder: Path) -> None:
+    ending.violations = _broken(ending)
+    if not struck(folder, ending.run.pk):
+        ending.violations.append("the fault never struck")
+    if ending.seconds > BOUND_SECONDS:
+        ending.violations.append(f"it took more than {BOUND_SECONDS:g} s")
+
+
+def _broken(ending: Ending) -> list[str]:
+    ending.run.refresh_from_db()
+    return violations(ending.run, ending.book, ending.case.target.ends)

@@ -1,0 +1,13 @@
+"""The protocol of one saga as a state machine that is searched to its last state.
+
+A :mod:`~tests.faults.model.state` is a frozen value: the rows as the database would hold them, the
+messages and workers there are, and what happened in the world outside. The
+:mod:`~tests.faults.model.engine` changes it by the same guarded transitions as the package, and
+asks the package's own :mod:`sagas.decisions` what follows. :mod:`~tests.faults.model.actions` lists
+everything that can happen next, faults included; :mod:`~tests.faults.model.explore` goes through
+all of it, breadth first, and checks :mod:`~tests.faults.model.invariants` in every state.
+
+What an attempt does after it was given up is promised this much: reported, it is undone; never
+reported (its process died between its effect and its report), nobody can know of it. The world
+calls the latter a ``stray``.
+"""

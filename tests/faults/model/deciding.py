@@ -1,0 +1,124 @@
+"""The package's own decisions, asked by what the model knows; answers are remembered."""
+
+from datetime import UTC, datetime
+from enum import Enum, auto
+from functools import cache
+
+from sagas.decisions import (
+    Asking,
+    Failed,
+    Next,
+    NotHappened,
+    Outcome,
+    Place,
+    Skipped,
+    Succeeded,
+    Verdict,
+    after_step,
+    judge,
+    replan,
+)
+from sagas.decisions import (
+    undo_order as order_of_undoing,
+)
+from sagas.definitions import StepOptions
+from sagas.models import StepRun
+from sagas.states import Direction, SagaState, StepState
+
+
+class Told(Enum):
+    """What is reported of an attempt."""
+
+    SUCCEEDED = auto()
+    SKIPPED = auto()
+    REFUSED = auto()
+    NO_ANSWER = auto()
+    LOST = auto()
+    ABSENT = auto()
+
+
+OUTCOMES: dict[Told, Outcome] = {
+    Told.SUCCEEDED: Succeeded(output={"of": "model"}),
+    Told.SKIPPED: Skipped(),
+    Told.REFUSED: Failed(code="REFUSED", error="refused"),
+    Told.NO_ANSWER: Failed(code="X", error="no answer", retryable=True, doubtful=True),
+    Told.LOST: Failed(code="LOST", error="lost", retryable=True, doubtful=True, at_once=True),
+    Told.ABSENT: NotHappened(),
+}
+
+
+@cache
+def verdict(  # noqa: PLR0913, PLR0917
+    told: Told,
+    attempt: int,
+    max_retries: int,
+    doubtful: bool,  # noqa: FBT001
+    goes_on: bool,  # noqa: FBT001
+    can_ask: bool,  # noqa: FBT001
+    asking: bool,  # noqa: FBT001
+    asked: int,
+) -> Verdict:
+    """Ask :func:`sagas.decisions.judge`."""
+    return judge(
+        OUTCOMES[told],
+        attempt=attempt,
+        options=StepOptions(max_retries=max_retries, retry_jitter=False),
+        doubtful=doubtful,
+        goes_on=goes_on,
+        asking=Asking(possible=can_ask, now=asking, times=asked),
+    )
+
+
+@cache
+def following(
+    state: StepState,
+    direction: Direction,
+    critical: bool,  # noqa: FBT001
+    pivot: bool,  # noqa: FBT001
+    run_state: SagaState,
+    pivot_passed: bool,  # noqa: FBT001
+    continue_undoing: bool,  # noqa: FBT001
+) -> Next:
+    """Ask :func:`sagas.decisions.after_step`."""
+    return after_step(
+        state,
+        direction=direction,
+        critical=critical,
+        pivot=pivot,
+        run_state=run_state,
+        pivot_passed=pivot_passed,
+        continue_undoing=continue_undoing,
+    )
+
+
+@cache
+def undo_order(successors: tuple[tuple[int, ...], ...], ended: tuple[int, ...]) -> tuple[int, ...]:
+    """Ask :func:`sagas.decisions.undo_order`."""
+    steps = [
+        StepRun(
+            position=index,
+            ended_at=datetime.fromtimestamp(ended[index], UTC) if ended[index] else None,
+        )
+        for index in range(len(ended))
+    ]
+    _link(steps, successors)
+    return tuple(step.position for step in order_of_undoing(steps))
+
+
+@cache
+def places(
+    successors: tuple[tuple[int, ...], ...], states: tuple[str, ...], critical: tuple[bool, ...]
+) -> dict[int, Place]:
+    """Ask :func:`sagas.decisions.replan`."""
+    steps = [
+        StepRun(position=index, state=state, critical=critical[index])
+        for index, state in enumerate(states)
+    ]
+    _link(steps, successors)
+    found = replan(steps)
+    return {step.position: found[step.pk] for step in steps if step.pk in found}
+
+
+def _link(steps: list[StepRun], successors: tuple[tuple[int, ...], ...]) -> None:
+    for step, following_steps in zip(steps, successors, strict=True):
+        step.successors = [str(steps[index].pk) for index in following_steps]

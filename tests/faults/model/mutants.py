@@ -1,0 +1,62 @@
+"""The protocol with one guard taken out at a time. A search that misses one is worth nothing."""
+
+from dataclasses import dataclass, replace
+
+from tests.faults.model.explore import NOT_HOPELESS, NOT_STUCK
+from tests.faults.model.plans import (
+    ASKED,
+    ASKED_AFTER_PIVOT,
+    CONTINUED,
+    JOINED,
+    LOST_MESSAGES,
+    PIVOTED,
+    RETRIED,
+    TURNED_BACK,
+)
+from tests.faults.model.state import Plan
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A guard, where its absence shows, and which promise is then broken first."""
+
+    guard: str
+    plan: Plan
+    breaks: str
+
+    @property
+    def mutated(self) -> Plan:
+        """The saga without the guard."""
+        return replace(self.plan, without=frozenset({self.guard}))
+
+
+FORWARD_AFTER_UNDO = "nothing runs forward once undoing began"
+UNDONE = "rolled back means undone"
+ONE_OUTCOME = "an attempt has one outcome at most"
+COUNTERS = "no counter is wrong"
+BELOW_ZERO = "no counter falls below zero"
+REVERSE = "what came last is undone first"
+
+MUTANTS = (
+    Mutant("claim checks the state", TURNED_BACK, FORWARD_AFTER_UNDO),
+    Mutant("claim checks the fence", LOST_MESSAGES, "a message starts one attempt at most"),
+    Mutant("claim checks the run", PIVOTED, "nothing starts while the saga stands"),
+    Mutant("outcome checks the state", LOST_MESSAGES, ONE_OUTCOME),
+    Mutant("outcome checks the fence", LOST_MESSAGES, ONE_OUTCOME),
+    Mutant("leases end", LOST_MESSAGES, NOT_STUCK),
+    Mutant("the sweep sends again", LOST_MESSAGES, NOT_STUCK),
+    Mutant("counters are lowered once", JOINED, COUNTERS),
+    Mutant("only the winner lowers counters", JOINED, BELOW_ZERO),
+    Mutant("turning back shuts what is ready", TURNED_BACK, FORWARD_AFTER_UNDO),
+    Mutant("undoing waits for what is in flight", TURNED_BACK, UNDONE),
+    Mutant("it turns back once", TURNED_BACK, "only legal arrows"),
+    Mutant("the unknown is undone", LOST_MESSAGES, UNDONE),
+    Mutant("doubt stays", LOST_MESSAGES, UNDONE),
+    Mutant("a late success is taken up", LOST_MESSAGES, UNDONE),
+    Mutant("a late success answers a question", ASKED, UNDONE),
+    Mutant("the last is undone first", LOST_MESSAGES, REVERSE),
+    Mutant("one is undone after the other", LOST_MESSAGES, BELOW_ZERO),
+    Mutant("the end asks for every compensation", CONTINUED, UNDONE),
+    Mutant("a retry resets what failed", RETRIED, COUNTERS),
+    Mutant("a retry acts and does not ask", ASKED_AFTER_PIVOT, NOT_HOPELESS),
+)

@@ -1,0 +1,85 @@
+"""The sagas that are searched, and what may go wrong with each.
+
+Everything at once is too much for one search, so each adds one kind of trouble to the rest. The
+``FAST`` ones belong to every run of the tests; the ``THOROUGH`` ones to ``make faults``.
+"""
+
+from dataclasses import replace
+
+from tests.faults.model.state import Plan
+
+
+_FORK = Plan(name="start → {left ∥ right}", after=((), (0,), (0,)))
+_JOIN = Plan(name="{left ∥ right} → join", after=((), (), (0, 1)))
+_PIVOT = Plan(
+    name="pivot → {ship ∥ tell}",
+    after=((), (0,), (0,)),
+    pivot=frozenset({0}),
+    best_effort=frozenset({2}),
+    no_compensation=frozenset({0, 1, 2}),
+)
+_CALM = {"can_cancel": False, "can_expire": False, "operator_retries": 0}
+
+
+def _plan(base: Plan, trouble: str, **changes: object) -> Plan:
+    return replace(base, name=f"{base.name}, {trouble}", **changes)  # type: ignore[arg-type]
+
+
+LOST_MESSAGES = _plan(_FORK, "messages lost", **_CALM)
+TURNED_BACK = _plan(_FORK, "deadline and cancel", loses=False, max_retries=0, operator_retries=0)
+RETRIED = _plan(_FORK, "retried by hand", loses=False, max_retries=0, can_cancel=False)
+JOINED = _plan(_JOIN, "deadline and retry", loses=False, max_retries=0, can_cancel=False)
+CONTINUED = _plan(
+    _FORK,
+    "undoing goes on past a failure",
+    loses=False,
+    max_retries=0,
+    can_cancel=False,
+    can_expire=False,
+    operator_retries=0,
+    continue_undoing=True,
+)
+PIVOTED = _plan(_PIVOT, "deadline, cancel and retry", loses=False)
+ASKED = _plan(
+    _FORK,
+    "one step asked about",
+    loses=False,
+    max_retries=0,
+    can_cancel=False,
+    operator_retries=0,
+    reconcile=frozenset({1}),
+)
+ASKED_PIVOT = _plan(
+    _PIVOT, "pivot asked about", loses=False, max_retries=0, reconcile=frozenset({0})
+)
+ASKED_AFTER_PIVOT = _plan(
+    _PIVOT, "a later step asked about", loses=False, max_retries=0, reconcile=frozenset({1})
+)
+REFUSING = _plan(_FORK, "outside refuses what was undone", loses=False, refusing=True, **_CALM)
+
+FAST = (LOST_MESSAGES, REFUSING)
+
+NAMED = (
+    *FAST,
+    TURNED_BACK,
+    JOINED,
+    PIVOTED,
+    ASKED,
+    RETRIED,
+    CONTINUED,
+    ASKED_PIVOT,
+    ASKED_AFTER_PIVOT,
+)
+
+THOROUGH = (
+    *NAMED,
+    _plan(_FORK, "everything, each step once", max_retries=0),
+    replace(CONTINUED, name=f"{CONTINUED.name}, retried", can_expire=True, operator_retries=1),
+    _plan(_FORK, "everything, steps retried", loses=False),
+    _plan(_FORK, "compensations retried", loses=False, max_retries=0, undo_retries=1),
+    _plan(_FORK, "three workers", loses=False, max_retries=0, workers=3, can_cancel=False),
+    _plan(_JOIN, "everything, each step once", max_retries=0),
+    _plan(_JOIN, "everything, steps retried", loses=False),
+    _plan(_PIVOT, "everything", reconcile=frozenset({1})),
+    _plan(_FORK, "asked, steps retried", loses=False, reconcile=frozenset({1})),
+)

@@ -1,0 +1,230 @@
+"""The same actions on the real engine, and what its rows then say, in the model's words."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from sagas import Saga, recover, start_saga, step
+from sagas.advance import record_outcome
+from sagas.models import SagaRun, StepRun
+from sagas.operations import cancel_saga, retry_saga
+from sagas.states import Direction, StepState
+from sagas.transitions import claim
+from tests.driving import expire_lease
+from tests.faults.model.actions import Action
+from tests.faults.model.deciding import OUTCOMES
+from tests.faults.model.state import Plan, Row, Run, State
+from tests.traced import Receipt, Script, Traced
+
+
+class Fork(Traced):
+    """start → {left ∥ right}."""
+
+    class Meta:
+        label = "tests.ModelFork"
+
+    @step
+    def start(self) -> Receipt:
+        return self.act("start")
+
+    @start.compensation
+    def undo_start(self, receipt: Receipt | None) -> None:
+        self.undo("undo_start", receipt)
+
+    @step(after=[start])
+    def left(self) -> Receipt:
+        return self.act("left")
+
+    @left.compensation
+    def undo_left(self, receipt: Receipt | None) -> None:
+        self.undo("undo_left", receipt)
+
+    @step(after=[start])
+    def right(self) -> Receipt:
+        return self.act("right")
+
+    @right.compensation
+    def undo_right(self, receipt: Receipt | None) -> None:
+        self.undo("undo_right", receipt)
+
+
+class Join(Traced):
+    """{left ∥ right} → join."""
+
+    class Meta:
+        label = "tests.ModelJoin"
+
+    @step
+    def left(self) -> Receipt:
+        return self.act("left")
+
+    @left.compensation
+    def undo_left(self, receipt: Receipt | None) -> None:
+        self.undo("undo_left", receipt)
+
+    @step(after=[])
+    def right(self) -> Receipt:
+        return self.act("right")
+
+    @right.compensation
+    def undo_right(self, receipt: Receipt | None) -> None:
+        self.undo("undo_right", receipt)
+
+    @step(after=[left, right])
+    def join(self) -> Receipt:
+        return self.act("join")
+
+    @join.compensation
+    def undo_join(self, receipt: Receipt | None) -> None:
+        self.undo("undo_join", receipt)
+
+
+class Pivot(Traced):
+    """pivot → {ship ∥ tell}; telling is best effort."""
+
+    class Meta:
+        label = "tests.ModelPivot"
+
+    @step(pivot=True)
+    def pivot(self) -> Receipt:
+        return self.act("pivot")
+
+    @step(after=[pivot])
+    def ship(self) -> Receipt:
+        return self.act("ship")
+
+    @step(after=[pivot], critical=False)
+    def tell(self) -> Receipt:
+        return self.act("tell")
+
+
+def saga_of(plan: Plan) -> type[Saga[Script]]:
+    """Return the saga with this plan's shape."""
+    if plan.pivot:
+        return Pivot
+    return Fork if plan.after[1] else Join
+
+
+@dataclass
+class Replay:
+    """One saga in the database, driven as the model is."""
+
+    plan: Plan
+    key: str
+    claimed: dict[tuple[int, int], StepRun] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Start the saga, with the options of the plan."""
+        self.run = start_saga(saga_of(self.plan), Script(), key=self.key)
+        going_on = "continue" if self.plan.continue_undoing else "stop"
+        options = {**self.run.options, "on_compensation_failure": going_on}
+        SagaRun.objects.filter(pk=self.run.pk).update(options=options)
+        for row in self.run.steps.all():
+            tuned: dict[str, Any] = {**row.options, "max_retries": self.plan.max_retries}
+            if row.compensation:
+                tuned["compensation"] = {"max_retries": self.plan.undo_retries}
+            if row.position in self.plan.reconcile:
+                tuned["reconcile"] = True
+            StepRun.objects.filter(pk=row.pk).update(options=tuned)
+        self.names = list(self.run.steps.order_by("position").values_list("name", flat=True))
+
+    def row(self, index: int) -> StepRun:
+        """Return the row that the model knows by this number."""
+        back, place = divmod(index, self.plan.size)
+        direction = Direction.BACKWARD if back else Direction.FORWARD
+        return StepRun.objects.get(run=self.run, name=self.names[place], direction=direction)
+
+    def do(self, action: Action) -> None:
+        """Do it; everything before it was a second ago, and everything ready is due."""
+        second = timedelta(seconds=1)
+        steps = StepRun.objects.filter(run=self.run)
+        steps.filter(ended_at__isnull=False).update(ended_at=F("ended_at") - second)
+        steps.filter(state=StepState.READY).update(due_at=Now() - second)
+        getattr(self, f"_{action.name.replace(' ', '_')}", self._nothing)(action)
+
+    def _nothing(self, action: Action) -> None:
+        """What happens in a process or outside leaves no trace in the rows."""
+
+    def _deliver(self, action: Action) -> None:
+        attempt = claim(self.row(action.row).pk, action.fence, task_id="", worker="")
+        if attempt is not None:
+            self.claimed[action.row, attempt.fence] = attempt
+
+    _deliver_again = _deliver
+
+    def _tell(self, action: Action) -> None:
+        assert action.told is not None
+        record_outcome(self.claimed.pop((action.row, action.fence)), OUTCOMES[action.told])
+
+    def _lease_ends(self, action: Action) -> None:
+        expire_lease(self.row(action.row).pk)
+        recover.end_lost_attempts(10)
+
+    _stall = _lease_ends
+
+    def _deadline(self, action: Action) -> None:
+        SagaRun.objects.filter(pk=self.run.pk).update(deadline=Now())
+        recover.turn_back_expired(10)
+
+    def _cancel(self, action: Action) -> None:
+        cancel_saga(self.run, reason="asked to")
+
+    def _retry(self, action: Action) -> None:
+        retry_saga(self.run, reason="looked at")
+
+    def state(self) -> dict[str, Any]:
+        """Return what the rows say, as :func:`of_model` says it of the model."""
+        run = SagaRun.objects.get(pk=self.run.pk)
+        rows: list[StepRun | None] = [None] * (2 * self.plan.size)
+        for row in StepRun.objects.filter(run=run):
+            rows[self.names.index(row.name) + self.plan.size * row.is_backward] = row
+        number = {row.pk: index for index, row in enumerate(rows) if row is not None}
+        found = {index: _told(row, number) for index, row in enumerate(rows) if row is not None}
+        ended = {i: row.ended_at.timestamp() for i, row in enumerate(rows) if row and row.ended_at}
+        told = (run.state, run.ends_as, run.remaining, run.pivot_passed, run.retry_count)
+        return {"run": told, "rows": found, "ended": sorted(ended, key=lambda i: ended[i])}
+
+
+def _told(row: StepRun, number: dict[UUID, int]) -> tuple[Any, ...]:
+    return (
+        str(row.state),
+        row.blockers,
+        tuple(sorted(number[UUID(pk)] for pk in row.successors)),
+        row.fence,
+        row.attempt,
+        row.doubtful,
+        row.asking,
+        row.asked,
+        row.position,
+    )
+
+
+def of_model(state: State) -> dict[str, Any]:
+    """Return what the model has that the database has too."""
+    rows = {index: row for index, row in enumerate(state.rows) if row is not None}
+    ended = sorted((index for index in rows if rows[index].ended), key=lambda i: rows[i].ended)
+    run: Run = state.run
+    told = (run.state, run.ends_as, run.remaining, run.pivot_passed, run.retries)
+    return {
+        "run": told,
+        "rows": {index: _of_row(row) for index, row in rows.items()},
+        "ended": ended,
+    }
+
+
+def _of_row(row: Row) -> tuple[Any, ...]:
+    return (
+        row.state,
+        row.blockers,
+        tuple(sorted(row.successors)),
+        row.fence,
+        row.attempt,
+        row.doubtful,
+        row.asking,
+        row.asked,
+        row.position,
+    )

@@ -1,0 +1,235 @@
+"""One simulated life: messages, processes and time around the real engine."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from sagas import OutcomeUnknown, PermanentError, Saga, advance, recover, start_saga, transitions
+from sagas.exceptions import ActionNotAllowed
+from sagas.execute import execute
+from sagas.models import SagaRun, StepRun
+from sagas.operations import cancel_saga, retry_saga
+from sagas.states import ACTIVE_SAGAS, SagaState, StepState
+from sagas.transitions.journal import Journal
+from tests.faults.simulation import sagas
+from tests.faults.simulation.scenario import KILLED, STOPPED, Scenario
+from tests.faults.simulation.world import World
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class Process:
+    """A worker process that executes one message."""
+
+    step_id: UUID
+    fence: int
+    handler: str = ""
+    key: str = ""
+    succeeded: bool = False
+    """Its handler returned."""
+
+
+LONG = timedelta(hours=1)
+IN_TRANSACTION = frozenset({"in transaction", "before send"})
+
+
+@dataclass
+class Life:
+    """Plays a scenario, and then lets everything come to rest."""
+
+    scenario: Scenario
+    key: str
+    world: World = field(default_factory=World)
+    broker: list[tuple[UUID, int]] = field(default_factory=list)
+    running: list[Process] = field(default_factory=list)
+    passed: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[str] = field(default_factory=Counter)
+    calm: bool = False
+    """Nothing more goes wrong."""
+
+    def play(self) -> SagaRun:
+        """Return the run as it stands when nothing moves any more."""
+        with self._patched():
+            self.run = start_saga(sagas.SAGAS[self.scenario.saga], sagas.Nothing(), key=self.key)
+            for move, which in self.scenario.moves:
+                self._move(move, which)
+            self.calm = True
+            self.come_to_rest()
+        return self.fresh()
+
+    def come_to_rest(self, bound: int = 60) -> None:
+        """Sweep and deliver until the run needs no worker; at most ``bound`` times."""
+        for _ in range(bound):
+            if self.fresh().state not in ACTIVE_SAGAS and not self.broker:
+                return
+            self._pass_time(LONG)
+            recover.sweep()
+            self._deliver_all()
+        raise AssertionError(f"not at rest after {bound} sweeps: {self.fresh().explain()}")
+
+    def retry(self) -> None:
+        """The operator retries a dead letter, and it comes to rest once more."""
+        with self._patched():
+            retry_saga(self.run, reason="the simulation is calm")
+            self.come_to_rest()
+
+    def fresh(self) -> SagaRun:
+        """Return the run as the database has it."""
+        return SagaRun.objects.get(pk=self.run.pk)
+
+    # What a handler does
+
+    def act(self, saga: Saga[Any], name: str) -> None:
+        """Have an effect outside, and meet what the scenario says."""
+        process = self.running[-1]
+        undone = saga.undoing.idempotency_key if name.startswith("undo ") else ""
+        process.handler, process.key = name, undone or saga.idempotency_key
+        self.attempts[name] += 1
+        nth = self.attempts[name]
+        trouble = next((t for h, n, t in self.scenario.troubles if (h, n) == (name, nth)), "")
+        trouble = "" if self.calm else trouble
+        self.point("before effect")
+        if trouble == "refused":
+            message = f"{name} refused"
+            raise PermanentError(message)
+        if trouble == "no answer":
+            message = f"{name} did not answer"
+            raise ConnectionError(message)
+        effect = self.world.undo if undone else self.world.do
+        effect(name, process.key, given_up=self._is_given_up(process))
+        self.point("after effect")
+        if trouble:
+            raise (ConnectionError if trouble == "no answer but done" else OutcomeUnknown)(name)
+        process.succeeded = True
+
+    def _is_given_up(self, process: Process) -> bool:
+        mine = StepRun.objects.filter(pk=process.step_id, fence=process.fence + 1)
+        return not mine.filter(state=StepState.RUNNING).exists()
+
+    # What happens to processes
+
+    def point(self, name: str) -> None:
+        """A process comes to this point: it dies, sleeps, or goes on."""
+        self.passed[name] += 1
+        if self.calm or not self.running:
+            return
+        for fault in self.scenario.faults:
+            if (fault.point, fault.nth) == (name, self.passed[name]):
+                if fault.kind == KILLED:
+                    raise Killed
+                if fault.kind == STOPPED and name not in IN_TRANSACTION:
+                    self._others_go_on()
+
+    def _others_go_on(self) -> None:
+        """This process sleeps beyond its lease; when it wakes up, others have done its work."""
+        self._pass_time(LONG)
+        recover.sweep()
+        self._deliver_all(limit=3)
+
+    def _execute(self, step_id: UUID, fence: int) -> None:
+        process = Process(step_id, fence)
+        self.running.append(process)
+        try:
+            self.point("before claim")
+            told = execute(step_id, fence)
+        except Killed:
+            return
+        finally:
+            self.running.pop()
+        if told == "late" and process.succeeded and not process.handler.startswith("undo "):
+            self.world.told_late(process.key)
+
+    # What happens besides
+
+    def _move(self, move: str, which: int) -> None:
+        if move == "deliver" and self.broker:
+            self._execute(*self.broker.pop(which % len(self.broker)))
+        elif move == "deliver a copy" and self.broker:
+            self._execute(*self.broker[which % len(self.broker)])
+        elif move == "lose" and self.broker:
+            del self.broker[which % len(self.broker)]
+        elif move == "time passes":
+            self._pass_time(timedelta(seconds=5))
+        elif move == "leases end":
+            self._pass_time(timedelta(minutes=1))
+            recover.sweep()
+        elif move == "sweep":
+            recover.sweep()
+        elif move == "deadline":
+            SagaRun.objects.filter(pk=self.run.pk).update(deadline=Now())
+            recover.sweep()
+        elif move in {"cancel", "retry"}:
+            self._operate(move)
+
+    def _operate(self, verb: str) -> None:
+        try:
+            {"cancel": cancel_saga, "retry": retry_saga}[verb](self.run, reason="asked to")
+        except ActionNotAllowed:
+            return
+
+    def _deliver_all(self, limit: int = 100) -> None:
+        for _ in range(limit):
+            if not self.broker:
+                return
+            self._execute(*self.broker.pop(0))
+
+    def _pass_time(self, span: timedelta) -> None:
+        """Everything that the rows wait for comes nearer; the deadline does not, so as to see all."""
+        for column in ("due_at", "send_at", "lease_until", "ended_at"):
+            steps = StepRun.objects.filter(run=self.run, **{f"{column}__isnull": False})
+            steps.update(**{column: F(column) - span})
+
+    def publish(self, message: Any) -> bool:
+        """Take a message, in place of the broker."""
+        self.point("before send")
+        step_id, fence = message.args
+        self.broker.append((UUID(step_id), fence))
+        return True
+
+    # Where the points are
+
+    @contextmanager
+    def _patched(self) -> Iterator[None]:
+        claim, record = transitions.claim, advance.record_outcome
+        write = Journal.write
+
+        def claiming(*args: Any, **kwargs: Any) -> StepRun | None:
+            claimed = claim(*args, **kwargs)
+            self.point("after claim")
+            return claimed
+
+        def recording(*args: Any) -> bool:
+            self.point("before outcome")
+            return record(*args)
+
+        def writing(journal: Journal) -> None:
+            self.point("in transaction")
+            write(journal)
+
+        with ExitStack() as patches:
+            for target, replacement in (
+                ("sagas.transitions.claim", claiming),
+                ("sagas.advance.record_outcome", recording),
+                ("sagas.transitions.journal.Journal.write", writing),
+                ("sagas.dispatch._publisher.publish", self.publish),
+                ("tests.faults.simulation.sagas.Outside.act", self.act),
+                ("tests.faults.simulation.sagas.Outside.find", self.world.has),
+            ):
+                patches.enter_context(patch(target, replacement, create=True))
+            yield
+
+
+def is_dead_letter(run: SagaRun) -> bool:
+    """Whether it waits for a human."""
+    return run.state == SagaState.DEAD_LETTER

@@ -1,0 +1,35 @@
+"""The protocol, searched to its last state; and each of its guards, taken out (R119)."""
+
+import sys
+
+import pytest
+
+from tests.faults.model.explore import Search, explore
+from tests.faults.model.mutants import MUTANTS, Mutant
+from tests.faults.model.plans import FAST, THOROUGH
+from tests.faults.model.state import Plan
+
+
+CHECKED = [
+    pytest.param(plan, id=plan.name, marks=() if plan in FAST else (pytest.mark.slow,))
+    for plan in THOROUGH
+]
+
+
+def told(search: Search, capsys: pytest.CaptureFixture[str]) -> Search:
+    with capsys.disabled():
+        sys.stdout.write(f"\n{search} ")
+    return search
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("plan", CHECKED)
+def test_every_promise_holds_in_every_state(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    search = told(explore(plan), capsys)
+    assert not search.broken, search
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.guard)
+def test_without_a_guard_a_promise_is_broken(mutant: Mutant) -> None:
+    search = explore(mutant.mutated)
+    assert search.broken == mutant.breaks, search
