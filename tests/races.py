@@ -43,7 +43,7 @@ def together(*jobs: Job) -> list[Any]:
 
 
 def _at_once(barrier: Barrier, job: Job) -> Any:
-    barrier.wait(timeout=30)
+    barrier.wait(timeout=60)
     return job()
 
 

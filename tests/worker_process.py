@@ -78,7 +78,7 @@ class WorkerProcess:
             self.wait_until_ready()
         return self
 
-    def wait_until_ready(self, seconds: float = 30) -> None:
+    def wait_until_ready(self, seconds: float = 60) -> None:
         """Return when it consumes messages."""
         deadline = time.monotonic() + seconds
         while not READY.search(self.log.read_text()):
@@ -97,7 +97,7 @@ class WorkerProcess:
         """Kill the main process and its children at the same moment, as a lost machine does."""
         self._signal_group(signal.SIGKILL)
         if self._process is not None:
-            self._process.wait(10)
+            self._process.wait(60)
 
     def kill_children(self) -> None:
         """Kill the handlers and leave the main process to notice."""

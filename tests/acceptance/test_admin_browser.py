@@ -57,7 +57,7 @@ def follow(browser: webdriver.Chrome, link_or_button: WebElement) -> None:
     """Click, and wait for the page that this leads to."""
     page = element(browser, "html")
     link_or_button.click()
-    WebDriverWait(browser, 20).until(expected_conditions.staleness_of(page))
+    WebDriverWait(browser, 60).until(expected_conditions.staleness_of(page))
 
 
 def test_a_dead_letter_is_found_read_and_retried(browser: webdriver.Chrome, sagas_url: str) -> None:

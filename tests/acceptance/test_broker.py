@@ -22,7 +22,7 @@ from tests.servers.process import free_port
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.redis]
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds; the bound is a few socket time-outs, where Celery's own default has none."""
 
 
@@ -55,7 +55,8 @@ class TestUnreachable:
             for number in range(20):
                 assert start(tmp_path, str(number)).created
         assert first < PATIENCE
-        assert time.monotonic() - began < PATIENCE + 5
+        # Twenty more of such waits would take longer.
+        assert time.monotonic() - began < 2 * PATIENCE
 
     def test_what_was_started_without_a_broker_runs_when_there_is_one(
         self, tmp_path: Path, redis_broker: str, worker_factory: WorkerFactory
@@ -65,7 +66,7 @@ class TestUnreachable:
             run = start(book, "dead")
         assert run.created
         worker_factory(redis_broker)
-        assert run.wait(30).state == SagaState.COMPLETED
+        assert run.wait(60).state == SagaState.COMPLETED
 
 
 class TestQueues:
@@ -93,7 +94,7 @@ class TestQueues:
         assert run.next_step() is not None
         # A worker without -Q consumes every queue that a saga names.
         worker_factory(redis_broker)
-        assert run.wait(30).state == SagaState.COMPLETED
+        assert run.wait(60).state == SagaState.COMPLETED
 
     def test_a_stalled_queue_holds_up_no_other_saga(
         self, tmp_path: Path, redis_broker: str, worker_factory: WorkerFactory
@@ -101,7 +102,7 @@ class TestQueues:
         worker_factory(redis_broker, queues=["saga.steps", "saga.coordinator"])
         stalled = [start(tmp_path / "ledger", f"stalled-{n}", Routed) for n in range(5)]
         others = [start(tmp_path / "ledger", f"other-{n}") for n in range(5)]
-        assert [run.wait(30).state for run in others] == [SagaState.COMPLETED] * 5
+        assert [run.wait(60).state for run in others] == [SagaState.COMPLETED] * 5
         for run in stalled:
             run.refresh_from_db()
         assert [run.state for run in stalled] == [SagaState.RUNNING] * 5
@@ -123,11 +124,11 @@ class TestQueues:
         worker_factory(redis_broker, queues=["mine.steps"], environment=own)
         wait_for_length(broker, "mine.undo", 1)
         worker_factory(redis_broker, queues=["mine.steps", "mine.undo"], environment=own)
-        assert run.wait(30).state == SagaState.COMPENSATED
+        assert run.wait(60).state == SagaState.COMPENSATED
 
 
 def wait_for_length(broker: "redis.Redis", queue: str, length: int) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while broker.llen(queue) != length:
         assert time.monotonic() < until, f"{queue} holds {broker.llen(queue)}, not {length}"
         time.sleep(0.05)

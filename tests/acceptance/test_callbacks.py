@@ -12,9 +12,10 @@ from sagas.states import SagaState
 from tests.conftest import WorkerFactory
 from tests.flows import ledger
 from tests.flows.sagas import Orders, Parallel
+from tests.worker_process import WorkerProcess
 
 
-pytestmark = [pytest.mark.acceptance]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 SCRIPTS: list[dict[str, str]] = [
     {},
@@ -24,9 +25,9 @@ SCRIPTS: list[dict[str, str]] = [
 ]
 
 
-def start_some(book: Path, count: int, *scripts: dict[str, str]) -> list[SagaRun]:
+def start_some(book: Path, count: int, *scripts: dict[str, str], first: int = 0) -> list[SagaRun]:
     return [
-        start_saga(Parallel, Orders(str(book), scripts[n % len(scripts)]), key=str(n))
+        start_saga(Parallel, Orders(str(book), scripts[n % len(scripts)]), key=str(first + n))
         for n in range(count)
     ]
 
@@ -59,6 +60,14 @@ def attempts_per_key(book: Path) -> dict[str, int]:
     return counts
 
 
+def wait_for_refusals(worker: WorkerProcess, count: int) -> None:
+    """Return when so many messages found their attempt claimed already."""
+    until = time.monotonic() + 60
+    while worker.log.read_text().count("'not claimed'") < count:
+        assert time.monotonic() < until, worker.tail()
+        time.sleep(0.1)
+
+
 class TestCallbacks:
     def test_dropped_every_saga_ends_by_its_lease(
         self, tmp_path: Path, worker_factory: WorkerFactory, any_broker: str
@@ -67,7 +76,7 @@ class TestCallbacks:
         # Nobody consumes the queue of the doors.
         worker_factory(any_broker, queues=["saga.steps", "saga.compensate"])
         runs = start_some(book, 7, *SCRIPTS, {"left": "kill-once"})
-        ended = wait_for_all(runs, 60)
+        ended = wait_for_all(runs, 100)
         assert_truthful(book, ended)
         assert not [e for e in ended if e.state not in {"completed", "compensated"}]
 
@@ -77,10 +86,10 @@ class TestCallbacks:
         book = tmp_path / "ledger"
         worker = worker_factory(any_broker, environment={"SAGAS_TEST_DOUBLE_MESSAGES": "1"})
         runs = start_some(book, 8, {}, {"join": "permanent"}, {"left": "permanent"})
-        ended = wait_for_all(runs, 40)
+        ended = wait_for_all(runs, 100)
         assert_truthful(book, ended)
         assert set(attempts_per_key(book).values()) == {1}
-        assert worker.log.read_text().count("'not claimed'") >= len(runs)
+        wait_for_refusals(worker, len(runs))
 
 
 @pytest.mark.redis
@@ -89,10 +98,15 @@ class TestFlush:
         self, tmp_path: Path, worker_factory: WorkerFactory, redis_broker: str
     ) -> None:
         book = tmp_path / "ledger"
-        runs = start_some(book, 40, *SCRIPTS)
+        # Two steps hold both children of the worker, so the others' messages are in the queue.
+        held = start_some(book, 2, {"left": "after=flushed"})
+        runs = [*held, *start_some(book, 38, *SCRIPTS, first=2)]
         worker_factory(redis_broker)
-        ledger.wait_for(book, "left")
+        for run in held:
+            ledger.wait_for(book, "left", of=run.pk)
         broker = redis.Redis.from_url(redis_broker)
         assert broker.llen("saga.steps")
         broker.flushall()
-        assert_truthful(book, wait_for_all(runs, 60))
+        for run in held:
+            ledger.say(book, "flushed", of=run.pk)
+        assert_truthful(book, wait_for_all(runs, 100))

@@ -1,8 +1,9 @@
 """Sagas in real worker processes, through the faults in which callbacks alone lose money."""
 
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -10,14 +11,17 @@ from sagas import start_saga
 from sagas.models import SagaRun
 from sagas.states import SagaState, StepState
 from tests.conftest import WorkerFactory
-from tests.driving import states, step_of
+from tests.driving import fresh, states, step_of
 from tests.flows import ledger
 from tests.flows.sagas import Orders, Parallel
 
 
-pytestmark = [pytest.mark.acceptance]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 Starter = Callable[..., SagaRun]
+
+PATIENCE = 80
+"""Seconds after which a run is stuck: far more than it takes, on a machine that is busy."""
 
 
 @pytest.fixture
@@ -33,12 +37,23 @@ def start(book: Path, worker_factory: WorkerFactory, any_broker: str) -> Starter
     return starter
 
 
+def wait_until_it_turns_back(run: SagaRun) -> None:
+    until = time.monotonic() + PATIENCE
+    while fresh(run).state != SagaState.COMPENSATING:
+        assert time.monotonic() < until, fresh(run).explain()
+        time.sleep(0.02)
+
+
+def with_settings(**settings: float) -> dict[str, str]:
+    return {"SAGAS_TEST_SETTINGS": json.dumps(settings)}
+
+
 class TestParallelSteps:
     def test_both_succeed_and_the_next_fails_so_both_are_undone(
         self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         worker_factory(any_broker)
-        run = start(left="sleep=0.3", right="sleep=0.6", join="permanent").wait(20)
+        run = start(left="after=right", right="after=left", join="permanent").wait(PATIENCE)
         assert run.state == SagaState.COMPENSATED
         left, right = (ledger.wait_for(book, name) for name in ("left", "right"))
         assert left.at < ledger.wait_for(book, "right", phase="ended").at
@@ -53,8 +68,11 @@ class TestParallelSteps:
         self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         worker_factory(any_broker)
-        run = start(left="permanent", right="sleep=1.5").wait(20)
-        assert run.state == SagaState.COMPENSATED
+        run = start(left="after=right,permanent", right="after=turned")
+        wait_until_it_turns_back(run)
+        assert states(run)["right"] == StepState.RUNNING
+        ledger.say(book, "turned", of=run.pk)
+        assert run.wait(PATIENCE).state == SagaState.COMPENSATED
         ended = ledger.wait_for(book, "right", phase="ended")
         assert ended.at < ledger.wait_for(book, "undo_right(right)").at
         assert ledger.began(book)[-2:] == ["undo_right(right)", "undo_start(start)"]
@@ -63,7 +81,8 @@ class TestParallelSteps:
         self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         worker_factory(any_broker)
-        run = start(left="sleep=0.4,permanent", right="sleep=0.4,permanent").wait(20)
+        both = {"left": "after=right,permanent", "right": "after=left,permanent"}
+        run = start(**both).wait(PATIENCE)
         assert run.state == SagaState.COMPENSATED
         assert [w for w in ledger.began(book) if w.startswith("undo")] == ["undo_start(start)"]
 
@@ -73,7 +92,7 @@ class TestLogs:
         self, start: Starter, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         worker = worker_factory(any_broker)
-        run = start(join="permanent").wait(20)
+        run = start(join="permanent").wait(PATIENCE)
         lines = worker.log.read_text().splitlines()
         for name, step in (("left", "left"), ("undo_left(left)", "undo of left")):
             begins = [line for line in lines if line.endswith(f": {name} begins")]
@@ -85,19 +104,19 @@ class TestKilledWorkers:
     def test_a_killed_child_is_noticed_and_the_step_runs_again_with_the_same_key(
         self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
-        worker_factory(any_broker)
-        run = start(left="kill-once").wait(30)
+        # If the callback and the sweep missed the death, the lease would be noticed in minutes.
+        worker_factory(any_broker, environment=with_settings(LEASE_SECONDS=600.0))
+        run = start(left="kill-once").wait(PATIENCE)
         assert run.state == SagaState.COMPLETED
         attempts = [e for e in ledger.read(book) if (e.what, e.phase) == ("left", "began")]
         assert [e.attempt for e in attempts] == [1, 2]
         assert len({e.key for e in attempts}) == 1
-        assert attempts[1].at - attempts[0].at < 10
 
     def test_when_the_attempts_are_spent_the_outcome_is_unknown_and_undone(
         self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         worker_factory(any_broker)
-        run = start(left="kill").wait(60)
+        run = start(left="kill").wait(PATIENCE)
         assert run.state == SagaState.COMPENSATED
         assert run.error_code == "WORKER_LOST"
         assert states(run)["left"] == StepState.COMPENSATED
@@ -110,13 +129,10 @@ class TestKilledWorkers:
         self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         worker = worker_factory(any_broker)
-        run = start(left="sleep=2")
+        run = start(left="sleep=600-once")
         ledger.wait_for(book, "left")
-        killed = monotonic()
         worker.kill()
         worker_factory(any_broker)
-        assert run.wait(40).state == SagaState.COMPLETED
+        assert run.wait(PATIENCE).state == SagaState.COMPLETED
         again = [e for e in ledger.read(book) if (e.what, e.phase) == ("left", "began")]
         assert len(again) == 2
-        assert again[1].at - again[0].at < 20
-        assert monotonic() - killed < 25

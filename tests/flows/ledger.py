@@ -47,11 +47,22 @@ def began(path: Path | str) -> list[str]:
     return [entry.what for entry in read(path) if entry.phase == "began"]
 
 
-def wait_for(path: Path | str, what: str, *, phase: str = "began", timeout: float = 30) -> Entry:
-    """Return the first line of a handler, when it is there."""
+def say(path: Path | str, what: str, *, of: object) -> None:
+    """Tell the handlers of a run that something is so: those that wait for it go on."""
+    write(str(path), what, "began", f"{of}:{what}", 0)
+
+
+def wait_for(
+    path: Path | str, what: str, *, phase: str = "began", of: object = "", timeout: float = 60
+) -> Entry:
+    """Return the first line of a handler, of any run or of one, when it is there."""
     until = time.monotonic() + timeout
     while time.monotonic() < until:
-        found: Sequence[Entry] = [e for e in read(path) if (e.what, e.phase) == (what, phase)]
+        found: Sequence[Entry] = [
+            entry
+            for entry in read(path)
+            if (entry.what, entry.phase) == (what, phase) and entry.key.startswith(str(of))
+        ]
         if found:
             return found[0]
         time.sleep(0.02)

@@ -11,9 +11,11 @@ from tests.flows import ledger
 
 @dataclass(frozen=True)
 class Orders:
-    """A file to tell, and what handlers do: ``"sleep=1"``, ``"permanent"``, ``"network"``, ``"kill"``.
+    """A file to tell, and what handlers do: ``"permanent"``, ``"network"``, ``"kill"``, ``"sleep=1"``.
 
-    Several are separated by commas; ``kill-once`` happens in the first attempt only.
+    ``after=right`` waits until the file says that ``right`` of the same saga began, or that the test
+    said ``right`` (:func:`tests.flows.ledger.say`). Several words are separated by commas;
+    ``kill-once`` happens in the first attempt only.
     """
 
     ledger: str
@@ -42,6 +44,8 @@ class Flow(Saga[Orders]):
             word = word.removesuffix("-once")
         if word.startswith("sleep="):
             time.sleep(float(word.removeprefix("sleep=")))
+        elif word.startswith("after="):
+            ledger.wait_for(self.input.ledger, word.removeprefix("after="), of=self.run.id)
         elif word == "permanent":
             message = f"{name} refused"
             raise PermanentError(message, code="REFUSED")

@@ -9,7 +9,7 @@ from threading import Event
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from sagas import PermanentError, Saga, recover, retention, start_saga, step
@@ -118,24 +118,33 @@ class TestAtTheSameTime:
 
     @pytest.mark.postgres
     def test_the_second_waits_for_the_first_and_runs_when_that_fails(self) -> None:
-        begun, seen = Event(), []
+        begun = Event()
 
         def fail_slowly() -> Booking:
             begun.set()
-            time.sleep(0.3)
+            wait_until_somebody_waits_for_a_lock()
             raise PermanentError("no")
 
         def second() -> Booking:
-            begun.wait(10)
-            result = once("k", book)
-            seen.append(time.monotonic())
-            return result
+            begun.wait(60)
+            return once("k", book)
 
         with racers(2) as runners:
             failed, result = runners.race(partial(once, "k", fail_slowly), second)
         assert isinstance(failed, PermanentError)
         assert result.number == 1
         assert Group.objects.count() == 1
+
+
+def wait_until_somebody_waits_for_a_lock() -> None:
+    until = time.monotonic() + 60
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+            if cursor.fetchone() == (True,):
+                return
+            assert time.monotonic() < until, "nobody waits"
+            time.sleep(0.01)
 
 
 def released() -> None:

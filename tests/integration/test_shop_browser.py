@@ -30,7 +30,7 @@ def browser(tmp_path: Path, settings: Settings) -> Iterator[webdriver.Chrome]:
 
 
 def wait_for(browser: webdriver.Chrome, selector: str) -> None:
-    WebDriverWait(browser, 10).until(lambda b: b.find_elements(By.CSS_SELECTOR, selector))
+    WebDriverWait(browser, 60).until(lambda b: b.find_elements(By.CSS_SELECTOR, selector))
 
 
 def place_order(browser: webdriver.Chrome, shop: str, **choices: str) -> SagaRun:

@@ -52,7 +52,7 @@ class TestTheReport:
 
 
 @pytest.mark.acceptance
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_the_demo_needs_nothing_and_survives_its_own_killing() -> None:
     configured = ("DATABASE_URL", "SAGAS_BROKER_URL", "SAGAS_DATA_DIR")
     environment = {name: value for name, value in os.environ.items() if name not in configured}
@@ -62,7 +62,7 @@ def test_the_demo_needs_nothing_and_survives_its_own_killing() -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=290,
         check=False,
     )
     assert demo.returncode == 0, demo.stdout + demo.stderr

@@ -94,7 +94,7 @@ class ServerProcess:
         """End the whole process tree at once, as a machine does that loses power."""
         self._tree(psutil.Process.kill)
         if self._process is not None:
-            self._process.wait(10)
+            self._process.wait(60)
 
     def stop(self, seconds: float = 10) -> None:
         """Ask it to end; insist after a while."""

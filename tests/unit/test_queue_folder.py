@@ -34,7 +34,7 @@ def test_messages_arrive_in_order(tmp_path: Path) -> None:
         for number in range(20):
             queue.put({"number": number})
         for number in range(20):
-            message = queue.get(timeout=5)
+            message = queue.get(timeout=60)
             assert message.payload == {"number": number}
             message.ack()
         queue.close()
@@ -45,7 +45,7 @@ def test_half_a_message_of_a_dead_writer_is_never_read(tmp_path: Path) -> None:
     with connect(tmp_path) as connection:
         queue = connection.SimpleQueue("second")
         queue.put("whole")
-        assert queue.get(timeout=5).payload == "whole"
+        assert queue.get(timeout=60).payload == "whole"
         assert queue.qsize() == 0
         queue.close()
 
