@@ -6,6 +6,7 @@ became ready, the counters and the events stand or fall together. Sending happen
 and only by the winner; if the process dies in between, the rows are ready and the sweep sends.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -42,13 +43,29 @@ _EVENTS = {
 }
 
 
-def record_outcome(step: StepRun, outcome: Outcome) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What became of an outcome; true when it counted."""
+
+    won: bool
+    """False: the attempt was given up meanwhile, and the outcome is only told, as an event."""
+
+    taken: StepRun | None = None
+    """The next step, claimed in place in the outcome's own transaction."""
+
+    def __bool__(self) -> bool:
+        return self.won
+
+
+def record_outcome(
+    step: StepRun, outcome: Outcome, claimant: transitions.Claimant | None = None
+) -> Recorded:
     """Record what an attempt came to, and move its saga on. Opens its own transaction.
 
-    ``step`` is the row as it was claimed; its fence is the proof of the attempt. False when that
-    attempt was given up meanwhile: then the outcome is only told, as an event.
+    ``step`` is the row as it was claimed; its fence is the proof of the attempt. ``claimant`` goes
+    on with the next step, where that may be run in place.
     """
-    with transitions.change(step.run_id) as change:
+    with transitions.change(step.run_id, claimant) as change:
         verdict = _judge(change, step, outcome)
         won = _write(change, step, outcome, verdict)
         if not won:
@@ -58,7 +75,7 @@ def record_outcome(step: StepRun, outcome: Outcome) -> bool:
         elif verdict.state != StepState.READY:
             follow(change, step, outcome, verdict.state)
         dispatch.send_on_commit(change.run, change.made_ready)
-    return won
+    return Recorded(won=won, taken=change.taken)
 
 
 def _take_up(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
@@ -90,16 +107,14 @@ def end_lost_attempt(step: StepRun) -> bool:
     """Give up an attempt whose lease ran out: retried at once, or its outcome is unknown."""
     definitely_not = step.options.get("atomic", False)
     error = _what_ended(step)
-    return record_outcome(
-        step,
-        Failed(
-            code=error.code,
-            error=str(error),
-            retryable=True,
-            doubtful=not definitely_not,
-            at_once=True,
-        ),
+    failed = Failed(
+        code=error.code,
+        error=str(error),
+        retryable=True,
+        doubtful=not definitely_not,
+        at_once=True,
     )
+    return record_outcome(step, failed).won
 
 
 def _what_ended(step: StepRun) -> SagaError:

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import bootsteps, current_app, signals
 
-from sagas import recover
+from sagas import leases, recover
 from sagas.conf import saga_settings
 from sagas.definitions import registry
 from sagas.logs import process_name
@@ -129,5 +129,9 @@ def sweep_in_worker(instance: Any, **_: Any) -> None:
     instance.app.steps["worker"].add(SweepStep)
 
 
+# Only a prefork pool sends this one: its children may be killed, and it forks others.
+signals.worker_process_init.connect(
+    leases.end_process_at_time_limit, dispatch_uid="sagas.end_process_at_time_limit"
+)
 signals.celeryd_init.connect(consume_saga_queues, dispatch_uid="sagas.consume_saga_queues")
 signals.celeryd_init.connect(sweep_in_worker, dispatch_uid="sagas.sweep_in_worker")

@@ -53,7 +53,7 @@ def settle(change: transitions.RunChange) -> None:
     if past_pivot(forward):
         no_way_back(change)
         return
-    chain = plan_undo(forward)
+    chain = plan_undo(forward, in_place=change.run.options.get("in_place", False))
     if chain:
         transitions.insert_undo_chain(change, chain)
     else:
@@ -79,12 +79,15 @@ def to_undo(forward: list[StepRun]) -> list[StepRun]:
     ]
 
 
-def plan_undo(forward: list[StepRun]) -> list[StepRun]:
+def plan_undo(forward: list[StepRun], *, in_place: bool) -> list[StepRun]:
     """Return the compensation rows, not inserted yet: one chain, in reverse order."""
     chain = [undo_row(step, position=position) for position, step in enumerate(to_undo(forward))]
     for step, following in pairwise(chain):
         step.successors = [str(following.pk)]
         following.blockers = 1
+        step.in_place = in_place and decisions.may_go_on(
+            StepOptions.from_snapshot(step.options), StepOptions.from_snapshot(following.options)
+        )
     return chain
 
 

@@ -59,6 +59,11 @@ class SagaSettings:
     """After a failed send this process sends nothing for so long, or for three times what the
     failure took, if that is longer."""
 
+    IN_PLACE_STEPS: int = 100
+    IN_PLACE_SECONDS: float = 1.0
+    """How long one message may go on from step to step, so that a long saga shares its worker: the
+    next step is sent by a message after so many steps, or so long after the first one began."""
+
     MAX_PAYLOAD_BYTES: int = 256 * 1024
     """Of an input, a result or the tags, each as JSON."""
 

@@ -79,7 +79,8 @@ def _message(run: SagaRun, step: StepRun) -> Signature[Any]:
         queue=queue_of(step),
         headers={"saga_id": str(run.pk), "saga_step": step.name},
         ignore_result=not conf.STORE_TASK_RESULTS,
-        time_limit=options.time_limit,
+        # Each step's own limit is kept by its lease; this one covers all that follows in place.
+        time_limit=options.time_limit + (conf.IN_PLACE_SECONDS if step.in_place else 0),
         soft_time_limit=options.soft_time_limit,
         **({} if options.priority is None else {"priority": options.priority}),
     )

@@ -16,6 +16,8 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 
 from sagas import advance, leases, transitions
+from sagas.advance import Recorded
+from sagas.conf import saga_settings
 from sagas.database import saga_database
 from sagas.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded
 from sagas.definitions import Saga, SagaDefinition, StepDefinition, registry
@@ -34,6 +36,7 @@ from sagas.leases import Lease
 from sagas.logs import saga_context
 from sagas.models import StepRun
 from sagas.payloads import truncate_error
+from sagas.transitions import Claimant
 
 
 logger = logging.getLogger("sagas.execute")
@@ -51,18 +54,40 @@ PATIENCE = (3.0, 3.0, 3.0)
 Body = Callable[[], Outcome]
 
 
-def execute(step_id: UUID, fence: int, *, task_id: str = "", worker: str = "") -> str:
+class Stint:
+    """What one message carries a worker through: a first step, and what may follow in place."""
+
+    def __init__(self, claimant: Claimant, *, in_place: bool) -> None:
+        """Begin now; bounded by ``SAGAS["IN_PLACE_STEPS"]`` and ``SAGAS["IN_PLACE_SECONDS"]``."""
+        self._claimant = claimant
+        self._steps = saga_settings().IN_PLACE_STEPS if in_place else 1
+        self._until = time.monotonic() + saga_settings().IN_PLACE_SECONDS
+
+    def claimant(self) -> Claimant | None:
+        """Return who claims the step after this one, or None when a message is to be sent for it."""
+        self._steps -= 1
+        goes_on = self._steps > 0 and time.monotonic() < self._until
+        return self._claimant if goes_on else None
+
+
+def execute(
+    step_id: UUID, fence: int, *, task_id: str = "", worker: str = "", in_place: bool = False
+) -> str:
     """Run the attempt that a message asks for. Must be called outside a transaction.
 
-    Returns what came of it, for logs and task results: ``"succeeded"``, ``"skipped"``, an error
+    ``in_place``: go on with what follows, within bounds, where that needs no message. Returns what
+    came of the last attempt, for logs and task results: ``"succeeded"``, ``"skipped"``, an error
     code, ``"late"`` when the attempt was given up meanwhile, or ``"not claimed"``.
     """
+    stint = Stint(Claimant(task_id=task_id, worker=worker), in_place=in_place)
     step = insistently(partial(transitions.claim, step_id, fence, task_id=task_id, worker=worker))
+    told = "not claimed"
     if step is None:
         logger.info("step not claimed", extra={"action": "not_claimed", "step_id": str(step_id)})
-        return "not claimed"
-    with saga_context(saga_id=str(step.run_id), step=str(step)):
-        return _execute_claimed(step)
+    while step is not None:
+        with saga_context(saga_id=str(step.run_id), step=str(step)):
+            told, step = _execute_claimed(step, stint)
+    return told
 
 
 def insistently(transaction_of_ours: Callable[[], T], further: Sequence[float] = ()) -> T:
@@ -80,18 +105,23 @@ def insistently(transaction_of_ours: Callable[[], T], further: Sequence[float] =
     return transaction_of_ours()
 
 
-def _execute_claimed(step: StepRun) -> str:
+def _execute_claimed(step: StepRun, stint: Stint) -> tuple[str, StepRun | None]:
+    """Return what came of it, and the next step where it is claimed already."""
     try:
         saga = registry.get(step.run.label)
         definition = saga.definition.step(step.name)
         handler = _handler(definition, step)
     except (UnknownHandler, UnknownSaga) as error:
         advance.postpone(step, error)
-        return error.code
+        return error.code, None
     with leases.kept_alive(step) as lease:
         body = _body(partial(_instance, step, saga, lease), step, definition, handler)
         run = _run_atomic if handler.atomic and not step.asking else _run
-        outcome, recorded = run(step, body, handler)
+        outcome, recorded = run(step, body, handler, stint)
+    return _told(outcome, recorded), recorded.taken
+
+
+def _told(outcome: Outcome, recorded: Recorded) -> str:
     if not recorded:
         return "late"
     return outcome.code if isinstance(outcome, Failed) else type(outcome).__name__.lower()
@@ -150,25 +180,27 @@ def _succeeded(definition: StepDefinition, result: object, step: StepRun) -> Out
         return _failed(error, doubtful=True)
 
 
-def _run(step: StepRun, body: Body, handler: Any) -> tuple[Outcome, bool]:
+def _run(step: StepRun, body: Body, handler: Any, stint: Stint) -> tuple[Outcome, Recorded]:
     outcome = _attempt(body, handler)
-    return outcome, insistently(partial(advance.record_outcome, step, outcome), PATIENCE)
+    record = partial(advance.record_outcome, step, outcome, stint.claimant())
+    return outcome, insistently(record, PATIENCE)
 
 
-def _run_atomic(step: StepRun, body: Body, handler: Any) -> tuple[Outcome, bool]:
+def _run_atomic(step: StepRun, body: Body, handler: Any, stint: Stint) -> tuple[Outcome, Recorded]:
     """Effect, outcome and successor in one transaction: all of them happen, or none."""
     database = saga_database()
-    recorded = False
+    recorded = Recorded(won=False)
     try:
         with transaction.atomic(using=database):
             outcome = _attempt(body, handler)
-            recorded = not isinstance(outcome, Failed) and advance.record_outcome(step, outcome)
+            if not isinstance(outcome, Failed):
+                recorded = advance.record_outcome(step, outcome, stint.claimant())
             if not recorded:
                 transaction.set_rollback(True, using=database)
     except DatabaseError as error:  # the commit failed
-        recorded, outcome = False, _classify(error, handler)
+        recorded, outcome = Recorded(won=False), _classify(error, handler)
     if recorded:
-        return outcome, True
+        return outcome, recorded
     failure = _rolled_back(outcome)
     return failure, insistently(partial(advance.record_outcome, step, failure), PATIENCE)
 

@@ -8,6 +8,7 @@ given up as well, on pools that cannot kill it.
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ class Lease:
     ends: float
     """By this process's monotonic clock; later it is not renewed."""
 
+    time_limit: float = float("inf")
+    """When the attempt reaches its own hard limit, by the same clock."""
+
     heartbeat_timeout: float | None = None
     quiet_until: float = 0.0
     """The next heartbeat is due by then, by the same clock."""
@@ -55,9 +59,11 @@ class Lease:
 
 
 class _Keeper:
-    """Renews the leases of this process."""
+    """Renews the leases of this process, and ends the process of a handler that does not end."""
 
     def __init__(self) -> None:
+        self.expendable = False
+        """Whether this process may be killed, because a pool forks another."""
         self._start_over()
         os.register_at_fork(after_in_child=self._start_over)
 
@@ -87,9 +93,21 @@ class _Keeper:
             due = [lease for key, lease in current.items() if key in seen]
             seen = set(current)
             if due:
+                self._end_overdue(due)
                 self._renew(due)
             else:
                 connections.close_all()
+
+    def _end_overdue(self, leases: list[Lease]) -> None:
+        """Keep the step's own ``time_limit``: Celery's is that of a message, for all it carries."""
+        now = time.monotonic()
+        for lease in leases:
+            if self.expendable and now >= lease.time_limit:
+                logger.error(
+                    "the step ran past its time_limit; its process ends",
+                    extra={"action": "time_limit", "step_id": str(lease.step_id)},
+                )
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def _renew(self, leases: list[Lease]) -> None:
         try:
@@ -104,6 +122,11 @@ class _Keeper:
 _keeper = _Keeper()
 
 
+def end_process_at_time_limit(**_: object) -> None:
+    """From now on kill this process when a step in it runs past its ``time_limit``."""
+    _keeper.expendable = True
+
+
 @contextmanager
 def kept_alive(step: StepRun) -> Iterator[Lease]:
     """Keep the lease of a claimed attempt while the block runs, within the step's limits."""
@@ -111,10 +134,12 @@ def kept_alive(step: StepRun) -> Iterator[Lease]:
     seconds = options.time_limit
     if step.expires_at is not None and step.started_at is not None:
         seconds = min(seconds, (step.expires_at - step.started_at).total_seconds())
+    now = time.monotonic()
     lease = Lease(
         step_id=step.pk,
         fence=step.fence,
-        ends=time.monotonic() + seconds,
+        ends=now + seconds,
+        time_limit=now + options.time_limit,
         heartbeat_timeout=options.heartbeat_timeout,
     )
     lease.beat()

@@ -80,7 +80,7 @@ def resume_undo(change: transitions.RunChange) -> None:
     # What runs right now was undone later than what the chain begins with, so the chain waits for it.
     ahead = [str(step.pk) for step in chain[:1]]
     for step in in_flight:
-        change.reset(step, StepState.RUNNING, blockers=0, successors=ahead)
+        change.reset(step, StepState.RUNNING, blockers=0, successors=ahead, in_place=False)
     for step, following in zip_longest(chain, chain[1:]):
         blockers = len(in_flight) if step is chain[0] else 1
         change.reset(
@@ -88,6 +88,7 @@ def resume_undo(change: transitions.RunChange) -> None:
             StepState.PENDING if blockers else StepState.READY,
             blockers=blockers,
             successors=[str(following.pk)] if following else [],
+            in_place=False,
         )
     change.restart_count(1 if chain else len(in_flight))
     if not change.run.remaining:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
-from sagas import dispatch, transitions
+from sagas import decisions, dispatch, transitions
 from sagas.conf import saga_settings
 from sagas.database import saga_database
 from sagas.definitions import Saga, SagaDefinition, StepDefinition, registry
@@ -71,6 +71,7 @@ def start_saga(
         options={
             "on_compensation_failure": definition.on_compensation_failure,
             "auto_retry": definition.auto_retry,
+            "in_place": definition.in_place,
         },
     )
     steps = plan(definition, run)
@@ -100,6 +101,11 @@ def plan(definition: SagaDefinition, run: SagaRun) -> list[StepRun]:
         rows[step.name].blockers = len(step.after)
         for name in step.after:
             rows[name].successors.append(str(rows[step.name].pk))
+    if definition.in_place:
+        for name, following in definition.successors().items():
+            rows[name].in_place = len(following) == 1 and decisions.may_go_on(
+                definition.step(name).options, definition.step(following[0]).options
+            )
     return list(rows.values())
 
 

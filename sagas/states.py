@@ -91,7 +91,8 @@ SAGA_ARROWS: dict[SagaState, frozenset[SagaState]] = {
 }
 
 STEP_ARROWS: dict[StepState, frozenset[StepState]] = {
-    StepState.PENDING: frozenset({StepState.READY, StepState.CANCELLED}),
+    # Straight to running when the worker that ended its last predecessor goes on in place.
+    StepState.PENDING: frozenset({StepState.READY, StepState.RUNNING, StepState.CANCELLED}),
     StepState.READY: frozenset(
         {
             # Only in an undo chain that is made anew, behind one that goes first.

@@ -59,7 +59,9 @@ def _register(name: str, options: StepOptions, doc: str | None) -> None:
         close_old_connections()
         request = task.request
         worker = process_name(request.hostname or "", os.getpid())
-        return execute.execute(UUID(step_run_id), fence, task_id=request.id or "", worker=worker)
+        return execute.execute(
+            UUID(step_run_id), fence, task_id=request.id or "", worker=worker, in_place=True
+        )
 
     run_step.__doc__ = doc
 

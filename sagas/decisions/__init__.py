@@ -19,7 +19,7 @@ from sagas.decisions.outcomes import (
     retry_delay,
     when_spent,
 )
-from sagas.decisions.plans import Place, replan, undo_order
+from sagas.decisions.plans import Place, may_go_on, replan, undo_order
 
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "after_step",
     "fingerprint",
     "judge",
+    "may_go_on",
     "replan",
     "retry_delay",
     "undo_order",

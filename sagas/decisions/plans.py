@@ -1,4 +1,4 @@
-"""In which order steps are undone, and where each stands when a saga is resumed."""
+"""What follows what: in place, in which order steps are undone, and where a resumed saga stands."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from typing import Any, Protocol, TypeVar
 
+from sagas.definitions import StepOptions
 from sagas.states import IN_FLIGHT_STEPS, StepState
 
 
@@ -66,6 +67,22 @@ def _place(step: Planned, blockers: int) -> Place:
     if step.state in IN_FLIGHT_STEPS:
         return Place(state=StepState(step.state), blockers=blockers)
     return Place(state=StepState.PENDING if blockers else StepState.READY, blockers=blockers)
+
+
+def may_go_on(before: StepOptions, after: StepOptions) -> bool:
+    """Whether one message may carry a worker from a step to its only successor.
+
+    Celery enforces the limits of a message for all that it does: so the successor must be at home
+    on the same queue, want no limit of its own that Celery keeps by messages (``rate_limit``,
+    ``soft_time_limit``), and not more time than the message gives.
+    """
+    return (
+        (before.queue, before.priority) == (after.queue, after.priority)
+        and after.rate_limit is None
+        and before.soft_time_limit is None
+        and after.soft_time_limit is None
+        and after.time_limit <= before.time_limit
+    )
 
 
 class Undoable(Protocol):

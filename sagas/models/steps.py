@@ -55,6 +55,7 @@ class StepRun(models.Model):
 
     ``blockers`` counts the predecessors that are not done; ``successors`` are the ids of the rows
     whose ``blockers`` this one lowers, so that finishing a step costs the same in any saga.
+    ``in_place``: the worker that ended it may go on with its one successor without a message.
     ``doubtful`` says that an earlier attempt may have taken effect; then, while ``asking``, an
     attempt asks the outside system by ``reconcile`` instead of acting. ``send_at`` is when the sweep
     sends the step's message if nobody has claimed it by then. ``expires_at`` is set by the first
@@ -74,6 +75,7 @@ class StepRun(models.Model):
     state = models.CharField(max_length=11, choices=StepState.choices, default=StepState.PENDING)
     blockers = models.PositiveIntegerField(default=0)
     successors = models.JSONField(default=list, blank=True)
+    in_place = models.BooleanField(default=False)
     pivot = models.BooleanField(default=False)
     critical = models.BooleanField(default=True)
     options = models.JSONField(default=dict, blank=True)

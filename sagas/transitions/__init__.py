@@ -11,7 +11,6 @@ shuts it out of a run that turns back is the turn's own update of that row.
 """
 
 from sagas.transitions.attempt import (
-    claim,
     end_leases_of,
     hurry,
     mark_sent,
@@ -23,6 +22,7 @@ from sagas.transitions.attempt import (
 from sagas.transitions.birth import insert_run
 from sagas.transitions.by_hand import pause, settle, try_again, unpause
 from sagas.transitions.change import RunChange, change
+from sagas.transitions.claiming import Claimant, claim
 from sagas.transitions.sweeping import begin_sweep
 from sagas.transitions.turning import (
     insert_pending,
@@ -35,6 +35,7 @@ from sagas.transitions.turning import (
 
 
 __all__ = [
+    "Claimant",
     "RunChange",
     "begin_sweep",
     "change",

@@ -1,59 +1,19 @@
-"""Changes of one step row alone: claim, lease, and the time of the next send."""
+"""Changes of one step row alone: its lease, and the time of the next send."""
 
 from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import Exists, F, OuterRef
-from django.db.models.functions import Coalesce, Least, Now
+from django.db.models.functions import Least, Now
 
 from sagas.conf import saga_settings
-from sagas.database import saga_database
 from sagas.exceptions import SagaError
 from sagas.models import SagaRun, StepRun
 from sagas.payloads import truncate_error
 from sagas.states import EventType, SagaState, StepState
 from sagas.transitions.journal import Journal
-
-
-def claim(step_id: UUID, fence: int, *, task_id: str, worker: str) -> StepRun | None:
-    """Start an attempt: ``ready`` → ``running``. Opens its own transaction.
-
-    Returns the step with its run, or None when the message is late, doubled or forged, the step is
-    not due, or its run is not going on. The attempt counts from here, so that a payload that kills
-    workers is bounded.
-    """
-    lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
-    going = SagaRun.objects.going().filter(pk=OuterRef("run_id"))
-    with transaction.atomic(using=saga_database()):
-        # The state and the fence stand in the UPDATE itself, not in a sub-query: PostgreSQL
-        # evaluates them again on the row that a concurrent winner left.
-        won = StepRun.objects.filter(
-            Exists(going), pk=step_id, state=StepState.READY, fence=fence, due_at__lte=Now()
-        ).update(
-            state=StepState.RUNNING,
-            fence=F("fence") + 1,
-            attempt=F("attempt") + 1,
-            lease_until=Now() + lease,
-            started_at=Now(),
-            updated_at=Now(),
-            ended_at=None,
-            # Without a timeout the sum is NULL, and the step never expires.
-            expires_at=Coalesce(F("expires_at"), Now() + F("timeout")),
-            task_id=task_id,
-            worker=worker,
-        )
-        if not won:
-            return None
-        step = StepRun.objects.select_related("run").get(pk=step_id)
-        journal = Journal()
-        journal.tell_step(
-            EventType.STEP_CLAIMED, step, StepState.READY, StepState.RUNNING, note=worker
-        )
-        journal.write()
-    return step
 
 
 def renew_lease(step_id: UUID, fence: int) -> bool:

@@ -1,6 +1,6 @@
 """Changes of a run and its steps under the run's lock."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -24,18 +24,20 @@ from sagas.states import (
     StepState,
 )
 from sagas.transitions.birth import due_now
+from sagas.transitions.claiming import Claimant, claim_ready, tell_claim
 from sagas.transitions.journal import Journal
 
 
 @contextmanager
-def change(run_id: UUID) -> "Iterator[RunChange]":
+def change(run_id: UUID, claimant: Claimant | None = None) -> "Iterator[RunChange]":
     """Open a transaction that holds the run's lock; its events are written at the end.
 
+    ``claimant`` goes on in place where it may.
     ``no_key``: inserts of steps and events, which only reference the run, need not wait.
     """
     with transaction.atomic(using=saga_database()):
         run = SagaRun.objects.select_for_update(no_key=True).defer("input", "tags").get(pk=run_id)
-        changing = RunChange(run)
+        changing = RunChange(run, claimant)
         yield changing
         changing.journal.write()
 
@@ -43,14 +45,17 @@ def change(run_id: UUID) -> "Iterator[RunChange]":
 class RunChange:
     """One transaction on one run. Every verb is a guarded update that answers won or lost.
 
-    ``made_ready`` collects the steps that became ready and whose messages the caller sends.
+    ``made_ready`` collects the steps that became ready and whose messages the caller sends;
+    ``taken`` is the one that the claimant goes on with, without a message.
     """
 
-    def __init__(self, run: SagaRun) -> None:
+    def __init__(self, run: SagaRun, claimant: Claimant | None = None) -> None:
         """``run`` is locked by this transaction."""
         self.run = run
         self.journal = Journal()
         self.made_ready: list[StepRun] = []
+        self.taken: StepRun | None = None
+        self._claimant = claimant
         self.grace = timedelta(seconds=saga_settings().RESEND_SECONDS)
 
     # Attempts
@@ -105,7 +110,19 @@ class RunChange:
                 for column, moment in due.items()
             },
         )
-        self.collect_ready(following.filter(state=StepState.READY, blockers=0), StepState.PENDING)
+        ready = list(following.filter(state=StepState.READY, blockers=0))
+        if not self._take(step, ready):
+            self.collect_ready(ready, StepState.PENDING)
+
+    def _take(self, ended: StepRun, ready: Sequence[StepRun]) -> bool:
+        """Claim in place what ``ended`` made ready, where its plan and the claimant allow it."""
+        if self._claimant is None or not ended.in_place or self.run.paused_at is not None:
+            return False
+        for step in ready:
+            self.taken = claim_ready(step.pk, step.fence, self._claimant)
+            if self.taken is not None:
+                tell_claim(self.journal, self.taken, StepState.PENDING)
+        return bool(ready)
 
     def collect_ready(self, ready: Iterable[StepRun], came_from: StepState) -> None:
         """Tell that steps became ready, and have their messages sent by the caller."""

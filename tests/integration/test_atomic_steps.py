@@ -13,10 +13,10 @@ from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
 from sagas import OutcomeUnknown, PermanentError, Saga, recover, start_saga, step
-from sagas.execute import _execute_claimed, execute
+from sagas.execute import Stint, _execute_claimed, execute
 from sagas.models import SagaRun
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import claim
+from sagas.transitions import Claimant, claim
 from tests.driving import drive, expire_lease, fresh, run_one, states, step_of
 
 
@@ -186,7 +186,8 @@ class TestLostLease:
         expire_lease(row.pk)
         recover.sweep()
         assert step_of(run, "book").state == StepState.READY
-        assert _execute_claimed(attempt) == "late"
+        stint = Stint(Claimant(), in_place=False)
+        assert _execute_claimed(attempt, stint) == ("late", None)
         assert groups() == set()
         assert run.events.filter(type=EventType.STEP_LATE).count() == 1
         assert drive(run).state == SagaState.COMPLETED

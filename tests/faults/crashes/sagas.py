@@ -26,6 +26,7 @@ class Crashes(Saga[Crash]):
 
     class Meta:
         label = "crashes.Crashes"
+        in_place = False  # a message between any two steps: each is a boundary
         step_defaults = {"max_retries": 5, "retry_backoff": False, "default_retry_delay": 0.1}
 
     def act(self, name: str, direction: str = "forward", *, in_row: bool = False) -> str:

@@ -59,10 +59,10 @@ def _follow_attempts() -> None:
     inner = execute._execute_claimed
 
     @wraps(inner)
-    def wrapped(step: StepRun) -> str:
+    def wrapped(step: StepRun, stint: execute.Stint) -> tuple[str, StepRun | None]:
         _Current.place = _of_step(step)
         try:
-            return inner(step)
+            return inner(step, stint)
         finally:
             _Current.place = None
 

@@ -209,7 +209,7 @@ class Life:
             self.point("after claim")
             return claimed
 
-        def recording(*args: Any) -> bool:
+        def recording(*args: Any) -> advance.Recorded:
             self.point("before outcome")
             return record(*args)
 

@@ -1,0 +1,67 @@
+"""A claim: one attempt of one step begins, by a message or in place."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef
+from django.db.models.functions import Coalesce, Now
+
+from sagas.conf import saga_settings
+from sagas.database import saga_database
+from sagas.models import SagaRun, StepRun
+from sagas.states import EventType, StepState
+from sagas.transitions.journal import Journal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimant:
+    """Who makes an attempt: the Celery task and the process, as the row will name them."""
+
+    task_id: str = ""
+    worker: str = ""
+
+
+def claim(step_id: UUID, fence: int, *, task_id: str, worker: str) -> StepRun | None:
+    """Start an attempt: ``ready`` → ``running``. Opens its own transaction.
+
+    Returns the step with its run, or None when the message is late, doubled or forged, the step is
+    not due, or its run is not going on. The attempt counts from here, so that a payload that kills
+    workers is bounded.
+    """
+    with transaction.atomic(using=saga_database()):
+        step = claim_ready(step_id, fence, Claimant(task_id=task_id, worker=worker))
+        if step is not None:
+            journal = Journal()
+            tell_claim(journal, step, StepState.READY)
+            journal.write()
+    return step
+
+
+def claim_ready(step_id: UUID, fence: int, claimant: Claimant) -> StepRun | None:
+    """Do the update of a claim; the caller tells it, in its transaction."""
+    going = SagaRun.objects.going().filter(pk=OuterRef("run_id"))
+    # The state and the fence stand in the UPDATE itself, not in a sub-query: PostgreSQL
+    # evaluates them again on the row that a concurrent winner left.
+    won = StepRun.objects.filter(
+        Exists(going), pk=step_id, state=StepState.READY, fence=fence, due_at__lte=Now()
+    ).update(
+        state=StepState.RUNNING,
+        fence=F("fence") + 1,
+        attempt=F("attempt") + 1,
+        lease_until=Now() + timedelta(seconds=saga_settings().LEASE_SECONDS),
+        started_at=Now(),
+        updated_at=Now(),
+        ended_at=None,
+        # Without a timeout the sum is NULL, and the step never expires.
+        expires_at=Coalesce(F("expires_at"), Now() + F("timeout")),
+        task_id=claimant.task_id,
+        worker=claimant.worker,
+    )
+    return StepRun.objects.select_related("run").get(pk=step_id) if won else None
+
+
+def tell_claim(journal: Journal, step: StepRun, came_from: StepState) -> None:
+    """Tell that an attempt began, and where."""
+    journal.tell_step(EventType.STEP_CLAIMED, step, came_from, StepState.RUNNING, note=step.worker)
