@@ -22,7 +22,7 @@ from sagas.exceptions import OutcomeUnknown, PermanentError, SagaError
 
 
 if TYPE_CHECKING:
-    from sagas.start import astart_saga, start_saga
+    from sagas.start import astart_saga, start_saga, start_sagas
 
 __all__ = [
     "OutcomeUnknown",
@@ -31,13 +31,14 @@ __all__ = [
     "SagaError",
     "astart_saga",
     "start_saga",
+    "start_sagas",
     "step",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs the models only when it is asked for."""
-    if name in {"start_saga", "astart_saga"}:
+    if name in {"start_saga", "start_sagas", "astart_saga"}:
         from sagas import start  # noqa: PLC0415 the models exist only after django.setup()
 
         return getattr(start, name)

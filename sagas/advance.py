@@ -65,6 +65,11 @@ def record_outcome(
     ``step`` is the row as it was claimed; its fence is the proof of the attempt. ``claimant`` goes
     on with the next step, where that may be run in place.
     """
+    if isinstance(outcome, Succeeded):
+        following = transitions.succeed(step, outcome.output, claimant)
+        if following is not None:
+            dispatch.send_on_commit(step.run, following.ready)
+            return Recorded(won=True, taken=following.taken)
     with transitions.change(step.run_id, claimant) as change:
         verdict = _judge(change, step, outcome)
         won = _write(change, step, outcome, verdict)

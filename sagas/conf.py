@@ -64,6 +64,10 @@ class SagaSettings:
     """How long one message may go on from step to step, so that a long saga shares its worker: the
     next step is sent by a message after so many steps, or so long after the first one began."""
 
+    POSTGRESQL_STATEMENTS: bool = True
+    """On PostgreSQL: start, claim and success as one prepared statement each, instead of by the ORM.
+    Where ``DISABLE_SERVER_SIDE_CURSORS`` tells of a pooler, they are not prepared."""
+
     MAX_PAYLOAD_BYTES: int = 256 * 1024
     """Of an input, a result or the tags, each as JSON."""
 

@@ -38,9 +38,14 @@ def task_name(label: str, step: str, *, backward: bool) -> str:
 
 def send_on_commit(run: SagaRun, steps: Iterable[StepRun]) -> None:
     """Send the messages of ``steps`` when the current transaction has committed."""
-    if run.paused_at is not None:
-        return
-    messages = [_message(run, step) for step in steps]
+    send_all_on_commit([(run, steps)])
+
+
+def send_all_on_commit(starts: Iterable[tuple[SagaRun, Iterable[StepRun]]]) -> None:
+    """Do the same for the steps of many runs."""
+    messages = [
+        _message(run, step) for run, steps in starts if run.paused_at is None for step in steps
+    ]
 
     # Django names a failed robust hook by its __qualname__, which a partial has not.
     def send_messages() -> None:

@@ -1,7 +1,8 @@
 """Start a saga: validate, plan, persist; send the first messages when the caller commits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import repeat
 from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
@@ -14,12 +15,16 @@ from sagas.definitions import Saga, SagaDefinition, StepDefinition, registry
 from sagas.exceptions import IdempotencyRequired, PayloadError, SagaConflict, SagaDefinitionError
 from sagas.models import SagaRun, StepRun
 from sagas.payloads import check_size
-from sagas.states import Direction, StepState
+from sagas.states import Direction
+from sagas.transitions import Birth
 
 
 InputT = TypeVar("InputT")
 
 KEY_LENGTH = 200
+
+BATCH = 200
+"""How many runs are inserted by one statement."""
 
 
 @overload
@@ -59,9 +64,90 @@ def start_saga(
         IdempotencyRequired: neither ``key`` nor ``Meta.key``.
         SagaConflict: the key is taken by a run with another input.
     """
+    definition = _definition(saga)
+    birth = _birth(definition, input, key, tags, from_data=isinstance(saga, str))
+    (run,) = transitions.insert_runs([birth], grace=_first_grace())
+    _require_same_input(definition, run, birth.run)
+    dispatch.send_on_commit(run, _ready(birth) if run.created else ())
+    return run
+
+
+astart_saga = sync_to_async(start_saga, thread_sensitive=True)
+"""The same for async callers. Transactions are synchronous in Django: it joins none of theirs."""
+
+
+@overload
+def start_sagas(
+    saga: type[Saga[InputT]],
+    inputs: Sequence[InputT],
+    *,
+    keys: Sequence[str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> list[SagaRun]: ...
+@overload
+def start_sagas(
+    saga: str,
+    inputs: Sequence[Mapping[str, object]],
+    *,
+    keys: Sequence[str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> list[SagaRun]: ...
+def start_sagas(
+    saga: type[Saga[Any]] | str,
+    inputs: Sequence[Any],
+    *,
+    keys: Sequence[str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> list[SagaRun]:
+    """Start many sagas of one kind in one transaction: all of them, or none.
+
+    As so many calls of :func:`start_saga`, with rows in bulk and one connection to the broker for
+    all messages. ``keys`` has one for each input; ``tags`` are for all. Returns the runs in the
+    order of ``inputs``; one whose key was there before has ``created`` False.
+
+    Raises:
+        ValueError: ``keys`` has another length than ``inputs``.
+        SagaError: what :func:`start_saga` raises, for the first input that cannot be started;
+            nothing is written.
+    """
+    definition = _definition(saga)
+    given = zip(inputs, keys or repeat(None, len(inputs)), strict=True)
+    births = [
+        _birth(definition, value, key, tags, from_data=isinstance(saga, str))
+        for value, key in given
+    ]
+    with transaction.atomic(using=saga_database()):
+        runs = [
+            run
+            for batch in _batches(births)
+            for run in transitions.insert_runs(batch, grace=_first_grace())
+        ]
+        for run, birth in zip(runs, births, strict=True):
+            _require_same_input(definition, run, birth.run)
+        new = [birth for run, birth in zip(runs, births, strict=True) if run.created]
+        dispatch.send_all_on_commit((birth.run, _ready(birth)) for birth in new)
+    return runs
+
+
+def _definition(saga: type[Saga[Any]] | str) -> SagaDefinition:
     definition = (registry.get(saga) if isinstance(saga, str) else saga).definition
-    _require_sound(definition)
-    data, value = _normalise(definition, input, from_data=isinstance(saga, str))
+    for problem in definition.problems():
+        if problem.is_error:
+            message = f"{problem.message} {problem.hint}"
+            raise SagaDefinitionError(message)
+    return definition
+
+
+def _birth(
+    definition: SagaDefinition,
+    given: Any,
+    key: str | None,
+    tags: Mapping[str, str] | None,
+    *,
+    from_data: bool,
+) -> Birth:
+    """Return the rows of a new run, none inserted yet."""
+    data, value = _normalise(definition, given, from_data=from_data)
     run = SagaRun(
         label=definition.label,
         version=definition.version,
@@ -76,22 +162,22 @@ def start_saga(
     )
     steps = plan(definition, run)
     run.remaining = sum(not step.successors for step in steps)
-    with transaction.atomic(using=saga_database(), savepoint=False):
-        stored = transitions.insert_run(
-            run, steps, timeout=definition.timeout, grace=_first_grace()
-        )
-        stored.created = stored.pk == run.pk
-        if stored.created:
-            ready = (step for step in steps if step.state == StepState.READY)
-            dispatch.send_on_commit(stored, ready)
-    if not definition.input_codec.same(stored.input, data):
+    return Birth(run=run, steps=steps, timeout=definition.timeout)
+
+
+def _ready(birth: Birth) -> list[StepRun]:
+    return [step for step in birth.steps if step.blockers == 0]
+
+
+def _batches(births: Sequence[Birth]) -> Iterator[Sequence[Birth]]:
+    for first in range(0, len(births), BATCH):
+        yield births[first : first + BATCH]
+
+
+def _require_same_input(definition: SagaDefinition, stored: SagaRun, run: SagaRun) -> None:
+    if not definition.input_codec.same(stored.input, run.input):
         message = f"a {run.label} with key {run.key!r} exists with another input; use another key"
         raise SagaConflict(message, run_id=stored.pk, label=run.label, key=run.key)
-    return stored
-
-
-astart_saga = sync_to_async(start_saga, thread_sensitive=True)
-"""The same for async callers. Transactions are synchronous in Django: it joins none of theirs."""
 
 
 def plan(definition: SagaDefinition, run: SagaRun) -> list[StepRun]:
@@ -133,13 +219,6 @@ def _row(step: StepDefinition, run: SagaRun, position: int) -> StepRun:
         timeout=None if step.options.timeout is None else timedelta(seconds=step.options.timeout),
         idempotency_key=f"{run.pk}:{step.name}",
     )
-
-
-def _require_sound(definition: SagaDefinition) -> None:
-    for problem in definition.problems():
-        if problem.is_error:
-            message = f"{problem.message} {problem.hint}"
-            raise SagaDefinitionError(message)
 
 
 def _normalise(definition: SagaDefinition, given: Any, *, from_data: bool) -> tuple[Any, Any]:

@@ -19,10 +19,10 @@ from sagas.transitions.attempt import (
     shorten_lease,
     tell_unknown_handler,
 )
-from sagas.transitions.birth import insert_run
+from sagas.transitions.birth import Birth, insert_runs
 from sagas.transitions.by_hand import pause, settle, try_again, unpause
 from sagas.transitions.change import RunChange, change
-from sagas.transitions.claiming import Claimant, claim
+from sagas.transitions.claiming import Claimant, claim, succeed
 from sagas.transitions.sweeping import begin_sweep
 from sagas.transitions.turning import (
     insert_pending,
@@ -35,6 +35,7 @@ from sagas.transitions.turning import (
 
 
 __all__ = [
+    "Birth",
     "Claimant",
     "RunChange",
     "begin_sweep",
@@ -43,7 +44,7 @@ __all__ = [
     "end_leases_of",
     "hurry",
     "insert_pending",
-    "insert_run",
+    "insert_runs",
     "insert_undo",
     "insert_undo_chain",
     "mark_sent",
@@ -53,6 +54,7 @@ __all__ = [
     "settle",
     "shorten_lease",
     "shut_unstarted",
+    "succeed",
     "succeed_late",
     "tell_unknown_handler",
     "try_again",

@@ -12,6 +12,7 @@ from sagas.conf import saga_settings
 from sagas.database import saga_database
 from sagas.models import SagaRun, StepRun
 from sagas.states import EventType, StepState
+from sagas.transitions import postgresql
 from sagas.transitions.journal import Journal
 
 
@@ -30,6 +31,8 @@ def claim(step_id: UUID, fence: int, *, task_id: str, worker: str) -> StepRun | 
     not due, or its run is not going on. The attempt counts from here, so that a payload that kills
     workers is bounded.
     """
+    if postgresql.in_use():
+        return postgresql.claim(step_id, fence, task_id=task_id, worker=worker)
     with transaction.atomic(using=saga_database()):
         step = claim_ready(step_id, fence, Claimant(task_id=task_id, worker=worker))
         if step is not None:
@@ -60,6 +63,18 @@ def claim_ready(step_id: UUID, fence: int, claimant: Claimant) -> StepRun | None
         worker=claimant.worker,
     )
     return StepRun.objects.select_related("run").get(pk=step_id) if won else None
+
+
+def succeed(
+    step: StepRun, output: object, claimant: Claimant | None
+) -> postgresql.Succession | None:
+    """Record a success at one stroke, if the database can and this is the common case.
+
+    None: it is not, nothing was written, and :func:`sagas.transitions.change` is the way.
+    """
+    if step.is_backward or not postgresql.in_use():
+        return None
+    return postgresql.succeed(step, output, claimant)
 
 
 def tell_claim(journal: Journal, step: StepRun, came_from: StepState) -> None:

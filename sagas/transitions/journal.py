@@ -68,6 +68,10 @@ class Journal:
     def write(self) -> None:
         """Insert the events; the caller's transaction makes them true."""
         SagaEvent.objects.bulk_create(self._events)
+        self.log()
+
+    def log(self) -> None:
+        """Only log the events: the statement that made the change has inserted them itself."""
         for subject, event in zip(self._subjects, self._events, strict=True):
             logger.info(
                 "%s: %s → %s (%s)",

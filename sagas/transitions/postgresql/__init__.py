@@ -1,0 +1,184 @@
+"""The hot transitions as one PostgreSQL statement each, prepared once per connection.
+
+The portable form of each, named at the top of its ``.sql`` file, stays the specification: a test
+runs both and compares every row and event. What is not the common case is left to it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from django.db import connections, models
+
+from sagas.conf import saga_settings
+from sagas.database import saga_database
+from sagas.models import SagaRun, StepRun
+from sagas.states import EventType, SagaState, StepState
+from sagas.transitions.journal import Journal
+from sagas.transitions.postgresql.statement import Statement
+
+
+if TYPE_CHECKING:
+    from sagas.transitions.birth import Birth
+    from sagas.transitions.claiming import Claimant
+
+ModelT = TypeVar("ModelT", bound=models.Model)
+
+STEP_COLUMNS = (
+    *("id", "run_id", "name", "direction", "position", "handler", "state", "successors"),
+    *("in_place", "pivot", "critical", "options", "fence", "attempt", "doubtful", "asking"),
+    *("asked", "follow_up", "lease_until", "timeout", "expires_at", "heartbeat", "worker"),
+    *("idempotency_key", "error_code", "error", "started_at"),
+)
+RUN_COLUMNS = (
+    *("id", "label", "version", "key", "state", "pivot_passed", "has_warnings", "input"),
+    *("options", "failed_step", "error_code", "error", "deadline", "paused_at", "created_at"),
+)
+_JSON = frozenset({"successors", "options", "heartbeat", "input"})
+
+
+def _columns(table: str, names: Sequence[str]) -> str:
+    return ", ".join(f"{table}.{name} AS {table}_{name}" for name in names)
+
+
+_CLAIM = Statement(
+    "claim", step_columns=_columns("step", STEP_COLUMNS), run_columns=_columns("run", RUN_COLUMNS)
+)
+_SUCCEED = Statement(
+    "succeed",
+    step_columns=_columns("step", STEP_COLUMNS),
+    opens="step.blockers = 1 AND step.state = 'pending'",
+)
+_START = Statement("start")
+
+
+@dataclass
+class Succession:
+    """What followed from a success."""
+
+    ready: list[StepRun] = field(default_factory=list)
+    """To be sent."""
+
+    taken: StepRun | None = None
+    """Claimed in place."""
+
+
+def in_use() -> bool:
+    """Whether the sagas' database is PostgreSQL, and nobody asked for the portable form."""
+    is_postgresql = connections[saga_database()].vendor == "postgresql"
+    return is_postgresql and saga_settings().POSTGRESQL_STATEMENTS
+
+
+def claim(step_id: UUID, fence: int, *, task_id: str, worker: str) -> StepRun | None:
+    """Start an attempt, as :func:`sagas.transitions.claim` describes."""
+    lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
+    for row in _CLAIM.run(step_id, fence, task_id, worker, lease):
+        step = _loaded(StepRun, STEP_COLUMNS, row)
+        step.run = _loaded(SagaRun, RUN_COLUMNS, row[len(STEP_COLUMNS) :])
+        journal = Journal()
+        journal.tell_step(EventType.STEP_CLAIMED, step, StepState.READY, StepState.RUNNING, worker)
+        journal.log()
+        return step
+    return None
+
+
+def insert_runs(births: Sequence["Birth"], grace: timedelta) -> list[SagaRun]:
+    """Insert the runs whose label and key are free, with their steps and first events; return them."""
+    rows = _START.run(
+        json.dumps([_run_data(birth) for birth in births]),
+        json.dumps([_step_data(step) for birth in births for step in birth.steps]),
+        grace,
+    )
+    made = {run_id: moments for run_id, *moments in rows}
+    new = [birth.run for birth in births if birth.run.pk in made]
+    for run in new:
+        run.deadline, run.created_at = made[run.pk]
+        run.updated_at = run.created_at
+    return new
+
+
+def _run_data(birth: "Birth") -> dict[str, Any]:
+    run = birth.run
+    return {
+        "id": str(run.pk),
+        "label": run.label,
+        "version": run.version,
+        "key": run.key,
+        "remaining": run.remaining,
+        "input": run.input,
+        "tags": run.tags,
+        "options": run.options,
+        "timeout": _interval(birth.timeout),
+    }
+
+
+def _step_data(step: StepRun) -> dict[str, Any]:
+    return {
+        "id": str(step.pk),
+        "run_id": str(step.run_id),
+        "name": step.name,
+        "position": step.position,
+        "handler": step.handler,
+        "compensation": step.compensation,
+        "blockers": step.blockers,
+        "successors": step.successors,
+        "in_place": step.in_place,
+        "pivot": step.pivot,
+        "critical": step.critical,
+        "options": step.options,
+        "timeout": None if step.timeout is None else _interval(step.timeout),
+        "idempotency_key": step.idempotency_key,
+    }
+
+
+def _interval(duration: timedelta) -> str:
+    return f"{duration.total_seconds():.6f} seconds"
+
+
+def succeed(step: StepRun, output: object, claimant: "Claimant | None") -> Succession | None:
+    """Record that a forward step succeeded, and what follows; None leaves it to the portable form."""
+    conf = saga_settings()
+    who = (claimant.task_id, claimant.worker) if claimant else (None, None)
+    rows = _SUCCEED.run(
+        step.run_id,
+        step.pk,
+        step.fence,
+        None if output is None else json.dumps(output),
+        timedelta(seconds=conf.RESEND_SECONDS),
+        *who,
+        timedelta(seconds=conf.LEASE_SECONDS),
+    )
+    if not rows:
+        return None
+    journal = Journal()
+    journal.tell_step(EventType.STEP_SUCCEEDED, step, StepState.RUNNING, StepState.SUCCEEDED)
+    following = Succession()
+    for run_state, goes_on, *columns in rows:
+        if goes_on:
+            _follow(following, _loaded(StepRun, STEP_COLUMNS, columns), step.run, journal)
+        if run_state == SagaState.COMPLETED:
+            journal.tell_run(EventType.COMPLETED, step.run, SagaState.RUNNING, SagaState.COMPLETED)
+    journal.log()
+    return following
+
+
+def _follow(following: Succession, step: StepRun, run: SagaRun, journal: Journal) -> None:
+    step.run = run
+    if step.state == StepState.RUNNING:
+        following.taken, type_, note = step, EventType.STEP_CLAIMED, step.worker
+    else:
+        following.ready.append(step)
+        type_, note = EventType.STEP_READY, ""
+    journal.tell_step(type_, step, StepState.PENDING, step.state, note)
+
+
+def _loaded(model: type[ModelT], names: Sequence[str], row: Sequence[Any]) -> ModelT:
+    """Return an instance with these columns; the others are fetched when somebody asks for them."""
+    values = [
+        json.loads(value) if name in _JSON and value is not None else value
+        for name, value in zip(names, row, strict=False)
+    ]
+    return model.from_db(saga_database(), names, values)

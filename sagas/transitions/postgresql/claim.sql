@@ -1,0 +1,32 @@
+-- An attempt begins: ready → running, with its event. claiming.claim_ready() is the specification.
+-- $1 step · $2 fence · $3 task id · $4 worker · $5 lease
+WITH claimed AS (
+    UPDATE sagas_steprun AS step
+    SET state = 'running',
+        fence = step.fence + 1,
+        attempt = step.attempt + 1,
+        lease_until = STATEMENT_TIMESTAMP() + $5::interval,
+        started_at = STATEMENT_TIMESTAMP(),
+        updated_at = STATEMENT_TIMESTAMP(),
+        ended_at = NULL,
+        expires_at = COALESCE(step.expires_at, STATEMENT_TIMESTAMP() + step.timeout),
+        task_id = $3::text,
+        worker = $4::text
+    FROM sagas_sagarun AS run
+    WHERE step.id = $1::uuid
+      AND step.state = 'ready'
+      AND step.fence = $2::int
+      AND step.due_at <= STATEMENT_TIMESTAMP()
+      AND run.id = step.run_id
+      AND run.state IN ('running', 'compensating', 'completed')
+      AND run.paused_at IS NULL
+    RETURNING {step_columns}, {run_columns}
+),
+told AS (
+    INSERT INTO sagas_sagaevent
+        (run_id, step_id, type, from_state, to_state, attempt, actor, note, at)
+    SELECT step_run_id, step_id, 'step_claimed', 'ready', 'running', step_attempt, '', $4::text,
+           STATEMENT_TIMESTAMP()
+    FROM claimed
+)
+SELECT * FROM claimed

@@ -1,0 +1,59 @@
+-- Runs come into being with their steps and first events, where their label and key are free.
+-- birth.insert_runs() is the specification.
+-- $1 runs · $2 steps, both as JSON lists of objects · $3 grace of a first message
+WITH made AS (
+    INSERT INTO sagas_sagarun
+        (id, label, version, key, state, ends_as, remaining, pivot_passed, has_warnings, input,
+         tags, options, failed_step, error_code, error, compensation_error, deadline, retry_count,
+         auto_retry_count, poisoned, fingerprint, created_at, updated_at)
+    SELECT id, label, version, key, 'running', '', remaining, false, false, input,
+           tags, options, '', '', '', '', STATEMENT_TIMESTAMP() + timeout, 0,
+           0, false, '', STATEMENT_TIMESTAMP(), STATEMENT_TIMESTAMP()
+    FROM jsonb_to_recordset($1::jsonb) AS run (
+        id uuid, label text, version int, key text, remaining int, input jsonb, tags jsonb,
+        options jsonb, timeout interval
+    )
+    ON CONFLICT (label, key) DO NOTHING
+    RETURNING id, deadline, created_at
+),
+planned AS (
+    SELECT step.*
+    FROM made
+    JOIN jsonb_to_recordset($2::jsonb) AS step (
+        id uuid, run_id uuid, name text, position int, handler text, compensation text,
+        blockers int, successors jsonb, in_place boolean, pivot boolean, critical boolean,
+        options jsonb, timeout interval, idempotency_key text
+    ) ON step.run_id = made.id
+),
+stepped AS (
+    INSERT INTO sagas_steprun
+        (id, run_id, name, direction, position, handler, compensation, state, blockers, successors,
+         in_place, pivot, critical, options, fence, attempt, doubtful, asking, asked, follow_up,
+         due_at, send_at, timeout, task_id, worker, idempotency_key, error_code, error,
+         created_at, updated_at)
+    SELECT id, run_id, name, 'forward', position, handler, compensation,
+           CASE blockers WHEN 0 THEN 'ready' ELSE 'pending' END, blockers, successors,
+           in_place, pivot, critical, options, 0, 0, false, false, 0, false,
+           CASE blockers WHEN 0 THEN STATEMENT_TIMESTAMP() END,
+           CASE blockers WHEN 0 THEN STATEMENT_TIMESTAMP() + $3::interval END,
+           timeout, '', '', idempotency_key, '', '',
+           STATEMENT_TIMESTAMP(), STATEMENT_TIMESTAMP()
+    FROM planned
+),
+told AS (
+    INSERT INTO sagas_sagaevent
+        (run_id, step_id, type, from_state, to_state, attempt, actor, note, at)
+    SELECT event.run_id, event.step_id, event.type, event.from_state, event.to_state, 0, '', '',
+           STATEMENT_TIMESTAMP()
+    FROM (
+        SELECT id AS run_id, NULL::uuid AS step_id, 'started' AS type, '' AS from_state,
+               'running' AS to_state, -1 AS position
+        FROM made
+        UNION ALL
+        SELECT run_id, id, 'step_ready', 'pending', 'ready', position
+        FROM planned
+        WHERE blockers = 0
+    ) AS event
+    ORDER BY event.run_id, event.position
+)
+SELECT id, deadline, created_at FROM made

@@ -1,0 +1,110 @@
+-- A forward step succeeded: its outcome, what follows from it, the run's counters and the events.
+-- advance.record_outcome() is the specification; it takes over when this finds no row, because the
+-- attempt was given up, or its run is not simply running.
+-- $1 run · $2 step · $3 fence · $4 output · $5 grace of a message
+-- and when the worker goes on in place, else NULL: $6 task id · $7 worker · $8 lease
+WITH run AS MATERIALIZED (
+    -- The lock comes first. What changed while this waited for it is evaluated again in each UPDATE.
+    SELECT id
+    FROM sagas_sagarun
+    WHERE id = $1::uuid AND state = 'running' AND paused_at IS NULL
+    FOR NO KEY UPDATE
+),
+ended AS (
+    UPDATE sagas_steprun AS step
+    SET state = 'succeeded',
+        output = $4::jsonb,
+        error_code = '',
+        error = '',
+        doubtful = false,
+        lease_until = NULL,
+        ended_at = STATEMENT_TIMESTAMP(),
+        updated_at = STATEMENT_TIMESTAMP()
+    FROM run
+    WHERE step.id = $2::uuid
+      AND step.run_id = run.id
+      AND step.direction = 'forward'
+      AND step.state = 'running'
+      AND step.fence = $3::int
+      AND NOT step.follow_up
+    RETURNING step.id, step.run_id, step.attempt, step.pivot,
+              ARRAY(SELECT jsonb_array_elements_text(step.successors)::uuid) AS following,
+              step.in_place AND $6::text IS NOT NULL AS takes,
+              step.successors = '[]' AS is_last
+),
+released AS (
+    UPDATE sagas_steprun AS step
+    SET blockers = step.blockers - 1,
+        updated_at = STATEMENT_TIMESTAMP(),
+        state = CASE
+            WHEN NOT ({opens}) THEN step.state
+            WHEN ended.takes THEN 'running'
+            ELSE 'ready'
+        END,
+        due_at = CASE WHEN {opens} THEN STATEMENT_TIMESTAMP() ELSE step.due_at END,
+        send_at = CASE
+            WHEN {opens} THEN STATEMENT_TIMESTAMP() + $5::interval ELSE step.send_at
+        END,
+        -- As in a claim, where the worker takes it at once.
+        fence = step.fence + ({opens} AND ended.takes)::int,
+        attempt = step.attempt + ({opens} AND ended.takes)::int,
+        lease_until = CASE
+            WHEN {opens} AND ended.takes THEN STATEMENT_TIMESTAMP() + $8::interval
+            ELSE step.lease_until
+        END,
+        started_at = CASE
+            WHEN {opens} AND ended.takes THEN STATEMENT_TIMESTAMP() ELSE step.started_at
+        END,
+        ended_at = CASE WHEN NOT ({opens} AND ended.takes) THEN step.ended_at END,
+        expires_at = CASE
+            WHEN {opens} AND ended.takes
+            THEN COALESCE(step.expires_at, STATEMENT_TIMESTAMP() + step.timeout)
+            ELSE step.expires_at
+        END,
+        task_id = CASE WHEN {opens} AND ended.takes THEN $6::text ELSE step.task_id END,
+        worker = CASE WHEN {opens} AND ended.takes THEN $7::text ELSE step.worker END
+    FROM ended
+    WHERE step.id = ANY (ended.following)
+    RETURNING step.blockers = 0 AND step.state IN ('ready', 'running') AS goes_on, {step_columns}
+),
+counted AS (
+    UPDATE sagas_sagarun AS run
+    SET remaining = run.remaining - ended.is_last::int,
+        pivot_passed = run.pivot_passed OR ended.pivot,
+        state = CASE WHEN ended.is_last AND run.remaining = 1 THEN 'completed' ELSE run.state END,
+        completed_at = CASE
+            WHEN ended.is_last AND run.remaining = 1 THEN STATEMENT_TIMESTAMP()
+        END,
+        updated_at = STATEMENT_TIMESTAMP()
+    FROM ended
+    WHERE run.id = ended.run_id AND (ended.is_last OR ended.pivot)
+    RETURNING run.state
+),
+told AS (
+    INSERT INTO sagas_sagaevent
+        (run_id, step_id, type, from_state, to_state, attempt, actor, note, at)
+    SELECT $1::uuid, event.step_id, event.type, event.from_state, event.to_state, event.attempt,
+           '', event.note, STATEMENT_TIMESTAMP()
+    FROM (
+        SELECT 0 AS place, 0 AS position, id AS step_id, 'step_succeeded' AS type,
+               'running' AS from_state, 'succeeded' AS to_state, attempt, '' AS note
+        FROM ended
+        UNION ALL
+        SELECT 1, step_position, step_id,
+               CASE step_state WHEN 'running' THEN 'step_claimed' ELSE 'step_ready' END,
+               'pending', step_state, step_attempt,
+               CASE step_state WHEN 'running' THEN $7::text ELSE '' END
+        FROM released
+        WHERE goes_on
+        UNION ALL
+        SELECT 2, 0, NULL, 'completed', 'running', 'completed', 0, ''
+        FROM counted
+        WHERE state = 'completed'
+    ) AS event
+    ORDER BY event.place, event.position
+)
+SELECT counted.state AS run_state, released.*
+FROM ended
+LEFT JOIN counted ON true
+LEFT JOIN released ON released.goes_on
+ORDER BY released.step_position

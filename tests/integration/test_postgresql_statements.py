@@ -1,0 +1,191 @@
+"""The one-statement transitions leave the rows and events that the portable ones leave (§4).
+
+Every scenario runs twice on PostgreSQL, once by each, and all that was written is compared.
+"""
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+
+from sagas import start_saga, start_sagas
+from sagas.advance import record_outcome
+from sagas.conf import saga_settings
+from sagas.decisions import Succeeded
+from sagas.execute import execute
+from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.operations import cancel_saga, pause_saga, resume_saga
+from sagas.states import StepState
+from sagas.transitions import claim
+from tests.chains import Fails, chain
+from tests.driving import drive, fresh, ready_steps, step_of
+from tests.traced import Diamond, Five, Script, Traced
+
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres]
+
+PORTABLE = {"POSTGRESQL_STATEMENTS": False}
+
+IDS = {"id", "run_id", "step_id", "successors", "idempotency_key"}
+MOMENTS = {
+    *("due_at", "send_at", "lease_until", "expires_at", "heartbeat_at", "created_at"),
+    *("updated_at", "started_at", "ended_at", "deadline", "failed_at", "completed_at", "at"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_broker(messages: list[str]) -> None:
+    """Messages are collected, not sent."""
+
+
+def written(key: str) -> list[Any]:
+    """Return all that the database has of a run, without ids and with durations for moments."""
+    run = SagaRun.objects.get(key=key)
+    steps = list(StepRun.objects.filter(run=run))
+    names = {str(step.pk): str(step) for step in steps}
+    told = SagaEvent.objects.filter(run=run).order_by("id")
+    return [
+        (plain(run), round((run.deadline - run.created_at).total_seconds())),
+        *(
+            (plain(s), durations(s), [names[following] for following in s.successors])
+            for s in steps
+        ),
+        *((plain(event), names.get(str(event.step_id))) for event in told),
+    ]
+
+
+def plain(row: Any) -> dict[str, Any]:
+    values = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+    kept = {name: value for name, value in values.items() if name not in IDS | MOMENTS}
+    return kept | {name: values[name] is not None for name in MOMENTS & values.keys()}
+
+
+def durations(step: StepRun) -> list[Any]:
+    """What two moments of one statement have between them, which is the same for both ways."""
+    pairs = [("send_at", "due_at")]
+    if step.state == StepState.RUNNING:
+        pairs.append(("lease_until", "started_at"))
+    found = [(getattr(step, later), getattr(step, earlier)) for later, earlier in pairs]
+    return [later - earlier for later, earlier in found if later and earlier]
+
+
+def go(run: SagaRun, *, in_place: bool, limit: int = 60) -> None:
+    """Deliver each message, until nothing is ready."""
+    for _ in range(limit):
+        waiting = StepRun.objects.filter(run=run, state=StepState.READY, due_at__gt=Now())
+        waiting.update(due_at=Now(), send_at=Now())
+        ready = ready_steps(run)
+        if not ready:
+            return
+        execute(ready[0].pk, ready[0].fence, task_id="t", worker="w", in_place=in_place)
+
+
+def both(scenario: Callable[[str], object]) -> None:
+    """Run a scenario by each way and compare."""
+    scenario("k")
+    by_statement = written("k")
+    SagaRun.objects.all().delete()
+    with override_settings(SAGAS={**saga_settings().__dict__, **PORTABLE}):
+        scenario("k")
+    assert by_statement == written("k")
+
+
+FAULTS = ["", "", "", "once-network", "permanent", "unknown", "network"]
+HANDLERS: dict[type[Traced], list[str]] = {
+    Five: ["a", "b", "c", "d", "e", "undo_a", "undo_c"],
+    Diamond: ["start", "left", "right", "join", "pivot", "ship", "tell", "undo_left"],
+}
+
+
+class TestSame:
+    @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "by messages"])
+    @pytest.mark.parametrize("saga", [Five, Diamond], ids=["Five", "Diamond"])
+    @pytest.mark.parametrize("seed", range(15))
+    def test_whatever_fails(self, saga: type[Traced], seed: int, *, in_place: bool) -> None:
+        random = Random(seed)  # noqa: S311 no secret
+        faults = {name: random.choice(FAULTS) for name in HANDLERS[saga]} if seed else {}
+        both(lambda key: go(start_saga(saga, Script(faults), key=key), in_place=in_place))
+
+    @pytest.mark.parametrize("done", range(4))
+    def test_at_every_stage(self, done: int) -> None:
+        def scenario(key: str) -> None:
+            run = start_saga(Diamond, Script(), key=key)
+            for _ in range(done):
+                ready = ready_steps(run)[0]
+                execute(ready.pk, ready.fence, worker="w")
+            claim(ready_steps(run)[0].pk, 0, task_id="t", worker="w")
+
+        both(scenario)
+
+    def test_a_lost_attempt_and_its_late_success(self) -> None:
+        def scenario(key: str) -> None:
+            run = start_saga(Five, Script({"b": "once-network"}), key=key)
+            go(run, in_place=True)
+
+        both(scenario)
+
+    @pytest.mark.parametrize("act", [pause_saga, cancel_saga], ids=["paused", "cancelled"])
+    def test_a_run_that_is_held_up(self, act: Any) -> None:
+        def scenario(key: str) -> None:
+            run = start_saga(Diamond, Script(), key=key)
+            attempt = claim(step_of(run, "start").pk, 0, task_id="", worker="w")
+            assert attempt is not None
+            act(run, actor="ops", reason="look")
+            assert claim(step_of(run, "start").pk, 0, task_id="", worker="w") is None
+            if act is pause_saga:
+                resume_saga(run, actor="ops", reason="seen")
+            record_outcome(attempt, Succeeded(output={"of": "start"}))
+            go(run, in_place=True)
+
+        both(scenario)
+
+    def test_many_at_once(self) -> None:
+        inputs = [Script({"b": "permanent"} if n % 2 else {}) for n in range(4)]
+
+        def scenario(key: str) -> None:
+            keys = [key, *(f"{key}-{n}" for n in range(1, 4))]
+            runs = start_sagas(Five, inputs, keys=keys, tags={"batch": "1"})
+            assert [run.created for run in runs] == [True] * 4
+            assert [fresh(run).key for run in runs] == keys
+
+        both(scenario)
+
+    def test_many_side_by_side(self) -> None:
+        with chain(9, parallel=True) as saga:
+            both(lambda key: go(start_saga(saga, Fails(4), key=key), in_place=True))
+
+
+class TestPrepared:
+    @pytest.fixture
+    def queries(self) -> Iterator[CaptureQueriesContext]:
+        with CaptureQueriesContext(connection) as captured:
+            yield captured
+
+    def test_once_per_connection(self, queries: CaptureQueriesContext) -> None:
+        connection.close()
+        for number in range(3):
+            drive(start_saga(Five, Script(), key=str(number)))
+        texts = [query["sql"].split(" (")[0].split(" AS")[0] for query in queries]
+        for name in ("start", "claim", "succeed"):
+            assert texts.count(f"PREPARE sagas_{name}") == 1
+        assert texts.count("EXECUTE sagas_succeed") == 15
+
+    def test_not_behind_a_pooler(self, queries: CaptureQueriesContext) -> None:
+        connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = True
+        try:
+            run = drive(start_saga(Five, Script(), key="k"))
+        finally:
+            connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = False
+        assert run.is_completed
+        assert not [q for q in queries if "PREPARE" in q["sql"] or "EXECUTE" in q["sql"]]
+
+    def test_a_worker_outlives_a_server_that_forgot(self) -> None:
+        run = start_saga(Five, Script(), key="k")
+        with connection.cursor() as cursor:
+            cursor.execute("DEALLOCATE ALL")
+        assert drive(run).is_completed
