@@ -68,7 +68,7 @@ def record_outcome(
     if isinstance(outcome, Succeeded):
         following = transitions.succeed(step, outcome.output, claimant)
         if following is not None:
-            dispatch.send_on_commit(step.run, following.ready)
+            dispatch.send_on_commit(step.run, [following.ready] if following.ready else [])
             return Recorded(won=True, taken=following.taken)
     with transitions.change(step.run_id, claimant) as change:
         verdict = _judge(change, step, outcome)

@@ -5,6 +5,8 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
+from sagas.advance import record_outcome
+from sagas.decisions import Outcome
 from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import StepState
@@ -49,6 +51,11 @@ def step_of(run: SagaRun, name: str, *, direction: str = "forward") -> StepRun:
 def states(run: SagaRun, direction: str = "forward") -> dict[str, str]:
     """Return the states of a run's steps, by name."""
     return {s.name: s.state for s in StepRun.objects.filter(run=run, direction=direction)}
+
+
+def won(attempt: StepRun, outcome: Outcome) -> bool:
+    """Record an outcome; whether it counted."""
+    return record_outcome(attempt, outcome).won
 
 
 def expire_lease(step_id: UUID) -> None:

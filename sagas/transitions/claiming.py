@@ -72,7 +72,8 @@ def succeed(
 
     None: it is not, nothing was written, and :func:`sagas.transitions.change` is the way.
     """
-    if step.is_backward or not postgresql.in_use():
+    is_common = not (step.is_backward or step.follow_up or len(step.successors) > 1)
+    if not is_common or not postgresql.in_use():
         return None
     return postgresql.succeed(step, output, claimant)
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from sagas import recover, start_saga
-from sagas.advance import record_outcome
 from sagas.decisions import Failed, Succeeded
 from sagas.exceptions import ActionNotAllowed
 from sagas.execute import execute
@@ -17,7 +16,7 @@ from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import cancel_saga
 from sagas.states import EventType, SagaState, StepState
 from sagas.transitions import claim
-from tests.driving import drive, expire_lease, fresh, ready_steps, run_one, states, step_of
+from tests.driving import drive, expire_lease, fresh, ready_steps, run_one, states, step_of, won
 from tests.races import Racers, racers
 from tests.traced import CALLS, Diamond, Five, Script
 
@@ -64,8 +63,8 @@ class TestOneAttempt:
             run = start_saga(Five, Script(), key=str(number))
             attempt = claimed(run, "a")
             answers = two.race(
-                partial(record_outcome, attempt, outcome("one")),
-                partial(record_outcome, attempt, outcome("other")),
+                partial(won, attempt, outcome("one")),
+                partial(won, attempt, outcome("other")),
             )
             assert sorted(answers) == [False, True]
             row = step_of(run, "a")
@@ -82,8 +81,8 @@ class TestOneAttempt:
             run = start_saga(Five, Script(), key=str(number))
             attempt = claimed(run, "a")
             answers = two.race(
-                partial(record_outcome, attempt, outcome("a")),
-                partial(record_outcome, attempt, Failed(code="X", error="refused")),
+                partial(won, attempt, outcome("a")),
+                partial(won, attempt, Failed(code="X", error="refused")),
             )
             assert sorted(answers) == [False, True]
             assert run.events.filter(type=EventType.STEP_LATE).count() == 1
@@ -105,9 +104,7 @@ class TestOneAttempt:
             run = start_saga(Five, Script(), key=str(number))
             attempt = claimed(run, "a")
             expire_lease(attempt.pk)
-            recorded, report = two.race(
-                partial(record_outcome, attempt, outcome("a")), recover.sweep
-            )
+            recorded, report = two.race(partial(won, attempt, outcome("a")), recover.sweep)
             assert report.lost == (0 if recorded else 1)
             assert step_of(run, "a").state == ("succeeded" if recorded else "ready")
             SagaRun.objects.all().delete()
@@ -121,8 +118,8 @@ class TestJoin:
             run, left, right = branches_begun(number)
             messages.clear()
             answers = two.race(
-                partial(record_outcome, left, outcome("left")),
-                partial(record_outcome, right, outcome("right")),
+                partial(won, left, outcome("left")),
+                partial(won, right, outcome("right")),
             )
             assert answers == [True, True]
             join = step_of(run, "join")
@@ -139,8 +136,8 @@ class TestTurningBack:
             run, left, right = branches_begun(number)
             messages.clear()
             answers = two.race(
-                partial(record_outcome, left, Failed(code="L", error="left")),
-                partial(record_outcome, right, Failed(code="R", error="right")),
+                partial(won, left, Failed(code="L", error="left")),
+                partial(won, right, Failed(code="R", error="right")),
             )
             assert answers == [True, True]
             assert run.events.filter(type=EventType.TURNED_BACK).count() == 1
@@ -152,8 +149,8 @@ class TestTurningBack:
         for number in range(100):
             run, left, right = branches_begun(number)
             answers = two.race(
-                partial(record_outcome, left, Failed(code="L", error="left")),
-                partial(record_outcome, right, outcome("right")),
+                partial(won, left, Failed(code="L", error="left")),
+                partial(won, right, outcome("right")),
             )
             assert answers == [True, True]
             CALLS.clear()

@@ -25,7 +25,7 @@ from sagas.operations import (
 )
 from sagas.states import EventType, SagaState, StepState
 from sagas.transitions import claim
-from tests.driving import drive, fresh, run_one, states, step_of
+from tests.driving import drive, fresh, run_one, states, step_of, won
 from tests.mild import Mild
 from tests.races import Racers, racers
 from tests.traced import CALLS, Receipt, Script
@@ -253,7 +253,7 @@ class TestOperatorAndEngine:
         for number in Moment(run).times():
             answer, recorded = two.race(
                 shifted(number, pause_saga, run),
-                partial(record_outcome, attempt, Succeeded(output={"of": "a"})),
+                partial(won, attempt, Succeeded(output={"of": "a"})),
             )
             assert settled(answer)
             assert recorded is True
@@ -270,7 +270,7 @@ class TestOperatorAndEngine:
         for number in Moment(run).times():
             answer, recorded = two.race(
                 shifted(number, revert, run),
-                partial(record_outcome, attempt, Succeeded(output={"of": "tell"})),
+                partial(won, attempt, Succeeded(output={"of": "tell"})),
             )
             assert settled(answer)
             assert recorded is True

@@ -15,7 +15,7 @@ from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga, compensate_saga
 from sagas.states import EventType, SagaState, StepState
 from sagas.transitions import claim
-from tests.driving import drive, fresh, run_one, states, step_of
+from tests.driving import drive, fresh, run_one, states, step_of, won
 from tests.races import racers
 from tests.traced import CALLS, Diamond, Five, Script
 from tests.typed import TwoDoors, Words
@@ -119,7 +119,7 @@ class TestCancel:
                 attempt = claimed(run, "join")
                 answers = runners.race(
                     partial(cancel_saga, run, reason="changed my mind"),
-                    partial(record_outcome, attempt, Succeeded(output=None)),
+                    partial(won, attempt, Succeeded(output=None)),
                 )
                 ended = fresh(run).state
                 assert answers[1] is True

@@ -6,7 +6,7 @@ runs both and compares every row and event. What is not the common case is left 
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -55,11 +55,11 @@ _SUCCEED = Statement(
 _START = Statement("start")
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Succession:
     """What followed from a success."""
 
-    ready: list[StepRun] = field(default_factory=list)
+    ready: StepRun | None = None
     """To be sent."""
 
     taken: StepRun | None = None
@@ -153,26 +153,27 @@ def succeed(step: StepRun, output: object, claimant: "Claimant | None") -> Succe
     )
     if not rows:
         return None
+    ((run_state, goes_on, *columns),) = rows
     journal = Journal()
     journal.tell_step(EventType.STEP_SUCCEEDED, step, StepState.RUNNING, StepState.SUCCEEDED)
     following = Succession()
-    for run_state, goes_on, *columns in rows:
-        if goes_on:
-            _follow(following, _loaded(StepRun, STEP_COLUMNS, columns), step.run, journal)
-        if run_state == SagaState.COMPLETED:
-            journal.tell_run(EventType.COMPLETED, step.run, SagaState.RUNNING, SagaState.COMPLETED)
+    if goes_on:
+        following = _follow(_loaded(StepRun, STEP_COLUMNS, columns), step.run, journal)
+    if run_state == SagaState.COMPLETED:
+        journal.tell_run(EventType.COMPLETED, step.run, SagaState.RUNNING, SagaState.COMPLETED)
     journal.log()
     return following
 
 
-def _follow(following: Succession, step: StepRun, run: SagaRun, journal: Journal) -> None:
+def _follow(step: StepRun, run: SagaRun, journal: Journal) -> Succession:
     step.run = run
     if step.state == StepState.RUNNING:
-        following.taken, type_, note = step, EventType.STEP_CLAIMED, step.worker
-    else:
-        following.ready.append(step)
-        type_, note = EventType.STEP_READY, ""
-    journal.tell_step(type_, step, StepState.PENDING, step.state, note)
+        journal.tell_step(
+            EventType.STEP_CLAIMED, step, StepState.PENDING, StepState.RUNNING, step.worker
+        )
+        return Succession(taken=step)
+    journal.tell_step(EventType.STEP_READY, step, StepState.PENDING, StepState.READY)
+    return Succession(ready=step)
 
 
 def _loaded(model: type[ModelT], names: Sequence[str], row: Sequence[Any]) -> ModelT:

@@ -14,7 +14,7 @@ WITH claimed AS (
         worker = $4::text
     FROM sagas_sagarun AS run
     WHERE step.id = $1::uuid
-      AND step.state = 'ready'
+      AND step.state IS NOT DISTINCT FROM 'ready'
       AND step.fence = $2::int
       AND step.due_at <= STATEMENT_TIMESTAMP()
       AND run.id = step.run_id

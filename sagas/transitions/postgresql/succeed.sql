@@ -1,14 +1,15 @@
 -- A forward step succeeded: its outcome, what follows from it, the run's counters and the events.
 -- advance.record_outcome() is the specification; it takes over when this finds no row, because the
--- attempt was given up, or its run is not simply running.
+-- attempt was given up, or its run is not simply running. A step has one successor here, or none.
 -- $1 run · $2 step · $3 fence · $4 output · $5 grace of a message
 -- and when the worker goes on in place, else NULL: $6 task id · $7 worker · $8 lease
+--
+-- The plan is made once for all time, so it must not depend on what the tables hold that day: rows
+-- are found by their primary key, and IS NOT DISTINCT FROM keeps a state from being looked up in a
+-- partial index, which was small when the plan was made.
 WITH run AS MATERIALIZED (
     -- The lock comes first. What changed while this waited for it is evaluated again in each UPDATE.
-    SELECT id
-    FROM sagas_sagarun
-    WHERE id = $1::uuid AND state = 'running' AND paused_at IS NULL
-    FOR NO KEY UPDATE
+    SELECT id, state, paused_at FROM sagas_sagarun WHERE id = $1::uuid FOR NO KEY UPDATE
 ),
 ended AS (
     UPDATE sagas_steprun AS step
@@ -21,16 +22,15 @@ ended AS (
         ended_at = STATEMENT_TIMESTAMP(),
         updated_at = STATEMENT_TIMESTAMP()
     FROM run
-    WHERE step.id = $2::uuid
+    WHERE run.state = 'running'
+      AND run.paused_at IS NULL
+      AND step.id = $2::uuid
       AND step.run_id = run.id
-      AND step.direction = 'forward'
-      AND step.state = 'running'
+      AND step.state IS NOT DISTINCT FROM 'running'
       AND step.fence = $3::int
-      AND NOT step.follow_up
     RETURNING step.id, step.run_id, step.attempt, step.pivot,
-              ARRAY(SELECT jsonb_array_elements_text(step.successors)::uuid) AS following,
-              step.in_place AND $6::text IS NOT NULL AS takes,
-              step.successors = '[]' AS is_last
+              (step.successors ->> 0)::uuid AS following,
+              step.in_place AND $6::text IS NOT NULL AS takes
 ),
 released AS (
     UPDATE sagas_steprun AS step
@@ -64,20 +64,22 @@ released AS (
         task_id = CASE WHEN {opens} AND ended.takes THEN $6::text ELSE step.task_id END,
         worker = CASE WHEN {opens} AND ended.takes THEN $7::text ELSE step.worker END
     FROM ended
-    WHERE step.id = ANY (ended.following)
+    WHERE step.id = ended.following
     RETURNING step.blockers = 0 AND step.state IN ('ready', 'running') AS goes_on, {step_columns}
 ),
 counted AS (
     UPDATE sagas_sagarun AS run
-    SET remaining = run.remaining - ended.is_last::int,
+    SET remaining = run.remaining - (ended.following IS NULL)::int,
         pivot_passed = run.pivot_passed OR ended.pivot,
-        state = CASE WHEN ended.is_last AND run.remaining = 1 THEN 'completed' ELSE run.state END,
+        state = CASE
+            WHEN ended.following IS NULL AND run.remaining = 1 THEN 'completed' ELSE run.state
+        END,
         completed_at = CASE
-            WHEN ended.is_last AND run.remaining = 1 THEN STATEMENT_TIMESTAMP()
+            WHEN ended.following IS NULL AND run.remaining = 1 THEN STATEMENT_TIMESTAMP()
         END,
         updated_at = STATEMENT_TIMESTAMP()
     FROM ended
-    WHERE run.id = ended.run_id AND (ended.is_last OR ended.pivot)
+    WHERE run.id = ended.run_id AND (ended.following IS NULL OR ended.pivot)
     RETURNING run.state
 ),
 told AS (
@@ -86,25 +88,23 @@ told AS (
     SELECT $1::uuid, event.step_id, event.type, event.from_state, event.to_state, event.attempt,
            '', event.note, STATEMENT_TIMESTAMP()
     FROM (
-        SELECT 0 AS place, 0 AS position, id AS step_id, 'step_succeeded' AS type,
+        SELECT 0 AS place, id AS step_id, 'step_succeeded' AS type,
                'running' AS from_state, 'succeeded' AS to_state, attempt, '' AS note
         FROM ended
         UNION ALL
-        SELECT 1, step_position, step_id,
-               CASE step_state WHEN 'running' THEN 'step_claimed' ELSE 'step_ready' END,
+        SELECT 1, step_id, CASE step_state WHEN 'running' THEN 'step_claimed' ELSE 'step_ready' END,
                'pending', step_state, step_attempt,
                CASE step_state WHEN 'running' THEN $7::text ELSE '' END
         FROM released
         WHERE goes_on
         UNION ALL
-        SELECT 2, 0, NULL, 'completed', 'running', 'completed', 0, ''
+        SELECT 2, NULL, 'completed', 'running', 'completed', 0, ''
         FROM counted
         WHERE state = 'completed'
     ) AS event
-    ORDER BY event.place, event.position
+    ORDER BY event.place
 )
 SELECT counted.state AS run_state, released.*
 FROM ended
 LEFT JOIN counted ON true
 LEFT JOIN released ON released.goes_on
-ORDER BY released.step_position
