@@ -59,6 +59,9 @@ class SagaSettings:
     """After a failed send this process sends nothing for so long, or for three times what the
     failure took, if that is longer."""
 
+    LOCK_SECONDS: float = 5.0
+    """How long an operator's verb waits for a saga that another transaction has locked."""
+
     MAX_PAYLOAD_BYTES: int = 256 * 1024
     """Of an input, a result or the tags, each as JSON."""
 
