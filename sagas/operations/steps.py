@@ -8,7 +8,8 @@ from sagas.definitions import NO_VALUE, registry
 from sagas.models import SagaRun, StepRun
 from sagas.operations.allowed import UNSUCCESSFUL, in_the_way, refuse, steps_of
 from sagas.operations.dead_letters import resume_counted
-from sagas.payloads import Codec, truncate_error
+from sagas.operations.locking import locked
+from sagas.payloads import Codec, annotation_name, truncate_error
 from sagas.states import ACTIVE_SAGAS, EventType, SagaState, StepState
 
 
@@ -24,7 +25,7 @@ def retry_step(run: SagaRun, name: str, *, reason: str, actor: str = "") -> Saga
         RetryCapExceeded: the dead letter was retried as often as allowed.
     """
     action = f"retry_step {name}"
-    with transitions.change(run.pk) as change:
+    with locked(run, action) as change:
         step = _step(change.run, name, action)
         _require_unsuccessful(change.run, step, action)
         if change.run.state == SagaState.DEAD_LETTER:
@@ -54,7 +55,7 @@ def skip_step(
     """
     action = f"skip_step {name}"
     output = NO_VALUE if result is NO_VALUE else _output(run, name, result)
-    with transitions.change(run.pk) as change:
+    with locked(run, action) as change:
         step = _step(change.run, name, action)
         if step.is_backward and output is not NO_VALUE and output is not None:
             refuse(change.run, action, "a compensation has no result")
@@ -78,6 +79,15 @@ def result_from_json(run: SagaRun, name: str, data: object) -> object:
         UnknownSaga, UnknownHandler: this code cannot tell what type that is.
     """
     return _codec(run, name).load(data, what=f"the result of {name} of {run.label}")
+
+
+def result_type(run: SagaRun, name: str) -> str:
+    """Name the type of a step's result, for whoever is to type one in.
+
+    Raises:
+        UnknownSaga, UnknownHandler: this code cannot tell.
+    """
+    return annotation_name(_codec(run, name).annotation)
 
 
 def _output(run: SagaRun, name: str, result: object) -> object:
