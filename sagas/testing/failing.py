@@ -16,10 +16,27 @@ Handler = Callable[..., Any]
 
 @dataclass
 class Failure:
-    """What became of a failure that was placed."""
+    """A failure that was placed, and what became of it."""
 
+    error: Exception | type[Exception]
+    after_effect: bool = False
+    limit: int | None = None
     times: int = 0
     """How often it struck."""
+
+    def instead_of(self, handler: Handler) -> Handler:
+        """Return what is called in place of the handler."""
+
+        @wraps(handler)
+        def failing(*args: Any) -> Any:
+            if self.limit is not None and self.times >= self.limit:
+                return handler(*args)
+            if self.after_effect:
+                handler(*args)
+            self.times += 1
+            raise self.error
+
+        return failing
 
 
 @contextmanager
@@ -45,24 +62,11 @@ def fail_at(
     Raises:
         UnknownHandler: the saga has none of this name; the message names those it has.
     """
-    failure = Failure()
     name = step if isinstance(step, str) else _name_of(step)
-    raised = error or PermanentError(f"a test lets {name} fail", code="FAIL_AT")
-
-    def failing(handler: Handler) -> Handler:
-        @wraps(handler)
-        def instead(*args: Any) -> Any:
-            if times is not None and failure.times >= times:
-                return handler(*args)
-            if after_effect:
-                handler(*args)
-            failure.times += 1
-            raise raised
-
-        return instead
-
+    default = PermanentError(f"a test lets {name} fail", code="FAIL_AT")
+    failure = Failure(error=error or default, after_effect=after_effect, limit=times)
     declared = saga.definition
-    saga.definition = _rewired(declared, name, failing)
+    saga.definition = _rewired(declared, name, failure.instead_of)
     try:
         yield failure
     finally:

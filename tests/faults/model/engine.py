@@ -168,7 +168,9 @@ class Engine(Resuming):
             return
         if self.run.state in {*ROLLED_BACK, SagaState.COMPENSATING}:
             self._draw_consequences(index)
-        elif self.run.state == SagaState.DEAD_LETTER and self.keeps("an undo too early is given up"):
+        elif self.run.state == SagaState.DEAD_LETTER and self.keeps(
+            "an undo too early is given up"
+        ):
             self._give_up_undo(index)
 
     def _succeed_late(self, index: int) -> None:
