@@ -75,7 +75,7 @@ def test_a_thousand_lives_end_as_promised(scenario: Scenario) -> None:
 @pytest.mark.parametrize(
     ("part", "broken", "found_soon_by"),
     [
-        ("sagas.late.take_up", lambda *_: None, 7),
+        pytest.param("sagas.late.take_up", lambda *_: None, 7, marks=pytest.mark.slow),
         ("sagas.transitions.RunChange.has_in_flight", lambda _: False, 2),
         ("sagas.compensate.MAY_HAVE_HAPPENED", frozenset({StepState.SUCCEEDED}), 2),
     ],
