@@ -9,14 +9,19 @@ from sagas.advance import record_outcome
 from sagas.decisions import Outcome
 from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
-from sagas.states import StepState
+from sagas.testing.running import execute_ready, ready_steps
 
 
-def ready_steps(run: SagaRun) -> list[StepRun]:
-    """Return what could be claimed now, in order."""
-    if fresh(run).paused_at is not None:
-        return []
-    return list(StepRun.objects.filter(run=run, state=StepState.READY, due_at__lte=Now()))
+__all__ = [
+    "drive",
+    "expire_lease",
+    "fresh",
+    "nothing_is_written",
+    "ready_steps",
+    "run_one",
+    "states",
+    "step_of",
+]
 
 
 def run_one(run: SagaRun, name: str | None = None) -> str:
@@ -27,15 +32,7 @@ def run_one(run: SagaRun, name: str | None = None) -> str:
 
 def drive(run: SagaRun, *, limit: int = 200, skip_backoff: bool = True) -> SagaRun:
     """Execute what is ready until nothing is; returns the run as it then stands."""
-    for _ in range(limit):
-        if skip_backoff:
-            StepRun.objects.filter(run=run, state=StepState.READY).update(due_at=Now())
-        ready = ready_steps(run)
-        if not ready:
-            return fresh(run)
-        execute(ready[0].pk, ready[0].fence)
-    message = f"still ready steps after {limit} attempts: {run.explain()}"
-    raise AssertionError(message)
+    return execute_ready(run, limit=limit, skip_delays=skip_backoff)
 
 
 def fresh(run: SagaRun) -> SagaRun:

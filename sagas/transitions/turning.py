@@ -101,7 +101,7 @@ def succeed_late(change: RunChange, step: StepRun, output: object) -> bool:
 
 
 def undo_again(change: RunChange, backward: StepRun) -> None:
-    """A compensation came before the effect that it undoes: it is ready once more, by itchange.
+    """A compensation came before the effect that it undoes: it is ready once more, by itself.
 
     One that runs right now is given up by this, so that the one to come sees the result.
     """

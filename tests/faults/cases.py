@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import product
 
 from sagas.states import SagaState
-from tests.faults.crashes.blows import Fault
-from tests.faults.crashes.points import Boundary, Plan
+from tests.faults.crashes.blows import ASLEEP, Fault
+from tests.faults.crashes.points import IN_HANDLER, Boundary, Plan
 from tests.faults.crashes.sagas import Crash, Crashes, SingleTry
 
 
@@ -66,7 +66,21 @@ SWEEP = (
     Boundary.BEFORE_RESEND,
     Boundary.AFTER_RESEND,
 )
-IN_MAIN_PROCESS = tuple(fault for fault in Fault if fault != Fault.CHILD_KILLED)
+SUDDEN = (
+    Fault.CHILD_KILLED,
+    Fault.WORKER_KILLED,
+    Fault.EXCEPTION,
+    Fault.DATABASE_CUT,
+    Fault.BROKER_CUT,
+)
+IN_MAIN_PROCESS = SUDDEN[1:]
+# Not in a transaction: whoever sleeps there keeps the run's lock, and everybody waits for it.
+UNDER_WAY = (
+    Boundary.AFTER_CLAIM,
+    Boundary.BEFORE_EFFECT,
+    Boundary.AFTER_EFFECT,
+    Boundary.BEFORE_OUTCOME,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +95,21 @@ class Case:
         return f"{self.target.name}, {self.boundary}, {self.fault}"
 
     @property
+    def sleeps(self) -> bool:
+        """Whether the process that is hit is woken up when its saga has ended."""
+        return self.fault in ASLEEP
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the process that is hit may go on when its attempt has been given up."""
+        return self.sleeps or self.fault == Fault.INTERPRETER_HELD
+
+    @property
+    def ends_late(self) -> bool:
+        """Whether the attempt that is hit reports when it has been given up."""
+        return self.sleeps and self.boundary in UNDER_WAY
+
+    @property
     def plan(self) -> Plan:
         """What the workers are told."""
         return Plan(
@@ -93,10 +122,15 @@ class Case:
 
 def _all() -> Iterator[Case]:
     attempts = (FORWARD, ATOMIC, BACKWARD, ATOMIC_BACKWARD, SINGLE_TRY)
+    slow_to_tell = (FORWARD, ATOMIC, BACKWARD, SINGLE_TRY)
     for rows in (
-        product(attempts, ATTEMPT, Fault),
-        product((RECOVERED,), DOORS, Fault),
+        product(attempts, ATTEMPT, SUDDEN),
+        product((RECOVERED,), DOORS, SUDDEN),
         product((RECOVERED,), SWEEP, IN_MAIN_PROCESS),
+        product(slow_to_tell, UNDER_WAY, (Fault.CHILD_STOPPED,)),
+        product((FORWARD,), (Boundary.BEFORE_CLAIM, Boundary.BEFORE_SEND), (Fault.CHILD_STOPPED,)),
+        product(slow_to_tell, (Boundary.AFTER_EFFECT,), (Fault.WORKER_STOPPED,)),
+        product(slow_to_tell, IN_HANDLER, (Fault.INTERPRETER_HELD,)),
     ):
         for target, boundary, fault in rows:
             yield Case(target=target, boundary=boundary, fault=fault)
@@ -120,6 +154,8 @@ FAST = frozenset(
         (BACKWARD, Boundary.BEFORE_SEND, Fault.WORKER_KILLED),
         (ATOMIC_BACKWARD, Boundary.AFTER_EFFECT, Fault.DATABASE_CUT),
         (SINGLE_TRY, Boundary.AFTER_EFFECT, Fault.CHILD_KILLED),
+        (FORWARD, Boundary.BEFORE_EFFECT, Fault.INTERPRETER_HELD),
+        (SINGLE_TRY, Boundary.BEFORE_EFFECT, Fault.CHILD_STOPPED),
         (RECOVERED, Boundary.BEFORE_ERROR_DOOR, Fault.CHILD_KILLED),
         (RECOVERED, Boundary.AFTER_GIVING_UP, Fault.WORKER_KILLED),
     )

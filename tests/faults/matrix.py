@@ -7,14 +7,17 @@ from pathlib import Path
 
 from celery import current_app
 from django.db import transaction
+from psutil import pid_exists
 
 from sagas import start_saga
 from sagas.conf import saga_settings
 from sagas.dispatch import STEP_SUCCEEDED
+from sagas.exceptions import WorkerLost
 from sagas.models import SagaRun
-from sagas.states import FINAL_SAGAS, SagaState
+from sagas.states import FINAL_SAGAS, EventType, SagaState
 from tests.faults.cases import Case
-from tests.faults.crashes.points import Boundary, struck
+from tests.faults.crashes.blows import wake
+from tests.faults.crashes.points import Boundary, struck, who_was_struck
 from tests.faults.fleet import Fleet
 from tests.faults.verdict import violations
 
@@ -26,6 +29,8 @@ by which it would have reached the boundary. A callback is a hint and may be los
 
 TRIES = 5
 IN_FLIGHT = 12
+ASLEEP_AT_ONCE = 2
+"""Of the fleet's workers: the others do the work of those that sleep."""
 
 SETTLED = FINAL_SAGAS | {SagaState.DEAD_LETTER}
 SUCCESS_DOORS = frozenset({Boundary.BEFORE_SUCCESS_DOOR, Boundary.AFTER_SUCCESS_DOOR})
@@ -49,23 +54,27 @@ class Ending:
         return "WRONG" if self.violations else str(self.run.state)
 
     def was_missed(self, folder: Path) -> bool:
-        """Whether it ended some time ago and was not hit."""
-        since_end = time.monotonic() - self.began - self.seconds
-        settled = self.run.state in SETTLED
-        return settled and since_end > MISSED_SECONDS and not struck(folder, self.run.pk)
+        """Whether it ended some time ago and was not hit, or died of a neighbour's fault."""
+        if self.run.state not in SETTLED:
+            return False
+        if struck(folder, self.run.pk):
+            process = who_was_struck(folder, self.run.pk)
+            return self.case.is_slow and _owes_an_outcome(self) and not pid_exists(process)
+        return time.monotonic() - self.began - self.seconds > MISSED_SECONDS
 
 
 def run_cases(
     cases: Sequence[Case], fleet: Fleet, folder: Path, tell: Callable[[int, Ending], None]
 ) -> dict[Case, Ending]:
     """Start a saga for each case, a few at a time; judge all of them when the last has ended."""
-    waiting = list(reversed(cases))
+    waiting = list(cases)
     open_: list[Ending] = []
     ended: dict[Case, Ending] = {}
     missed: list[Ending] = []
     while waiting or open_:
-        while waiting and len(open_) < IN_FLIGHT:
-            open_.append(_start(waiting.pop(), folder))
+        while (case := _next(waiting, open_)) is not None:
+            waiting.remove(case)
+            open_.append(_start(case, folder))
         fleet.keep_alive()
         time.sleep(0.1)
         for ending in [ending for ending in open_ if _has_ended(ending, folder)]:
@@ -97,24 +106,50 @@ def _start(case: Case, folder: Path, *, tries: int = 1) -> Ending:
     return Ending(case=case, run=run, book=book, tries=tries)
 
 
+def _next(waiting: Sequence[Case], open_: Sequence[Ending]) -> Case | None:
+    """Return the next case to start, if there is room for it."""
+    asleep = sum(ending.case.is_slow for ending in open_)
+    room = (case for case in waiting if not case.is_slow or asleep < ASLEEP_AT_ONCE)
+    return next(room, None) if len(open_) < IN_FLIGHT else None
+
+
 def _has_ended(ending: Ending, folder: Path) -> bool:
     """Whether its saga has, and was hit: an error callback may come when all is over."""
-    if ending.run.state not in SETTLED:
+    # Asked before the state is read: a late report and what it changes are one transaction.
+    told = not (ending.case.is_slow and _owes_an_outcome(ending))
+    was_settled = ending.run.state in SETTLED
+    if not was_settled or ending.case.is_slow:
         ending.run.refresh_from_db(fields=["state"])
+    settled = ending.run.state in SETTLED
+    if not (was_settled and settled):
         ending.seconds = time.monotonic() - ending.began
-    hit = struck(folder, ending.run.pk) or ending.was_missed(folder)
+    hit = struck(folder, ending.run.pk)
+    if hit and settled and ending.case.sleeps:
+        wake(who_was_struck(folder, ending.run.pk), ending.case.fault)
     over = time.monotonic() - ending.began > BOUND_SECONDS
-    return (ending.run.state in SETTLED and hit) or over
+    return (settled and hit and told) or ending.was_missed(folder) or over
+
+
+def _owes_an_outcome(ending: Ending) -> bool:
+    """Whether an attempt was given up, and its process has not reported yet.
+
+    Read after the run's state; the report is in the transaction that changes that again.
+    """
+    given_up = ending.run.events.filter(note__startswith=WorkerLost.code).exists()
+    told = ending.run.events.filter(type=EventType.STEP_LATE).exists()
+    return not told and (given_up or ending.case.ends_late)
 
 
 def _judge(ending: Ending, folder: Path) -> None:
     ending.violations = _broken(ending)
     if not struck(folder, ending.run.pk):
         ending.violations.append("the fault never struck")
+    if ending.case.is_slow and _owes_an_outcome(ending):
+        ending.violations.append("the attempt that was hit never reported")
     if ending.seconds > BOUND_SECONDS:
         ending.violations.append(f"it took more than {BOUND_SECONDS:g} s")
 
 
 def _broken(ending: Ending) -> list[str]:
     ending.run.refresh_from_db()
-    return violations(ending.run, ending.book, ending.case.target.ends)
+    return violations(ending.run, ending.book, ending.case.target.ends, late=ending.case.is_slow)

@@ -25,9 +25,10 @@ class Matrix:
         """Give a line for each target and boundary, with a column for each fault, and the total."""
         cells = {_key(case): ending for case, ending in self.endings.items()}
         rows = dict.fromkeys((c.target.name, c.boundary) for c in CASES if _key(c) in cells)
-        yield _line("target", "boundary", [str(fault) for fault in Fault])
+        faults = [fault for fault in Fault if any(case.fault == fault for case in self.endings)]
+        yield _line("target", "boundary", [str(fault) for fault in faults])
         for target, boundary in rows:
-            found = [cells.get((target, boundary, fault)) for fault in Fault]
+            found = [cells.get((target, boundary, fault)) for fault in faults]
             yield _line(target, boundary, [_cell(ending) for ending in found])
         wrong = sum(bool(ending.violations) for ending in self.endings.values())
         yield (

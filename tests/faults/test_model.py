@@ -10,10 +10,12 @@ from tests.faults.model.plans import FAST, THOROUGH
 from tests.faults.model.state import Plan
 
 
-CHECKED = [
-    pytest.param(plan, id=plan.name, marks=() if plan in FAST else (pytest.mark.slow,))
-    for plan in THOROUGH
-]
+def marks(*, slow: bool) -> tuple[pytest.MarkDecorator, ...]:
+    return (pytest.mark.slow,) if slow else ()
+
+
+CHECKED = [pytest.param(p, id=p.name, marks=marks(slow=p not in FAST)) for p in THOROUGH]
+CAUGHT = [pytest.param(m, id=m.guard, marks=marks(slow=m.slow)) for m in MUTANTS]
 
 
 def told(search: Search, capsys: pytest.CaptureFixture[str]) -> Search:
@@ -29,7 +31,7 @@ def test_every_promise_holds_in_every_state(plan: Plan, capsys: pytest.CaptureFi
     assert not search.broken, search
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.guard)
+@pytest.mark.parametrize("mutant", CAUGHT)
 def test_without_a_guard_a_promise_is_broken(mutant: Mutant) -> None:
     search = explore(mutant.mutated)
     assert search.broken == mutant.breaks, search

@@ -13,8 +13,8 @@ from tests.faults.model.state import Plan, State
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(3600)]
 
-FEW = 4
-MANY = 60
+FEW = 2
+MANY = 30
 STEPS = 60
 RARELY = {"lose", "deliver again", "deadline", "cancel", "crash", "stall"}
 

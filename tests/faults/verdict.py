@@ -6,7 +6,7 @@ from itertools import groupby
 from django.contrib.auth.models import Group
 
 from sagas.models import SagaRun, StepRun
-from sagas.states import SagaState, StepState
+from sagas.states import EventType, SagaState, StepState
 from tests.flows import ledger
 
 
@@ -15,17 +15,22 @@ PLAIN = ("first", "third")
 LAST = "last"
 
 
-def violations(run: SagaRun, book: str, legal_ends: frozenset[str]) -> list[str]:
-    """Return what is wrong with an ended saga; nothing, if nothing is."""
+def violations(
+    run: SagaRun, book: str, legal_ends: frozenset[str], *, late: bool = False
+) -> list[str]:
+    """Return what is wrong with an ended saga; nothing, if nothing is.
+
+    ``late``: an attempt may have acted after it was given up. What it did must be undone after that.
+    """
     if run.state not in legal_ends:
         wanted = " or ".join(sorted(legal_ends))
         return [f"it is {run.state} and not {wanted}: {run.explain()} {_history(run)}"]
     entries = ledger.read(book)
     found = [*_keys(run, entries), *_rows(run), *_booked(run)]
     if run.state == SagaState.COMPLETED:
-        found += _completed(entries)
+        found += [*_completed(entries), *_outcomes(run)]
     else:
-        found += _undone(entries)
+        found += _undone(entries, late=late)
     return found and [*found, _history(run)]
 
 
@@ -56,6 +61,14 @@ def _booked(run: SagaRun) -> Iterator[str]:
         yield f"the atomic step took effect {done} times and was undone {undone} times"
 
 
+def _outcomes(run: SagaRun) -> Iterator[str]:
+    """Of several attempts, one outcome counts."""
+    for step in StepRun.objects.forward().filter(run=run):
+        told = run.events.filter(step=step, type=EventType.STEP_SUCCEEDED).count()
+        if told != 1:
+            yield f"{step} succeeded {told} times"
+
+
 def _completed(entries: list[ledger.Entry]) -> Iterator[str]:
     for name in {*PLAIN, LAST} - {e.what for e in entries if e.phase == "forward"}:
         yield f"it is completed, and {name} never took effect"
@@ -64,7 +77,7 @@ def _completed(entries: list[ledger.Entry]) -> Iterator[str]:
             yield f"it is completed, and {entry.what} was undone"
 
 
-def _undone(entries: list[ledger.Entry]) -> Iterator[str]:
+def _undone(entries: list[ledger.Entry], *, late: bool) -> Iterator[str]:
     done = [e.what for e in entries if e.phase == "forward"]
     undone = [e.what for e in entries if e.phase == "backward"]
     for name in PLAIN:
@@ -72,9 +85,9 @@ def _undone(entries: list[ledger.Entry]) -> Iterator[str]:
         undid = [n for n, e in enumerate(entries) if (e.what, e.phase) == (name, "backward")]
         if did and not undid:
             yield f"it is compensated, and {name} was not undone"
-        if did and undid and max(did) > min(undid):
+        if did and undid and max(did) > (max(undid) if late else min(undid)):
             yield f"{name} took effect after it had been undone"
-    order = [name for name, _ in groupby(undone)]
+    order = [*dict.fromkeys(undone)] if late else [name for name, _ in groupby(undone)]
     if order != sorted(set(undone), key=PLAIN.index, reverse=True):
         yield f"undone in the order {order}, done in the order {done}"
     if LAST in done:

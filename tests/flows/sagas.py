@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from sagas import PermanentError, Saga, step
 from tests.flows import ledger
@@ -113,3 +114,26 @@ class Routed(Flow):
         return self.act("gateway")
 
     gateway.no_compensation("it is the last")
+
+
+class Weeks(Flow):
+    """begin → ask, which is tried again a day later."""
+
+    class Meta:
+        label = "flows.Weeks"
+        long_running = True
+        timeout = timedelta(days=30)
+
+    @step
+    def begin(self) -> str:
+        return self.act("begin")
+
+    @begin.compensation
+    def undo_begin(self, result: str | None) -> None:
+        self.act(f"undo_begin({result})")
+
+    @step(retry_backoff=False, default_retry_delay=24 * 60 * 60, max_retries=20)
+    def ask(self) -> str:
+        return self.act("ask")
+
+    ask.no_compensation("it is the last")

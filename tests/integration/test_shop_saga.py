@@ -1,13 +1,19 @@
 """The order saga: at whichever step it fails, books and stock agree with its outcome."""
 
+from collections import Counter
+from datetime import UTC, datetime
+from decimal import Decimal
+
 import pytest
 
 from examples.shop.audit import disagreements, remains
 from examples.shop.models import Effect, Ledger
-from examples.shop.order_input import FailHow
+from examples.shop.order_input import FailHow, OrderInput
 from examples.shop.orders import Wish, place_order
 from examples.shop.sagas import FulfilOrder
+from sagas.definitions import registry
 from sagas.models import SagaRun
+from sagas.testing import assert_every_failure_is_undone
 from tests.driving import drive, states, step_of
 
 
@@ -122,6 +128,34 @@ class TestACompensationThatFails:
         run = fulfil(step, FailHow.NETWORK)
         assert run.state == "compensated"
         assert disagreements([run]) == []
+
+
+class TestEveryFailure:
+    """Each step fails before its effect, after it, and in its undoing (R111)."""
+
+    ORDER = OrderInput(
+        order_id=7,
+        customer_id="ada",
+        sku="LAMP",
+        quantity=2,
+        amount=Decimal("59.80"),
+        country="JP",
+        ordered_at=datetime(2026, 3, 1, tzinfo=UTC),
+    )
+
+    def test_leaves_books_and_stock_as_the_outcome_says(self) -> None:
+        ends: Counter[str] = Counter()
+
+        def check(run: SagaRun) -> None:
+            ends[run.state] += 1
+            assert not disagreements([run])
+
+        assert_every_failure_is_undone(FulfilOrder, self.ORDER, check=check)
+        assert ends == {"compensated": 13, "completed": 4, "dead_letter": 1}
+
+    def test_every_example_is_tried(self) -> None:
+        examples = [saga for saga in registry.all() if saga.__module__.startswith("examples.")]
+        assert examples == [FulfilOrder]
 
 
 def test_a_handler_can_be_called_without_an_engine() -> None:

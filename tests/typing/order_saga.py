@@ -8,6 +8,14 @@ from typing import assert_type
 from sagas import PermanentError, Saga, start_saga, step
 from sagas.definitions import Step, StepView, UndoneStep
 from sagas.models import SagaRun
+from sagas.testing import (
+    CrashPoint,
+    Failure,
+    assert_every_failure_is_undone,
+    crash_points,
+    fail_at,
+    run_saga,
+)
 
 
 @dataclass(frozen=True)
@@ -114,3 +122,14 @@ in_a_test.release_inventory(None)
 in_a_test.refund_payment(Payment("paid", Decimal(1)))
 assert_type(in_a_test.is_abroad(), bool)
 assert_type(FulfilOrder.check_fraud, Step[FulfilOrder, float])
+
+with fail_at(FulfilOrder, "process_payment") as failure:
+    assert_type(run_saga(run), SagaRun)
+assert_type(failure, Failure)
+with fail_at(FulfilOrder, FulfilOrder.refund_payment, error=TimeoutError, times=1):
+    pass
+for point in crash_points(FulfilOrder):
+    assert_type(point, CrashPoint[OrderInput])
+    with point.play(order, start=lambda given: start_saga(FulfilOrder, given)) as played:
+        assert_type(played.run, SagaRun)
+assert_every_failure_is_undone(FulfilOrder, order, check=SagaRun.explain)

@@ -1,13 +1,17 @@
 """The faults, as they are inflicted from inside the process that they hit."""
 
+import ctypes
 import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from enum import StrEnum
 
 import psycopg
 from django.db import connection
+
+from sagas.conf import saga_settings
 
 
 class Fault(StrEnum):
@@ -20,6 +24,14 @@ class Fault(StrEnum):
     """The server ends the connection that this process uses."""
     BROKER_CUT = "broker cut"
     """All of the worker's connections to the broker are dropped, and new ones refused for a while."""
+    CHILD_STOPPED = "child stopped"
+    """Its time stands still; it wakes up when its saga has ended without it."""
+    WORKER_STOPPED = "worker stopped"
+    INTERPRETER_HELD = "interpreter held"
+    """No other thread of the process runs, longer than a lease lasts: nothing renews it."""
+
+
+ASLEEP = frozenset({Fault.CHILD_STOPPED, Fault.WORKER_STOPPED})
 
 
 BROKER_SWITCH = "SAGAS_TEST_BROKER_SWITCH"
@@ -36,6 +48,12 @@ def strike(fault: Fault, *, in_handler: bool) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     elif fault == Fault.WORKER_KILLED:
         os.killpg(0, signal.SIGKILL)
+    elif fault == Fault.CHILD_STOPPED:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif fault == Fault.WORKER_STOPPED:
+        os.killpg(0, signal.SIGSTOP)
+    elif fault == Fault.INTERPRETER_HELD:
+        hold_interpreter(2 * saga_settings().LEASE_SECONDS)
     elif fault == Fault.DATABASE_CUT:
         cut_database()
     elif fault == Fault.BROKER_CUT:
@@ -45,6 +63,20 @@ def strike(fault: Fault, *, in_handler: bool) -> None:
         raise ConnectionError("injected")
     else:
         raise Injected
+
+
+def wake(pid: int, fault: Fault) -> None:
+    """Let a stopped process go on; said to one that runs, it does nothing."""
+    with suppress(ProcessLookupError):
+        if fault == Fault.WORKER_STOPPED:
+            os.killpg(os.getpgid(pid), signal.SIGCONT)
+        else:
+            os.kill(pid, signal.SIGCONT)
+
+
+def hold_interpreter(seconds: float) -> None:
+    """Sleep in C without letting go of the interpreter, as an extension that computes does."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
 
 
 def cut_database() -> None:

@@ -38,7 +38,7 @@ class Boundary(StrEnum):
     AFTER_RESEND = "after resend"
 
 
-IN_HANDLER = frozenset({Boundary.BEFORE_EFFECT, Boundary.AFTER_EFFECT})
+IN_HANDLER = (Boundary.BEFORE_EFFECT, Boundary.AFTER_EFFECT)
 IN_SWEEP = frozenset(
     {
         Boundary.BEFORE_GIVING_UP,
@@ -77,6 +77,11 @@ def struck(folder: Path, run_id: UUID) -> bool:
     return _mark_of(folder, run_id).exists()
 
 
+def who_was_struck(folder: Path, run_id: UUID) -> int:
+    """Return the id of the process that was struck; 0: it has not said yet."""
+    return int(_mark_of(folder, run_id).read_text() or 0)
+
+
 class _Armed:
     folder: Path | None = None
     main_process = 0
@@ -107,7 +112,8 @@ def reach(boundary: Boundary, place: Place | None) -> None:
 
 def _is_first(folder: Path, run_id: UUID) -> bool:
     try:
-        os.close(os.open(_mark_of(folder, run_id), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        with _mark_of(folder, run_id).open("x") as mark:
+            mark.write(str(os.getpid()))
     except FileExistsError:
         return False
     return True

@@ -168,6 +168,10 @@ class Engine(Resuming):
             return
         if self.run.state in {*ROLLED_BACK, SagaState.COMPENSATING}:
             self._draw_consequences(index)
+        elif self.run.state == SagaState.DEAD_LETTER and self.keeps(
+            "an undo too early is given up"
+        ):
+            self._give_up_undo(index)
 
     def _succeed_late(self, index: int) -> None:
         moment = self.now()
@@ -190,6 +194,11 @@ class Engine(Resuming):
         else:
             self._undo_late(index)
 
+    def _give_up_undo(self, index: int) -> None:
+        row = self.rows[self.plan.size + index]
+        if row is not None and row.state == RUNNING:
+            self._undo_again(self.plan.size + index)
+
     def _undo_late(self, index: int) -> None:
         backward = self.plan.size + index
         row = self.rows[backward]
@@ -198,7 +207,10 @@ class Engine(Resuming):
             self.rows[backward] = new
             self.run = self.run._replace(remaining=self.run.remaining + 1)
         elif row.state in {RUNNING, SUCCEEDED}:
-            if row.state == SUCCEEDED:
-                self.put(backward, successors=())
-                self.run = self.run._replace(remaining=self.run.remaining + 1)
-            self.step_arrow(backward, READY, attempt=0, ended=0, sent=True)
+            self._undo_again(backward)
+
+    def _undo_again(self, backward: int) -> None:
+        if self.row(backward).state == SUCCEEDED:
+            self.put(backward, successors=())
+            self.run = self.run._replace(remaining=self.run.remaining + 1)
+        self.step_arrow(backward, READY, attempt=0, ended=0, sent=True)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from tests.faults.model.explore import NOT_HOPELESS, NOT_STUCK
 from tests.faults.model.plans import (
     ASKED,
-    ASKED_AFTER_PIVOT,
+    ASKED_IN_CALM,
     CONTINUED,
     JOINED,
     LOST_MESSAGES,
+    PAIR,
     PIVOTED,
     RETRIED,
     TURNED_BACK,
@@ -23,6 +24,8 @@ class Mutant:
     guard: str
     plan: Plan
     breaks: str
+    slow: bool = False
+    """The search needs many seconds to get there."""
 
     @property
     def mutated(self) -> Plan:
@@ -54,9 +57,10 @@ MUTANTS = (
     Mutant("doubt stays", LOST_MESSAGES, UNDONE),
     Mutant("a late success is taken up", LOST_MESSAGES, UNDONE),
     Mutant("a late success answers a question", ASKED, UNDONE),
+    Mutant("an undo too early is given up", PAIR, UNDONE, slow=True),
     Mutant("the last is undone first", LOST_MESSAGES, REVERSE),
     Mutant("one is undone after the other", LOST_MESSAGES, BELOW_ZERO),
     Mutant("the end asks for every compensation", CONTINUED, UNDONE),
     Mutant("a retry resets what failed", RETRIED, COUNTERS),
-    Mutant("a retry acts and does not ask", ASKED_AFTER_PIVOT, NOT_HOPELESS),
+    Mutant("a retry acts and does not ask", ASKED_IN_CALM, NOT_HOPELESS),
 )

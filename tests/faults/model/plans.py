@@ -55,6 +55,22 @@ ASKED_PIVOT = _plan(
 ASKED_AFTER_PIVOT = _plan(
     _PIVOT, "a later step asked about", loses=False, max_retries=0, reconcile=frozenset({1})
 )
+ASKED_IN_CALM = replace(
+    ASKED_AFTER_PIVOT,
+    name=f"{ASKED_AFTER_PIVOT.name}, nothing else",
+    workers=1,
+    can_cancel=False,
+    can_expire=False,
+)
+PAIR = Plan(
+    name="left ∥ right, both late, undone side by side and retried",
+    after=((), ()),
+    workers=3,
+    loses=False,
+    max_retries=0,
+    can_cancel=False,
+    can_expire=False,
+)
 REFUSING = _plan(_FORK, "outside refuses what was undone", loses=False, refusing=True, **_CALM)
 
 FAST = (LOST_MESSAGES, REFUSING)
@@ -73,6 +89,7 @@ NAMED = (
 
 THOROUGH = (
     *NAMED,
+    PAIR,
     _plan(_FORK, "everything, each step once", max_retries=0),
     replace(CONTINUED, name=f"{CONTINUED.name}, retried", can_expire=True, operator_retries=1),
     _plan(_FORK, "everything, steps retried", loses=False),

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
 from sagas import Saga, recover, start_saga, step
@@ -141,9 +141,8 @@ class Replay:
     def do(self, action: Action) -> None:
         """Do it; everything before it was a second ago, and everything ready is due."""
         second = timedelta(seconds=1)
-        steps = StepRun.objects.filter(run=self.run)
-        steps.filter(ended_at__isnull=False).update(ended_at=F("ended_at") - second)
-        steps.filter(state=StepState.READY).update(due_at=Now() - second)
+        due = Case(When(state=StepState.READY, then=Now() - second), default=F("due_at"))
+        StepRun.objects.filter(run=self.run).update(ended_at=F("ended_at") - second, due_at=due)
         getattr(self, f"_{action.name.replace(' ', '_')}", self._nothing)(action)
 
     def _nothing(self, action: Action) -> None:

@@ -1,6 +1,7 @@
 """What the search goes through: frozen rows, workers, and the world outside."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from sagas.decisions import MAX_ASKS
@@ -157,22 +158,35 @@ def canonical(state: State) -> State:
     Workers have no names, of fences only the order counts, and so it is with the times of ends. An
     ended row's attempts are never looked at again.
     """
-    ends = sorted({row.ended for row in state.rows if row is not None})
-    if ends[0]:
-        ends.insert(0, 0)
-    rows = list(state.rows)
+    ranks = _ranks(frozenset([row.ended for row in state.rows if row is not None]))
     workers = state.workers
-    for index, row in enumerate(rows):
+    held = [worker.row for worker in workers]
+    rows = None
+    for index, row in enumerate(state.rows):
         if row is None:
             continue
         fence = 1 if row.fence else 0
-        if any(worker.row == index for worker in workers):
+        if index in held:
             workers, fence = _rename(index, row, workers)
         attempt = row.attempt if row.state in BETWEEN_ENDS else 0
-        ended, sent = ends.index(row.ended), row.sent and row.state == READY
-        if (fence, attempt, ended, sent) != (row.fence, row.attempt, row.ended, row.sent):
+        ended, sent = ranks[row.ended], row.sent and row.state == READY
+        if (
+            fence != row.fence
+            or attempt != row.attempt
+            or ended != row.ended
+            or sent is not row.sent
+        ):
+            rows = rows or list(state.rows)
             rows[index] = row._replace(fence=fence, attempt=attempt, ended=ended, sent=sent)
-    return State(state.run, tuple(rows), tuple(sorted(workers)), state.world)
+    if len(workers) > 1:
+        workers = tuple(sorted(workers))
+    return State(state.run, tuple(rows) if rows else state.rows, workers, state.world)
+
+
+@cache
+def _ranks(ends: frozenset[int]) -> dict[int, int]:
+    """Number the times of ends in their order; 0 stays: it has not ended."""
+    return {ended: rank for rank, ended in enumerate(sorted(ends | {0}))}
 
 
 def _rename(index: int, row: Row, workers: tuple[Worker, ...]) -> tuple[tuple[Worker, ...], int]:

@@ -1,0 +1,29 @@
+"""For users' tests: run a saga in this process, fail at any step, and try every failure there is.
+
+Nothing here needs pytest, Celery or a broker; a plain Django ``TestCase`` will do. How to use it is
+told in ``docs/testing.md``. To call one handler alone, make an instance of the saga::
+
+    FulfilOrder(order, results={"reserve_inventory": reservation}).process_payment()
+"""
+
+from sagas.testing.exploring import (
+    Crash,
+    CrashPoint,
+    Played,
+    assert_every_failure_is_undone,
+    crash_points,
+)
+from sagas.testing.failing import Failure, fail_at
+from sagas.testing.running import run_saga
+
+
+__all__ = [
+    "Crash",
+    "CrashPoint",
+    "Failure",
+    "Played",
+    "assert_every_failure_is_undone",
+    "crash_points",
+    "fail_at",
+    "run_saga",
+]
