@@ -26,11 +26,11 @@ from benchmarks.faults.judge import (
     judge_all,
 )
 from benchmarks.faults.ledger import books
-from benchmarks.faults.report import machine, table, write_section
 from benchmarks.faults.rivals.contender import CELERY_SAGA, NAMES, OURS, Contender, contender
-from benchmarks.faults.rivals.environment import Absent, environment_with, version_of
 from benchmarks.faults.scenarios import SCENARIOS, Scenario
 from benchmarks.faults.wishes import Wish, wish
+from benchmarks.plant.environment import Absent, environment_with, version_of
+from benchmarks.plant.report import machine, table, write_section
 
 
 QUIET_SECONDS = 60.0

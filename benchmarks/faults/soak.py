@@ -20,8 +20,8 @@ from benchmarks.faults.inflict import DECK, KINDS, Inflictor
 from benchmarks.faults.judge import Verdict, judge_all
 from benchmarks.faults.ledger import books
 from benchmarks.faults.plant import Plant, running_plant
-from benchmarks.faults.progress import Progress
 from benchmarks.faults.wishes import Wish, wish
+from benchmarks.plant.progress import Progress
 
 
 WORKERS = 2

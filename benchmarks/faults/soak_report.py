@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.faults import judge
 from benchmarks.faults.inflict import DECK, KINDS
-from benchmarks.faults.report import machine, seconds, table, write_section
+from benchmarks.plant.report import machine, seconds, table, write_section
 
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults.progress import Progress
+from benchmarks.plant.progress import Progress
 from benchmarks.faults.recovery import Recovery
-from benchmarks.faults.report import seconds, table, write_section
+from benchmarks.plant.report import seconds, table, write_section
 
 
 def test_a_section_is_replaced_where_it_stands_and_the_others_stay(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def url(port: int, database: str = "postgres") -> str:
     return f"postgresql://postgres@127.0.0.1:{port}/{database}"
 
 
-def start_postgres(port: int) -> ServerProcess:
-    """Start a server with an empty cluster.
+def start_postgres(port: int, **further: str) -> ServerProcess:
+    """Start a server with an empty cluster; ``further`` are options of the server.
 
     Raises:
         Unavailable: PostgreSQL is not installed.
@@ -68,6 +68,7 @@ def start_postgres(port: int) -> ServerProcess:
         "port": str(port),
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": str(folder),
+        **further,
     }
     server = ServerProcess(
         name="PostgreSQL",

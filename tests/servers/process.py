@@ -120,11 +120,15 @@ class ServerProcess:
             companion.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _tree(self, act: Callable[[psutil.Process], None]) -> None:
+    def processes(self) -> list[psutil.Process]:
+        """The process and all that descend from it; none when it does not run."""
         if self._process is None or self._process.poll() is not None:
-            return
+            return []
         root = psutil.Process(self._process.pid)
-        for process in [root, *root.children(recursive=True)]:
+        return [root, *root.children(recursive=True)]
+
+    def _tree(self, act: Callable[[psutil.Process], None]) -> None:
+        for process in self.processes():
             try:
                 act(process)
             except psutil.NoSuchProcess:

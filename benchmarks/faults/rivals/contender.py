@@ -19,8 +19,8 @@ from benchmarks.faults.rivals.configuration import (
     STATE_VARIABLE,
     TIME_LIMIT_VARIABLE,
 )
-from benchmarks.faults.rivals.environment import environment_with
 from benchmarks.faults.wishes import Wish
+from benchmarks.plant.environment import environment_with
 from tests.servers.process import ServerProcess
 from tests.servers.redis import start_redis
 from tests.worker_process import CHECKOUT, WorkerProcess

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,19 +13,22 @@ class Absent(Exception):
     """The package cannot be installed here."""
 
 
-def environment_with(package: str) -> Path:
-    """Return a Python that has the package, beside the same Celery and redis as this one.
+def environment_with(
+    package: str, *, beside: Sequence[str] = ("kombu", "redis", "celery[redis]")
+) -> Path:
+    """Return a Python that has the package, beside the versions of other packages that run here.
+
+    It is made once and kept under ``var/``.
 
     Raises:
         Absent: it cannot be installed.
     """
-    folder = CHECKOUT / "var" / "rivals" / package.partition("[")[0]
+    folder = CHECKOUT / "var" / "rivals" / name_of(package)
     python = folder / "bin" / "python"
     installed = folder / "installed"
     if installed.exists():
         return python
-    same = [f"{name}=={version(name)}" for name in ("kombu", "redis")]
-    same.append(f"celery[redis]=={version('celery')}")
+    same = [f"{wanted}=={version(name_of(wanted))}" for wanted in beside]
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True, timeout=120)
         subprocess.run(
@@ -42,8 +46,13 @@ def environment_with(package: str) -> Path:
     return python
 
 
+def name_of(package: str) -> str:
+    """Return the name in a requirement such as ``celery[redis]``."""
+    return package.partition("[")[0]
+
+
 def version_of(python: Path, package: str) -> str:
     """Return the version of a package in that environment."""
-    code = f"from importlib.metadata import version; print(version({package!r}))"
+    code = f"from importlib.metadata import version; print(version({name_of(package)!r}))"
     found = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
     return found.stdout.strip()

@@ -1,0 +1,1 @@
+"""What every long run needs: environments for rivals, progress, and pages of measured sections."""

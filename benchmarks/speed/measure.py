@@ -1,0 +1,110 @@
+"""One turn of one contender: what it does in a few seconds of a machine for itself."""
+
+import time
+from dataclasses import dataclass, field
+
+from benchmarks.speed.system import System
+
+
+WARM_SAGAS = 4
+COUNTED_SAGAS = 20
+SETTLE_SECONDS = 0.3
+"""The last step's body has run; what its system writes afterwards must not be cut."""
+FIRST_SECONDS = 90.0
+STUCK_SECONDS = 60.0
+FEWEST, MOST = 20, 3_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """How long the parts of a turn may take."""
+
+    drain_seconds: float
+    """About; the backlog is as long as the last rate says."""
+    latencies: int
+    latency_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What was measured. Statements and commits: None without PostgreSQL, messages without a broker."""
+
+    sagas: int
+    sagas_per_s: float
+    cpu_ms_per_saga: float
+    memory_mib: float
+    statements_per_saga: float | None
+    commits_per_saga: float | None
+    messages_per_saga: float | None
+    latencies_ms: list[float] = field(default_factory=list)
+
+
+def take_turn(system: System, lengths: Lengths) -> Turn:
+    """Measure, while everything else stands still; afterwards the system stands still again.
+
+    Raises:
+        Stuck: its sagas do not end.
+    """
+    system.go_on()
+    if not system.rate:
+        _warm_up(system)
+    counts = _count(system)
+    sagas = round(min(max(system.rate * lengths.drain_seconds, FEWEST), MOST))
+    rate, cpu = drain(system, sagas)
+    latencies = system.one_by_one(lengths.latencies, lengths.latency_seconds)
+    memory = system.use().memory_mib
+    time.sleep(SETTLE_SECONDS)
+    system.stand_still()
+    return Turn(
+        sagas=sagas,
+        sagas_per_s=rate,
+        cpu_ms_per_saga=cpu,
+        memory_mib=memory,
+        statements_per_saga=counts[0],
+        commits_per_saga=counts[1],
+        messages_per_saga=counts[2],
+        latencies_ms=latencies,
+    )
+
+
+def drain(system: System, sagas: int) -> tuple[float, float]:
+    """Let a backlog pile up before workers that stand still; return sagas/s and CPU ms per saga.
+
+    Raises:
+        Stuck: it does not end.
+    """
+    for worker in system.workers:
+        worker.pause()
+    before = system.use().cpu_seconds
+    batch = system.submit(sagas)
+    for worker in system.workers:
+        worker.resume()
+    seconds = system.wait(batch, sagas, STUCK_SECONDS)
+    cpu = system.use().cpu_seconds - before
+    time.sleep(SETTLE_SECONDS)
+    system.rate = sagas / seconds
+    return system.rate, 1000 * cpu / sagas
+
+
+def _warm_up(system: System) -> None:
+    """Every process imports, connects and prepares; that its sagas end says that it is ready."""
+    for seconds in (FIRST_SECONDS, STUCK_SECONDS):
+        system.wait(system.submit(WARM_SAGAS), WARM_SAGAS, seconds)
+    batch = system.submit(COUNTED_SAGAS)
+    system.rate = COUNTED_SAGAS / system.wait(batch, COUNTED_SAGAS, STUCK_SECONDS)
+
+
+def _count(system: System) -> tuple[float | None, float | None, float | None]:
+    """Return statements, commits and messages per saga, starting it included."""
+    before = system.messages()
+    if system.statements is not None:
+        system.statements.begin()
+    system.wait(system.submit(COUNTED_SAGAS), COUNTED_SAGAS, STUCK_SECONDS)
+    time.sleep(SETTLE_SECONDS)
+    statements = commits = sent = None
+    if system.broker:
+        sent = (system.messages() - before) / COUNTED_SAGAS
+    if system.statements is not None:
+        found = system.statements.end()
+        statements, commits = (number / COUNTED_SAGAS for number in found)
+    return statements, commits, sent

@@ -1,0 +1,200 @@
+"""A contender that runs: servers, workers and a client of its own, all of which can stand still."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from benchmarks.speed import meter
+from benchmarks.speed.applications.ledger import began_key, ended_key
+from benchmarks.speed.contender import Contender, Parts
+from tests.servers.postgres import start_postgres
+from tests.servers.process import ServerProcess, free_port, new_folder
+from tests.servers.redis import start_redis
+
+
+class Stuck(Exception):
+    """Not all sagas of a batch ended in time."""
+
+
+@dataclass(kw_only=True)
+class Client:
+    """The process that starts sagas."""
+
+    process: "subprocess.Popen[str]"
+    log: Path
+
+    def order(self, **order: object) -> Any:
+        """Give an order and return the answer.
+
+        Raises:
+            RuntimeError: the process ended instead; the message is what it printed.
+        """
+        assert self.process.stdin is not None  # noqa: S101 both are pipes
+        assert self.process.stdout is not None  # noqa: S101
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(order) + "\n")
+            self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"The client ended:\n{self.log.read_text()[-3000:]}")
+        return json.loads(answer)
+
+
+@dataclass(kw_only=True)
+class System:
+    """All parts of one contender."""
+
+    contender: Contender
+    ledger: "redis.Redis"
+    servers: list[ServerProcess] = field(default_factory=list)
+    workers: list[ServerProcess] = field(default_factory=list)
+    statements: meter.Statements | None = None
+    broker: str = ""
+    rate: float = 0.0
+    """Sagas per second, as measured last."""
+    _client: Client | None = None
+    _batches: int = 0
+
+    def submit(self, number: int) -> str:
+        """Start sagas, and return the name of their batch."""
+        batch = self._new_batch()
+        self.client.order(what="submit", batch=batch, number=number)
+        return batch
+
+    def one_by_one(self, number: int, seconds: float) -> list[float]:
+        """Return the latencies of sagas that each meet idle workers, in ms."""
+        order = {"what": "one by one", "number": number, "seconds": seconds}
+        found: list[float] = self.client.order(batch=self._new_batch(), **order)
+        return found
+
+    def wait(self, batch: str, number: int, seconds: float) -> float:
+        """Wait for the end of a batch; return the seconds from its first begin to its last end.
+
+        Raises:
+            Stuck: it does not end.
+        """
+        until = time.monotonic() + seconds
+        while self.ledger.llen(ended_key(batch)) < number:
+            if time.monotonic() > until or not all(one.processes() for one in self.workers):
+                done = self.ledger.llen(ended_key(batch))
+                raise Stuck(f"{done} of {number} ended in {seconds:.0f} s\n{self.tail()}")
+            time.sleep(0.02)
+        return max(self._moments(ended_key(batch))) - min(self._moments(began_key(batch)))
+
+    def _moments(self, key: str) -> list[float]:
+        return [float(moment) for moment in self.ledger.lrange(key, 0, -1)]
+
+    @property
+    def client(self) -> Client:
+        """The process that starts sagas."""
+        assert self._client is not None  # noqa: S101 running() made it
+        return self._client
+
+    def messages(self) -> int:
+        """Messages sent so far."""
+        return meter.messages(self.broker) if self.broker else 0
+
+    def use(self) -> meter.Use:
+        """What the workers have used so far."""
+        return meter.use_of(one for worker in self.workers for one in worker.processes())
+
+    def stand_still(self) -> None:
+        """Stop the time of everything, so that the others have the machine for themselves."""
+        for part in [*self.workers, *self.servers]:
+            part.pause()
+
+    def go_on(self) -> None:
+        """Take it up where it stood."""
+        for part in [*self.servers, *self.workers]:
+            part.resume()
+
+    def tail(self) -> str:
+        """What the workers printed last."""
+        return "\n".join(worker.log.read_text()[-2000:] for worker in self.workers)
+
+    def _new_batch(self) -> str:
+        self._batches += 1
+        return f"{self.contender.name}:{self._batches}"
+
+
+@contextmanager
+def running(
+    contender: Contender, ledger: str, *, processes: int = 2, **postgres: str
+) -> Iterator[System]:
+    """Start everything of a contender, and end it. ``postgres`` are options of its server.
+
+    Raises:
+        Absent: its packages cannot be installed.
+    """
+    contender.python()
+    with ExitStack() as stack:
+        system = System(contender=contender, ledger=redis.Redis.from_url(ledger))
+        stack.callback(system.ledger.close)
+        database = broker = ""
+        if contender.needs_postgres:
+            server = start_postgres(free_port(), **meter.POSTGRES_OPTIONS, **postgres)
+            _keep(stack, system, server)
+            database = server.url
+            system.statements = meter.Statements(database)
+            stack.callback(system.statements.close)
+        if contender.needs_redis:
+            _keep(stack, system, server := start_redis())
+            broker = system.broker = server.url
+        parts = Parts(postgres=database, redis=broker, ledger=ledger, processes=processes)
+        _start_processes(stack, system, parts)
+        yield system
+
+
+def _keep(stack: ExitStack, system: System, server: ServerProcess) -> None:
+    system.servers.append(server)
+    stack.callback(_end, server)
+
+
+def _end(server: ServerProcess) -> None:
+    server.resume()
+    server.kill()
+    server.remove()
+
+
+def _start_processes(stack: ExitStack, system: System, parts: Parts) -> None:
+    contender = system.contender
+    variables = contender.variables(parts)
+    folder = new_folder("speed")
+    everything = {**os.environ, **variables, "SAGAS_DATA_DIR": str(folder)}
+    for command in contender.commands(contender.prepare, parts) if contender.prepare else []:
+        subprocess.run(command, env=everything, check=True, cwd=folder)
+    for command in contender.commands(contender.worker, parts):
+        worker = ServerProcess(
+            name=contender.name,
+            url="",
+            folder=new_folder("speed"),
+            command=command,
+            answers=lambda: True,
+            environment={**variables, "SAGAS_DATA_DIR": str(folder)},
+        )
+        worker.start()
+        system.workers.append(worker)
+        stack.callback(_end, worker)
+    (command,) = contender.commands(contender.client, parts)
+    log = folder / "client.log"
+    process = subprocess.Popen(
+        command,
+        env=everything,
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log.open("w"),
+        text=True,
+        start_new_session=True,
+    )
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    system._client = Client(process=process, log=log)  # noqa: SLF001 made last, by the maker
