@@ -48,8 +48,8 @@ CONNECTION_LOST = (OperationalError, InterfaceError)
 PAUSES = (0.1, 0.3, 1.0, 3.0)
 """Seconds between tries of a short transaction whose connection was lost."""
 
-PATIENCE = (3.0, 3.0, 3.0)
-"""Further ones for an outcome: what happened waits for its record as long as its lease lasts."""
+PATIENCE = (3.0,) * 100
+"""Further ones for an outcome: what happened waits five minutes for a database to record it."""
 
 Body = Callable[[], Outcome]
 

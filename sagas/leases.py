@@ -21,6 +21,7 @@ from django.db import connections
 from sagas import transitions
 from sagas.conf import saga_settings
 from sagas.definitions import StepOptions
+from sagas.logs import Outage
 from sagas.models import StepRun
 
 
@@ -71,6 +72,7 @@ class _Keeper:
         self._lock = threading.Lock()
         self._leases: dict[tuple[UUID, int], Lease] = {}
         self._thread: threading.Thread | None = None
+        self._outage = Outage(logger, "renewing leases", "renewal")
 
     def add(self, lease: Lease) -> None:
         with self._lock:
@@ -114,8 +116,9 @@ class _Keeper:
             for lease in leases:
                 if lease.is_worth_renewing:
                     lease.lost = not transitions.renew_lease(lease.step_id, lease.fence)
-        except Exception:  # the database is away: the next round tries again, on a new connection
-            logger.warning("leases not renewed", exc_info=True, extra={"action": "renew_failed"})
+            self._outage.over()
+        except Exception as error:  # noqa: BLE001 the next round tries again, on a new connection
+            self._outage.failed(error)
             connections.close_all()
 
 

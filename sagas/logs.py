@@ -1,7 +1,8 @@
-"""The saga's id on every log line that is written while one of its steps runs."""
+"""The saga's id on every log line that is written while one of its steps runs, and few lines of outages."""
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -38,3 +39,54 @@ class SagaContextFilter(logging.Filter):
             record.saga_id = _saga_id.get()
         record.saga_step = _step.get()
         return True
+
+
+TELL_EVERY_SECONDS = 10.0
+"""How often an outage that lasts is told of again."""
+
+
+class Outage:
+    """Tells of what fails at every round in few lines: at first, while it lasts, and at its end.
+
+    ``what`` begins the sentences ("sweep"), ``action`` the machine words ("sweep": ``sweep_failed``,
+    ``sweep_recovered``). Each traceback is logged at DEBUG.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        what: str,
+        action: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Know of no failure yet."""
+        self._logger = logger
+        self._what = what
+        self._action = action
+        self._clock = clock
+        self._since: float | None = None
+        self._told_at = 0.0
+
+    def failed(self, error: Exception) -> None:
+        """Say it, unless it was said a moment ago."""
+        now = self._clock()
+        facts = {"action": f"{self._action}_failed"}
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        if self._since is None:
+            self._since = self._told_at = now
+            self._logger.warning("%s failed: %s", self._what, cause, extra=facts)
+        elif now - self._told_at >= TELL_EVERY_SECONDS:
+            self._told_at = now
+            lasting = now - self._since
+            self._logger.warning(
+                "%s fails since %.0f s: %s", self._what, lasting, cause, extra=facts
+            )
+        self._logger.debug("%s failed", self._what, exc_info=error, extra=facts)
+
+    def over(self) -> None:
+        """It worked: say so, if it had failed."""
+        if self._since is not None:
+            lasted = self._clock() - self._since
+            self._since = None
+            facts = {"action": f"{self._action}_recovered"}
+            self._logger.info("%s works again after %.0f s", self._what, lasted, extra=facts)

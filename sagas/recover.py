@@ -14,7 +14,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import DurationField, ExpressionWrapper, F
+from django.db.models import DurationField, Exists, ExpressionWrapper, F
 from django.db.models.functions import Now
 
 from sagas import advance, compensate, dispatch, resume, transitions
@@ -22,7 +22,8 @@ from sagas.conf import saga_settings
 from sagas.database import saga_database
 from sagas.definitions import registry
 from sagas.exceptions import ExecutionTimeout, UnknownHandler, UnknownSaga
-from sagas.models import SagaRun, StepRun
+from sagas.logs import Outage
+from sagas.models import SagaRun, StepRun, SweepRecord
 from sagas.states import SagaState
 
 
@@ -78,13 +79,15 @@ def sweep_forever(
 
     Each round runs inside ``gate``, calls ``first`` before it sweeps, and leaves no connection open.
     """
+    outage = Outage(logger, "sweep", "sweep")
     while not stop.wait(interval):
         with gate or nullcontext():
             try:
                 first()
                 sweep(worker=worker, force=False)
-            except Exception:
-                logger.warning("sweep failed", exc_info=True, extra={"action": "sweep_failed"})
+                outage.over()
+            except Exception as error:  # noqa: BLE001 the next round tries again
+                outage.failed(error)
             with suppress(Exception):
                 connections.close_all()
 
@@ -172,8 +175,12 @@ def _tell_if_unknown(step: StepRun) -> None:
 
 
 def end_lost_attempts(limit: int) -> int:
-    """Give up attempts whose lease ran out. Returns how many this process won."""
-    lost = list(StepRun.objects.lost(Now())[:limit])
+    """Give up attempts whose lease ran out. Returns how many this process won.
+
+    None while the last sweep began long ago: then this process, or all of them, stood still in it.
+    """
+    stood_still = SweepRecord.objects.filter(swept_at__lt=Now() - transitions.longest_silence())
+    lost = list(StepRun.objects.lost(Now()).exclude(Exists(stood_still))[:limit])
     return sum(advance.end_lost_attempt(step) for step in lost)
 
 

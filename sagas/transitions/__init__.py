@@ -23,7 +23,7 @@ from sagas.transitions.birth import Birth, insert_runs
 from sagas.transitions.by_hand import pause, settle, try_again, unpause
 from sagas.transitions.change import RunChange, change
 from sagas.transitions.claiming import Claimant, claim, succeed
-from sagas.transitions.sweeping import begin_sweep
+from sagas.transitions.sweeping import begin_sweep, longest_silence
 from sagas.transitions.turning import (
     insert_pending,
     insert_undo,
@@ -47,6 +47,7 @@ __all__ = [
     "insert_runs",
     "insert_undo",
     "insert_undo_chain",
+    "longest_silence",
     "mark_sent",
     "pause",
     "record_heartbeat",

@@ -147,6 +147,80 @@ class TestLostAttempts:
         assert not renew_lease(attempt.pk, attempt.fence - 1)
 
 
+class TestAfterAnOutage:
+    """No sweep happened for a while: was the database away for everybody, or the sweeper alone?"""
+
+    def test_an_attempt_that_could_not_be_renewed_may_prove_that_it_lives(
+        self, run: SagaRun
+    ) -> None:
+        attempt = claimed(run)
+        swept(ago=20)
+        leased(attempt, -5)
+        assert recover.sweep().lost == 0
+        assert 4 < lease_left(attempt) <= 5
+        assert recover.sweep().lost == 0
+        assert renew_lease(attempt.pk, attempt.fence)
+        assert record_outcome(attempt, Succeeded(output={"of": "a"}))
+
+    def test_one_that_does_not_is_given_up_and_never_spared_again(self, run: SagaRun) -> None:
+        attempt = claimed(run)
+        swept(ago=20)
+        leased(attempt, -5)
+        recover.sweep()
+        swept(ago=60)
+        leased(attempt, lease_left(attempt) - 60)
+        assert recover.sweep().lost == 1
+
+    def test_one_that_was_silent_before_is_given_up_at_once(self, run: SagaRun) -> None:
+        attempt = claimed(run)
+        swept(ago=20)
+        leased(attempt, -13)
+        assert recover.sweep().lost == 1
+
+    def test_a_pause_of_half_a_lease_spares_nobody(self, run: SagaRun) -> None:
+        attempt = claimed(run)
+        swept(ago=7)
+        leased(attempt, 0.7)
+        assert recover.sweep().lost == 0
+        assert lease_left(attempt) < 1
+
+    def test_a_sweep_that_was_stopped_in_the_middle_gives_up_nobody(self, run: SagaRun) -> None:
+        attempt = claimed(run)
+        swept(ago=20)
+        leased(attempt, -5)
+        assert recover.end_lost_attempts(10) == 0
+        swept(ago=1)
+        assert recover.end_lost_attempts(10) == 1
+
+    def test_a_lone_worker_that_was_killed_and_comes_back_in_time_delays_nothing(
+        self, run: SagaRun
+    ) -> None:
+        attempt = claimed(run)
+        swept(ago=9)
+        leased(attempt, 6)
+        recover.sweep()
+        assert 5 < lease_left(attempt) <= 6
+
+
+def swept(*, ago: float) -> None:
+    """Say when the last sweep was, in seconds."""
+    moment = Now() - timedelta(seconds=ago)
+    SweepRecord.objects.update_or_create(pk=1, defaults={"swept_at": moment})
+
+
+def leased(attempt: StepRun, seconds: float) -> None:
+    """Let the lease of an attempt end in so many seconds."""
+    until = Now() + timedelta(seconds=seconds)
+    StepRun.objects.filter(pk=attempt.pk).update(lease_until=until)
+
+
+def lease_left(attempt: StepRun) -> float:
+    """Return for how many seconds the attempt is still leased, by the database's clock."""
+    of_attempt = StepRun.objects.filter(pk=attempt.pk).annotate(left=F("lease_until") - Now())
+    left: timedelta = of_attempt.values_list("left", flat=True).get()
+    return left.total_seconds()
+
+
 class TestDeadline:
     def test_a_run_within_its_deadline_goes_on(self, run: SagaRun) -> None:
         assert recover.sweep().expired == 0
