@@ -68,6 +68,9 @@ class SagaSettings:
     """On PostgreSQL: start, claim and success as one prepared statement each, instead of by the ORM.
     Where ``DISABLE_SERVER_SIDE_CURSORS`` tells of a pooler, they are not prepared."""
 
+    LOCK_SECONDS: float = 5.0
+    """How long an operator's verb waits for a saga that another transaction has locked."""
+
     MAX_PAYLOAD_BYTES: int = 256 * 1024
     """Of an input, a result or the tags, each as JSON."""
 

@@ -206,9 +206,9 @@ class RetryCapExceeded(ActionNotAllowed):
 
 
 class RunLocked(SagaError):
-    """Someone else holds this step: it is leased to another attempt.
+    """Another transaction holds this saga, and nothing was changed; try again in a moment.
 
-    Facts: ``run_id``, ``step``.
+    Facts: ``run_id``, ``action``, ``waited_ms``.
     """
 
     code = "TRANSACTION_LOCKED"

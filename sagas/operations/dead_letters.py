@@ -7,6 +7,7 @@ from sagas.conf import MAX_RETRY_COUNT
 from sagas.exceptions import RetryCapExceeded
 from sagas.models import SagaRun
 from sagas.operations.allowed import refuse
+from sagas.operations.locking import locked
 from sagas.payloads import truncate_error
 from sagas.states import EventType, SagaState
 
@@ -21,7 +22,7 @@ def retry_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
         ActionNotAllowed: it is no dead letter.
         RetryCapExceeded: it was retried as often as allowed.
     """
-    with transitions.change(run.pk) as change:
+    with locked(run, "retry") as change:
         if change.run.state != SagaState.DEAD_LETTER:
             refuse(change.run, "retry", "it is no dead letter")
         resume_counted(change, reason=reason, actor=actor)
@@ -49,7 +50,7 @@ def resolve_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     Raises:
         ActionNotAllowed: it is no dead letter.
     """
-    with transitions.change(run.pk) as change:
+    with locked(run, "resolve") as change:
         if change.run.state != SagaState.DEAD_LETTER:
             refuse(change.run, "resolve", "it is no dead letter")
         change.move(

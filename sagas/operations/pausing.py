@@ -3,6 +3,7 @@
 from sagas import dispatch, transitions
 from sagas.models import SagaRun
 from sagas.operations.allowed import refuse
+from sagas.operations.locking import locked
 from sagas.payloads import truncate_error
 from sagas.states import ACTIVE_SAGAS
 
@@ -15,7 +16,7 @@ def pause_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     Raises:
         ActionNotAllowed: it is not active, or paused already.
     """
-    with transitions.change(run.pk) as change:
+    with locked(run, "pause") as change:
         if change.run.state not in ACTIVE_SAGAS:
             refuse(change.run, "pause", "it is neither running nor compensating")
         if change.run.paused_at is not None:
@@ -30,7 +31,7 @@ def resume_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     Raises:
         ActionNotAllowed: it is not paused.
     """
-    with transitions.change(run.pk) as change:
+    with locked(run, "resume") as change:
         if change.run.paused_at is None:
             refuse(change.run, "resume", "it is not paused")
         transitions.unpause(change, note=truncate_error(reason), actor=actor)

@@ -8,6 +8,7 @@ from sagas.definitions import NO_VALUE, registry
 from sagas.models import SagaRun, StepRun
 from sagas.operations.allowed import UNSUCCESSFUL, in_the_way, refuse, steps_of
 from sagas.operations.dead_letters import resume_counted
+from sagas.operations.locking import locked
 from sagas.payloads import Codec, truncate_error
 from sagas.states import ACTIVE_SAGAS, EventType, SagaState, StepState
 
@@ -24,7 +25,7 @@ def retry_step(run: SagaRun, name: str, *, reason: str, actor: str = "") -> Saga
         RetryCapExceeded: the dead letter was retried as often as allowed.
     """
     action = f"retry_step {name}"
-    with transitions.change(run.pk) as change:
+    with locked(run, action) as change:
         step = _step(change.run, name, action)
         _require_unsuccessful(change.run, step, action)
         if change.run.state == SagaState.DEAD_LETTER:
@@ -54,7 +55,7 @@ def skip_step(
     """
     action = f"skip_step {name}"
     output = NO_VALUE if result is NO_VALUE else _output(run, name, result)
-    with transitions.change(run.pk) as change:
+    with locked(run, action) as change:
         step = _step(change.run, name, action)
         if step.is_backward and output is not NO_VALUE and output is not None:
             refuse(change.run, action, "a compensation has no result")

@@ -1,8 +1,9 @@
 """``cancel`` and ``compensate``: what ran is undone."""
 
-from sagas import compensate, dispatch, transitions
+from sagas import compensate, dispatch
 from sagas.models import SagaRun
 from sagas.operations.allowed import is_undoing, pivot_begun, refuse, steps_of
+from sagas.operations.locking import locked
 from sagas.payloads import truncate_error
 from sagas.states import SagaState
 
@@ -57,7 +58,7 @@ def _turn_back(
     reason: str,
     actor: str,
 ) -> SagaRun:
-    with transitions.change(run.pk) as change:
+    with locked(run, action) as change:
         if change.run.state not in states:
             refuse(change.run, action, f"it is not {' or '.join(states)}")
         steps = steps_of(change.run)

@@ -50,7 +50,7 @@ FACTS = {
     },
     exceptions.RetryCapExceeded: {"run_id": "r", "count": 10, "max": 10},
     exceptions.DeadLetterError: {"run_id": "r", "stored_error": "bank is closed"},
-    exceptions.RunLocked: {"run_id": "r", "step": "process_payment"},
+    exceptions.RunLocked: {"run_id": "r", "action": "cancel", "waited_ms": 5000},
     exceptions.StepTimeout: {"step": "process_payment", "timeout_ms": 300_000},
     exceptions.SagaConflict: {"run_id": "r", "label": "shop.FulfilOrder", "key": "order-7"},
     exceptions.PayloadTooLarge: {"size": 300_000, "limit": 262_144},

@@ -1,0 +1,30 @@
+"""The run's lock, for operators: nobody who clicks waits for it without end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sagas import transitions
+from sagas.conf import saga_settings
+from sagas.database import LockNotGranted, patience
+from sagas.exceptions import RunLocked
+from sagas.models import SagaRun
+
+
+@contextmanager
+def locked(run: SagaRun, action: str) -> Iterator[transitions.RunChange]:
+    """Open a transaction that holds the run's lock, as :func:`sagas.transitions.change` does.
+
+    Raises:
+        RunLocked: another transaction kept it for ``SAGAS["LOCK_SECONDS"]``.
+    """
+    seconds = saga_settings().LOCK_SECONDS
+    try:
+        with patience(seconds), transitions.change(run.pk) as change:
+            yield change
+    except LockNotGranted as error:
+        message = (
+            f"{run} is locked: {action} waited {seconds:g} s for another transaction and changed"
+            " nothing. Try again; if it stays so, look for a transaction that was left open"
+        )
+        waited = int(seconds * 1000)
+        raise RunLocked(message, run_id=run.pk, action=action, waited_ms=waited) from error
