@@ -6,7 +6,7 @@ became ready, the counters and the events stand or fall together. Sending happen
 and only by the winner; if the process dies in between, the rows are ready and the sweep sends.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from sagas.decisions import (
     Succeeded,
     Verdict,
     after_step,
+    in_the_end,
     judge,
     when_spent,
 )
@@ -72,6 +73,7 @@ def record_outcome(
             return Recorded(won=True, taken=following.taken)
     with transitions.change(step.run_id, claimant) as change:
         verdict = _judge(change, step, outcome)
+        outcome = _in_the_end(step, outcome, verdict)
         won = _write(change, step, outcome, verdict)
         if not won:
             change.tell_late(step, _describe(outcome))
@@ -81,6 +83,15 @@ def record_outcome(
             follow(change, step, outcome, verdict.state)
         dispatch.send_on_commit(change.run, change.made_ready)
     return Recorded(won=won, taken=change.taken)
+
+
+def _in_the_end(step: StepRun, outcome: Outcome, verdict: Verdict) -> Outcome:
+    """Let the error of a step that is not tried again tell how often it was tried."""
+    goes_on = verdict.state == StepState.READY and not verdict.asking
+    if goes_on or step.asking or not isinstance(outcome, Failed):
+        return outcome
+    final = in_the_end(outcome, step.attempt)
+    return replace(final, error=truncate_error(final.error))
 
 
 def _take_up(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:

@@ -1,7 +1,7 @@
 """What an attempt's outcome makes of its step, and a step's end of its run."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from hashlib import sha256
 
@@ -135,9 +135,17 @@ def _ask_again(options: StepOptions, times: int) -> Verdict:
     return Verdict(state=StepState.READY, doubtful=True, asking=True, delay=delay)
 
 
+def in_the_end(failure: Failed, attempts: int) -> Failed:
+    """Return a failure that is not tried again, and says so if it was: "failed after 3 attempts: …"."""
+    if attempts == 1 or not failure.retryable:
+        return failure
+    return replace(failure, error=f"failed after {attempts} attempts: {failure.error}")
+
+
 def fingerprint(label: str, step: str, code: str, error: str) -> str:
-    """Return what equal failures share: numbers and ids in the error do not tell them apart."""
-    cause = re.sub(r"[0-9a-f-]{8,}|\d+", "#", error.lower())
+    """Return what equal failures share: numbers, ids and attempts do not tell them apart."""
+    cause = re.sub(r"failed after \d+ attempts: ", "", error.lower())
+    cause = re.sub(r"[0-9a-f-]{8,}|\d+", "#", cause)
     return sha256(f"{label}\n{step}\n{code}\n{cause}".encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,7 @@
 """A saga's way forward and back, step by step, without a broker (R1-R4, R7, R12, R16, R39-R50)."""
 
+import re
+
 import pytest
 from django.db import IntegrityError
 
@@ -103,6 +105,21 @@ class TestTurningBack:
         assert run.state == SagaState.COMPENSATED
         assert step_of(run, "b").state == StepState.COMPENSATED
         assert step_of(run, "b").doubtful
+
+    def test_the_stored_error_tells_how_often_it_was_tried_and_the_cause(self) -> None:
+        run = drive(five(b="network"))
+        said = "failed after 3 attempts: b did not answer"
+        assert (run.error, run.error_code) == (said, "ConnectionError")
+        assert step_of(run, "b").error == said
+        assert said in run.explain()
+
+    def test_one_that_was_tried_once_tells_the_cause_alone(self) -> None:
+        assert drive(five(b="permanent")).error == "b refused"
+
+    def test_a_compensation_tells_it_too(self) -> None:
+        run = drive(five(c="permanent", undo_b="network"))
+        assert run.state == SagaState.DEAD_LETTER
+        assert re.fullmatch(r"undo_b: failed after \d+ attempts: .*", run.compensation_error)
 
     def test_a_network_error_that_passes_leaves_no_trace(self) -> None:
         run = drive(five(b="once-network"))

@@ -11,6 +11,8 @@ from sagas.decisions import (
     Succeeded,
     Verdict,
     after_step,
+    fingerprint,
+    in_the_end,
     judge,
     retry_delay,
 )
@@ -172,3 +174,26 @@ class TestAfterStep:
     def test_one_that_ends_late_stands(self) -> None:
         late = following(StepState.SUCCEEDED, SagaState.DEAD_LETTER, backward=True)
         assert late is Next.STAND
+
+
+class TestInTheEnd:
+    def test_one_that_was_tried_again_says_so(self) -> None:
+        failure = Failed(code="X", error="no answer", retryable=True)
+        assert in_the_end(failure, 3).error == "failed after 3 attempts: no answer"
+        assert in_the_end(failure, 3).code == "X"
+
+    @pytest.mark.parametrize(("retryable", "attempts"), [(True, 1), (False, 3)])
+    def test_another_tells_its_cause_alone(self, *, retryable: bool, attempts: int) -> None:
+        failure = Failed(code="X", error="refused", retryable=retryable)
+        assert in_the_end(failure, attempts) == failure
+
+
+class TestFingerprint:
+    @pytest.mark.parametrize("where", ["", "A compensation failed for good. undo_b: "])
+    def test_the_number_of_attempts_does_not_tell_causes_apart(self, where: str) -> None:
+        texts = ("", "failed after 2 attempts: ", "failed after 11 attempts: ")
+        found = {fingerprint("s", "b", "X", f"{where}{text}no answer") for text in texts}
+        assert len(found) == 1
+
+    def test_the_cause_does(self) -> None:
+        assert fingerprint("s", "b", "X", "no answer") != fingerprint("s", "b", "X", "refused")
