@@ -18,10 +18,11 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from sagas import operations
 from sagas.admin.badges import state_badge
 from sagas.admin.verbs import Verb
 from sagas.exceptions import SagaError
-from sagas.models import SagaRun
+from sagas.models import SagaRun, StepRun
 from sagas.states import SagaState
 
 
@@ -50,6 +51,8 @@ class Subject:
 
     run: SagaRun
     is_allowed: bool
+    step: StepRun | None = None
+    """The one step of it that is meant, if one is."""
 
     @property
     def badge(self) -> str:
@@ -58,8 +61,9 @@ class Subject:
 
     @property
     def token(self) -> str:
-        """What was seen of the run: it changes with every change of the run."""
-        return f"{self.run.state} {self.run.updated_at.isoformat()}"
+        """What was seen of the run and the step: it changes with every change of them."""
+        seen = f"{self.run.state} {self.run.updated_at.isoformat()}"
+        return f"{seen} {self.step.state} {self.step.fence}" if self.step else seen
 
     @property
     def token_name(self) -> str:
@@ -88,17 +92,18 @@ def confirm_one(
         raise PermissionDenied
     if run is None:
         raise Http404(_("There is no saga with this id."))
-    detail = reverse(f"{_urls(model_admin)}_change", args=[run.pk])
+    detail = reverse(f"{url_prefix(model_admin)}_change", args=[run.pk])
     subject = Subject(run, verb.is_allowed(run))
     form = ReasonForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
-        results = _perform(model_admin, request, verb, [subject], form.cleaned_data["reason"])
-        _report(request, verb, results)
+        results = perform(model_admin, request, verb, [subject], form.cleaned_data["reason"])
+        report(request, verb, results)
         return HttpResponseRedirect(detail)
     if not subject.is_allowed:
-        messages.error(request, _not_allowed(verb, run))
+        messages.error(request, not_allowed(verb, run))
         return HttpResponseRedirect(detail)
-    return _page(model_admin, request, verb, [subject], form, back=detail)
+    planned = operations.preview_compensation(run) if verb.undoes else None
+    return page(model_admin, request, verb, [subject], form, back=detail, planned=planned)
 
 
 def confirm_many(
@@ -116,21 +121,23 @@ def confirm_many(
     form = ReasonForm(request.POST if confirmed else None)
     # The page below posts to the bare list: a run that changed must not fall out of a filter unseen.
     filters = request.POST.get("filters", "") if confirmed else request.GET.urlencode()
-    back = f"{reverse(f'{_urls(model_admin)}_changelist')}{'?' if filters else ''}{filters}"
+    back = f"{reverse(f'{url_prefix(model_admin)}_changelist')}{'?' if filters else ''}{filters}"
     if form.is_valid():
-        results = _perform(model_admin, request, verb, subjects, form.cleaned_data["reason"])
-        _report(request, verb, results)
+        results = perform(model_admin, request, verb, subjects, form.cleaned_data["reason"])
+        report(request, verb, results)
         return HttpResponseRedirect(back)
-    return _page(model_admin, request, verb, subjects, form, back=back, filters=filters)
+    return page(model_admin, request, verb, subjects, form, back=back, filters=filters)
 
 
-def _perform(
+def perform(
     model_admin: "admin.ModelAdmin[SagaRun]",
     request: HttpRequest,
     verb: Verb,
     subjects: Sequence[Subject],
     reason: str,
+    **details: Any,
 ) -> Results:
+    """Do it to each run that is still as the page showed it; ``details`` are the verb's own."""
     results = Results()
     for subject in subjects:
         run = subject.run
@@ -141,16 +148,18 @@ def _perform(
             results.refusals.append(text % {"run": run, "state": run.get_state_display()})
             continue
         try:
-            verb.perform(run, reason=reason, actor=request.user.get_username())
+            verb.perform(run, reason=reason, actor=request.user.get_username(), **details)
         except SagaError as error:
             results.refusals.append(str(error))
             continue
-        model_admin.log_change(request, run, f"{verb.title}: {reason}")
+        what = f"{verb.title} {subject.step}" if subject.step else verb.title
+        model_admin.log_change(request, run, f"{what}: {reason}")
         results.done += 1
     return results
 
 
-def _report(request: HttpRequest, verb: Verb, results: Results) -> None:
+def report(request: HttpRequest, verb: Verb, results: Results) -> None:
+    """Say on the next page what came of it."""
     if results.done:
         messages.success(request, verb.done(results.done))
     for refusal in results.refusals[:REFUSALS_SHOWN]:
@@ -161,7 +170,7 @@ def _report(request: HttpRequest, verb: Verb, results: Results) -> None:
         messages.error(request, text % {"count": unshown})
 
 
-def _page(
+def page(
     model_admin: "admin.ModelAdmin[SagaRun]",
     request: HttpRequest,
     verb: Verb,
@@ -169,6 +178,7 @@ def _page(
     form: ReasonForm,
     **extra: Any,
 ) -> HttpResponse:
+    """Show what is about to be done, and ask for a reason."""
     context = {
         **model_admin.admin_site.each_context(request),
         "title": verb.title,
@@ -179,18 +189,20 @@ def _page(
         "any_allowed": any(subject.is_allowed for subject in subjects),
         "form": form,
         "action_checkbox_name": ACTION_CHECKBOX_NAME,
-        "changelist_url": reverse(f"{_urls(model_admin)}_changelist"),
+        "changelist_url": reverse(f"{url_prefix(model_admin)}_changelist"),
         **extra,
     }
     request.current_app = model_admin.admin_site.name
     return TemplateResponse(request, TEMPLATE, context)
 
 
-def _not_allowed(verb: Verb, run: SagaRun) -> str:
+def not_allowed(verb: Verb, run: SagaRun) -> str:
+    """Say that the state does not allow it, before anybody tries."""
     text = _("%(run)s is %(state)s: %(verb)s is not possible now.")
     return text % {"run": run, "state": run.get_state_display(), "verb": verb.title}
 
 
-def _urls(model_admin: "admin.ModelAdmin[SagaRun]") -> str:
+def url_prefix(model_admin: "admin.ModelAdmin[SagaRun]") -> str:
+    """Return what the names of this admin's pages begin with."""
     opts = model_admin.opts
     return f"{model_admin.admin_site.name}:{opts.app_label}_{opts.model_name}"

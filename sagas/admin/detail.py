@@ -1,7 +1,7 @@
 """What the page of one run shows: its steps and events, ready to print."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
 
 from sagas.admin.badges import state_badge
+from sagas.admin.verbs import Verb, legal_step_verbs
 from sagas.conf import saga_settings
 from sagas.durations import format_duration
 from sagas.models import SagaEvent, SagaRun, StepRun
@@ -35,6 +36,8 @@ class StepLine:
     queue: str
     duration: str
     task_url: str
+    verbs: Sequence[Verb]
+    """What this user can do to it now."""
     payloads: tuple[tuple[str, str], ...]
 
     @property
@@ -54,6 +57,9 @@ class Events:
 def step_lines(run: SagaRun, request: HttpRequest, now: datetime) -> list[StepLine]:
     """Return the steps of ``run``, forward and then backward."""
     task_results = _task_results_url(request)
+    steps = list(_steps_with_cut_payloads(run))
+    verbs = legal_step_verbs(run, steps, request)
+    undoing = {step.name for step in steps if step.is_backward}
     return [
         StepLine(
             step=step,
@@ -61,10 +67,16 @@ def step_lines(run: SagaRun, request: HttpRequest, now: datetime) -> list[StepLi
             queue=_queue(step),
             duration=_duration(step.started_at, step.ended_at, now),
             task_url=f"{task_results}?task_id={step.task_id}" if task_results else "",
+            verbs=verbs.get(step.name, []) if _is_meant(step, undoing) else [],
             payloads=_payloads(step),
         )
-        for step in _steps_with_cut_payloads(run)
+        for step in steps
     ]
+
+
+def _is_meant(step: StepRun, undoing: Collection[str]) -> bool:
+    """Whether a verb that names the step means this row, and not its compensation."""
+    return step.is_backward or step.name not in undoing
 
 
 def latest_events(run: SagaRun, *, everything: bool) -> Events:

@@ -16,8 +16,9 @@ from django.utils.translation import gettext_lazy
 from sagas.admin import detail, listing
 from sagas.admin.badges import badge, state_badge
 from sagas.admin.confirm import confirm_many, confirm_one
+from sagas.admin.confirm_step import confirm_step
 from sagas.admin.filters import FollowUpFilter, GroupFilter, LabelFilter
-from sagas.admin.verbs import CANCEL, RETRY, VERBS, legal_verbs
+from sagas.admin.verbs import CANCEL, RETRY, STEP_VERBS, VERBS, legal_verbs
 from sagas.conf import MAX_RETRY_COUNT
 from sagas.durations import format_duration
 from sagas.health import sweep_status
@@ -164,11 +165,25 @@ class SagaRunAdminMixin(_Admin):
             )
             for verb in VERBS
         ]
-        return verbs + super().get_urls()
+        steps = [
+            path(
+                f"<uuid:run_id>/{verb.name}/<path:step>/",
+                self.admin_site.admin_view(partial(self.confirm_step_view, verb=verb)),
+                name=f"{name}_{verb.name}",
+            )
+            for verb in STEP_VERBS
+        ]
+        return verbs + steps + super().get_urls()
 
     def confirm_view(self, request: HttpRequest, run_id: Any, verb: Any) -> HttpResponse:
         """Ask for a reason, then do the verb."""
         return confirm_one(self, request, str(run_id), verb)
+
+    def confirm_step_view(
+        self, request: HttpRequest, run_id: Any, step: str, verb: Any
+    ) -> HttpResponse:
+        """Ask for a reason, and what else the verb wants to know, then do it to one step."""
+        return confirm_step(self, request, str(run_id), step, verb)
 
     def get_fieldsets(self, request: HttpRequest, obj: SagaRun | None = None) -> Any:
         """The page shows what matters by itself; a project may add fieldsets to it."""

@@ -1,6 +1,6 @@
 """What an operator can do to a run: the words for it. The doing is :mod:`sagas.operations`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from sagas import operations
-from sagas.models import SagaRun
+from sagas.models import SagaRun, StepRun
 
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Verb:
     operation: str = ""
     """The function that does it; by default the one that is named like the verb."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    undoes: bool = False
+    """Whether its page lists what would be undone."""
 
     def is_permitted(self, request: HttpRequest) -> bool:
         """Whether this user may do it to any run at all."""
@@ -42,11 +44,11 @@ class Verb:
         """Whether the run's state allows it."""
         return self.name in operations.allowed_actions(run)
 
-    def perform(self, run: SagaRun, *, reason: str, actor: str) -> SagaRun:
-        """Do it. Raises a SagaError, such as ActionNotAllowed, that says why it cannot be done."""
+    def perform(self, run: SagaRun, *, reason: str, actor: str, **details: Any) -> SagaRun:
+        """Do it, to the step that ``details`` name if there are any. Raises a SagaError, such as ActionNotAllowed, that says why it cannot be done."""
         # Looked up when called, so that there is one place to replace a verb.
         operation: _Operation = getattr(operations, self.operation or f"{self.name}_saga")
-        return operation(run, reason=reason, actor=actor, **self.options)
+        return operation(run, reason=reason, actor=actor, **self.options, **details)
 
     def done(self, count: int) -> str:
         """Say what was done."""
@@ -70,6 +72,7 @@ CANCEL = Verb(
         "Nothing new starts. When the running steps have ended, everything that ran or may have "
         "run is undone, the latest first. The saga ends as cancelled."
     ),
+    undoes=True,
     danger=_("What is undone cannot be redone: the work has to be started as a new saga."),
 )
 COMPENSATE = Verb(
@@ -79,6 +82,7 @@ COMPENSATE = Verb(
         "The saga gives up its goal. Everything that ran or may have run is undone, the latest "
         "first. The saga ends as compensated."
     ),
+    undoes=True,
     danger=_("What is undone cannot be redone: the work has to be started as a new saga."),
 )
 RESOLVE = Verb(
@@ -98,6 +102,7 @@ REVERT = Verb(
         "The saga was completed, and that is taken back. Everything that ran is undone, the latest "
         "first. The saga ends as compensated."
     ),
+    undoes=True,
     danger=_("Others may rely on what was completed. What is undone cannot be redone."),
     operation="compensate_saga",
     options={"revert_completed": True},
@@ -117,6 +122,29 @@ RESUME = Verb(
     permission="pause",
 )
 
+RETRY_STEP = Verb(
+    name="retry_step",
+    title=_("Retry step"),
+    effect=_(
+        "The step is attempted again, with the same idempotency key. A saga that waits because of it "
+        "goes on when it succeeds; one that went on without it does not wait."
+    ),
+    permission="retry",
+    operation="retry_step",
+)
+SKIP_STEP = Verb(
+    name="skip_step",
+    title=_("Skip step"),
+    effect=_(
+        "The step does not run any more: you say how it ended, and the saga goes on from there. With "
+        "a result it succeeded, and is undone if the saga turns back. Without one it is skipped, and "
+        "never undone. Skipping a compensation says that you have undone its step by hand."
+    ),
+    danger=_("Nobody checks it. Look at what the step does outside before you say how it ended."),
+    operation="skip_step",
+)
+
+STEP_VERBS = (RETRY_STEP, SKIP_STEP)
 VERBS = (RETRY, RESUME, PAUSE, CANCEL, COMPENSATE, REVERT, RESOLVE)
 
 
@@ -125,3 +153,15 @@ def legal_verbs(run: SagaRun, request: HttpRequest) -> list[Verb]:
     permitted = [verb for verb in VERBS if verb.is_permitted(request)]
     allowed = operations.allowed_actions(run) if permitted else frozenset()
     return [verb for verb in permitted if verb.name in allowed]
+
+
+def legal_step_verbs(
+    run: SagaRun, steps: Sequence[StepRun], request: HttpRequest
+) -> dict[str, list[Verb]]:
+    """Return what this user can do to single steps of this run now, by the step's name."""
+    permitted = [verb for verb in STEP_VERBS if verb.is_permitted(request)]
+    allowed = operations.allowed_step_actions(run, steps) if permitted else {}
+    return {
+        name: [verb for verb in permitted if verb.name in actions]
+        for name, actions in allowed.items()
+    }

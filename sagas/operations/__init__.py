@@ -6,23 +6,25 @@ operators who press at the same time: one wins, the other is told. A run that an
 is :class:`~sagas.exceptions.RunLocked` after a few seconds: an operator's click never hangs.
 """
 
-from sagas.operations.allowed import allowed_actions
+from sagas.operations.allowed import allowed_actions, allowed_step_actions
 from sagas.operations.dead_letters import resolve_saga, retry_saga
 from sagas.operations.pausing import pause_saga, resume_saga
 from sagas.operations.preview import PlannedUndo, preview_compensation
-from sagas.operations.steps import result_from_json, retry_step, skip_step
+from sagas.operations.steps import result_from_json, result_type, retry_step, skip_step
 from sagas.operations.turning_back import cancel_saga, compensate_saga
 
 
 __all__ = [
     "PlannedUndo",
     "allowed_actions",
+    "allowed_step_actions",
     "cancel_saga",
     "compensate_saga",
     "pause_saga",
     "preview_compensation",
     "resolve_saga",
     "result_from_json",
+    "result_type",
     "resume_saga",
     "retry_saga",
     "retry_step",

@@ -49,6 +49,36 @@ def allowed_actions(run: SagaRun) -> frozenset[str]:
     return frozenset(names)
 
 
+def allowed_step_actions(run: SagaRun, steps: Sequence[StepRun]) -> dict[str, frozenset[str]]:
+    """Return ``retry_step`` and ``skip_step`` where the state allows them, by the step's name.
+
+    ``steps`` are all rows of the run. A step that has a compensation stands for that one.
+    """
+    newest = {step.name: step for step in sorted(steps, key=lambda step: step.is_backward)}
+    names = {
+        name: frozenset(_retrying(run, step, steps) | _settling(run, step, steps))
+        for name, step in newest.items()
+    }
+    return {name: actions for name, actions in names.items() if actions}
+
+
+def _retrying(run: SagaRun, step: StepRun, steps: Sequence[StepRun]) -> set[str]:
+    if run.state == SagaState.DEAD_LETTER:
+        alone = in_the_way(steps) == [step] and run.retry_count < MAX_RETRY_COUNT
+        return {"retry_step"} if alone else set()
+    goes_on = run.state in {SagaState.RUNNING, SagaState.COMPLETED}
+    return {"retry_step"} if goes_on and step.state in UNSUCCESSFUL else set()
+
+
+def _settling(run: SagaRun, step: StepRun, steps: Sequence[StepRun]) -> set[str]:
+    if run.state == SagaState.DEAD_LETTER:
+        return {"skip_step"} if step in in_the_way(steps) else set()
+    if run.state not in {*ACTIVE_SAGAS, SagaState.COMPLETED}:
+        return set()
+    ended = step.state in UNSUCCESSFUL and (step.is_backward or run.state != SagaState.COMPENSATING)
+    return {"skip_step"} if ended or step.state == StepState.READY else set()
+
+
 def steps_of(run: SagaRun) -> list[StepRun]:
     """Return what decides of the steps of a run, without their payloads."""
     return list(StepRun.objects.filter(run_id=run.pk).only(*_COLUMNS))

@@ -9,7 +9,7 @@ from sagas.models import SagaRun, StepRun
 from sagas.operations.allowed import UNSUCCESSFUL, in_the_way, refuse, steps_of
 from sagas.operations.dead_letters import resume_counted
 from sagas.operations.locking import locked
-from sagas.payloads import Codec, truncate_error
+from sagas.payloads import Codec, annotation_name, truncate_error
 from sagas.states import ACTIVE_SAGAS, EventType, SagaState, StepState
 
 
@@ -79,6 +79,15 @@ def result_from_json(run: SagaRun, name: str, data: object) -> object:
         UnknownSaga, UnknownHandler: this code cannot tell what type that is.
     """
     return _codec(run, name).load(data, what=f"the result of {name} of {run.label}")
+
+
+def result_type(run: SagaRun, name: str) -> str:
+    """Name the type of a step's result, for whoever is to type one in.
+
+    Raises:
+        UnknownSaga, UnknownHandler: this code cannot tell.
+    """
+    return annotation_name(_codec(run, name).annotation)
 
 
 def _output(run: SagaRun, name: str, result: object) -> object:

@@ -87,6 +87,30 @@ def test_a_dead_letter_is_found_read_and_retried(browser: webdriver.Chrome, saga
     assert complaints(browser) == []
 
 
+def test_a_step_is_settled_by_hand_and_a_slip_costs_nothing(
+    browser: webdriver.Chrome, sagas_url: str
+) -> None:
+    run = make_dead_letter("order-17")
+    browser.get(f"{sagas_url}{run.pk}/change/")
+    failed = element(browser, "#step-forward-create_shipment")
+    follow(browser, failed.find_element(By.LINK_TEXT, "Skip step…"))
+    assert "the carrier does not answer" in element(browser, "#content").text
+    element(browser, "textarea[name=reason]").send_keys("shipped by hand")
+    result = element(browser, "textarea[name=result]")
+    result.send_keys('{"tracking": ')
+    follow(browser, element(browser, "input[type=submit].default"))
+    row = element(browser, ".form-row:has(textarea[name=result])")
+    assert "This is no JSON" in row.find_element(By.CLASS_NAME, "errorlist").text
+    assert element(browser, "textarea[name=reason]").get_attribute("value") == "shipped by hand"
+
+    row.find_element(By.NAME, "result").send_keys('"TRACK-7"}')
+    follow(browser, element(browser, "input[type=submit].default"))
+    assert "Skip step: done for 1 saga." in element(browser, ".messagelist").text
+    assert "shipped by hand" in element(browser, "#events").text
+    assert "TRACK-7" in str(run.steps.get(name="create_shipment").output)
+    assert complaints(browser) == []
+
+
 def test_several_are_retried_at_once(browser: webdriver.Chrome, sagas_url: str) -> None:
     for key in ("order-1", "order-2"):
         make_dead_letter(key)
