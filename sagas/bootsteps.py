@@ -1,5 +1,6 @@
 """What every Celery worker of a project does by itself: consume the sagas' queues, and sweep."""
 
+import gc
 import os
 import threading
 from typing import Any
@@ -129,6 +130,17 @@ def sweep_in_worker(instance: Any, **_: Any) -> None:
     instance.app.steps["worker"].add(SweepStep)
 
 
+def share_memory_with_children(**_: Any) -> None:
+    """Keep what is loaded before the pool forks out of the garbage collector's way.
+
+    Its passes would write to every object, and so copy every page, in each child.
+    """
+    if saga_settings().SHARE_WORKER_MEMORY:
+        gc.collect()
+        gc.freeze()
+
+
+signals.worker_init.connect(share_memory_with_children, dispatch_uid="sagas.share_memory")
 # Only a prefork pool sends this one: its children may be killed, and it forks others.
 signals.worker_process_init.connect(
     leases.end_process_at_time_limit, dispatch_uid="sagas.end_process_at_time_limit"

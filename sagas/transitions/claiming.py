@@ -72,8 +72,7 @@ def succeed(
 
     None: it is not, nothing was written, and :func:`sagas.transitions.change` is the way.
     """
-    is_common = not (step.is_backward or step.follow_up or len(step.successors) > 1)
-    if not is_common or not postgresql.in_use():
+    if step.follow_up or len(step.successors) > 1 or not postgresql.in_use():
         return None
     return postgresql.succeed(step, output, claimant)
 

@@ -190,7 +190,7 @@ class TestCostOfAStep:
             attempt = claimed(run, "step_2", "backward")
             with cost_of(messages) as spent:
                 record_outcome(attempt, Succeeded(output=None))
-        assert spent == Cost(statements=7, commits=1, messages=1)
+        assert spent == cost(1, 1, 1, portable=7)
 
     def test_the_last_outcome(self, length: int, messages: list[str]) -> None:
         with chain(length) as saga:

@@ -16,7 +16,7 @@ from django.db import connections, models
 from sagas.conf import saga_settings
 from sagas.database import saga_database
 from sagas.models import SagaRun, StepRun
-from sagas.states import EventType, SagaState, StepState
+from sagas.states import Direction, EventType, SagaState, StepState
 from sagas.transitions.journal import Journal
 from sagas.transitions.postgresql.statement import Statement
 
@@ -139,7 +139,7 @@ def _interval(duration: timedelta) -> str:
 
 
 def succeed(step: StepRun, output: object, claimant: "Claimant | None") -> Succession | None:
-    """Record that a forward step succeeded, and what follows; None leaves it to the portable form."""
+    """Record that a step succeeded, and what follows; None leaves it to the portable form."""
     conf = saga_settings()
     who = (claimant.task_id, claimant.worker) if claimant else (None, None)
     rows = _SUCCEED.run(
@@ -153,9 +153,12 @@ def succeed(step: StepRun, output: object, claimant: "Claimant | None") -> Succe
     )
     if not rows:
         return None
-    ((run_state, goes_on, *columns),) = rows
+    ((run_state, undone_from, goes_on, *columns),) = rows
     journal = Journal()
     journal.tell_step(EventType.STEP_SUCCEEDED, step, StepState.RUNNING, StepState.SUCCEEDED)
+    if undone_from:
+        undone = StepRun(run_id=step.run_id, name=step.name, direction=Direction.FORWARD)
+        journal.tell_step(EventType.STEP_COMPENSATED, undone, undone_from, StepState.COMPENSATED)
     following = Succession()
     if goes_on:
         following = _follow(_loaded(StepRun, STEP_COLUMNS, columns), step.run, journal)

@@ -1,6 +1,7 @@
--- A forward step succeeded: its outcome, what follows from it, the run's counters and the events.
+-- A step succeeded: its outcome, what follows from it, the run's counters and the events.
 -- advance.record_outcome() is the specification; it takes over when this finds no row, because the
--- attempt was given up, or its run is not simply running. A step has one successor here, or none.
+-- attempt was given up, its run does not simply go its way, or the last compensation ended.
+-- A step has one successor here, or none.
 -- $1 run · $2 step · $3 fence · $4 output · $5 grace of a message
 -- and when the worker goes on in place, else NULL: $6 task id · $7 worker · $8 lease
 --
@@ -22,15 +23,28 @@ ended AS (
         ended_at = STATEMENT_TIMESTAMP(),
         updated_at = STATEMENT_TIMESTAMP()
     FROM run
-    WHERE run.state = 'running'
+    WHERE run.state = CASE step.direction WHEN 'forward' THEN 'running' ELSE 'compensating' END
       AND run.paused_at IS NULL
       AND step.id = $2::uuid
       AND step.run_id = run.id
       AND step.state IS NOT DISTINCT FROM 'running'
       AND step.fence = $3::int
-    RETURNING step.id, step.run_id, step.attempt, step.pivot,
+      AND (step.direction = 'forward' OR step.successors ->> 0 IS NOT NULL)
+    RETURNING step.id, step.run_id, step.name, step.direction, step.attempt, step.pivot,
               (step.successors ->> 0)::uuid AS following,
               step.in_place AND $6::text IS NOT NULL AS takes
+),
+undone AS (
+    UPDATE sagas_steprun AS step
+    SET state = 'compensated', updated_at = STATEMENT_TIMESTAMP()
+    FROM ended
+    WHERE ended.direction = 'backward'
+      AND step.run_id = ended.run_id
+      AND step.name = ended.name
+      AND step.direction = 'forward'
+      AND step.state IN ('succeeded', 'unknown')
+    RETURNING step.id, step.attempt,
+              CASE WHEN step.doubtful THEN 'unknown' ELSE 'succeeded' END AS from_state
 ),
 released AS (
     UPDATE sagas_steprun AS step
@@ -92,19 +106,23 @@ told AS (
                'running' AS from_state, 'succeeded' AS to_state, attempt, '' AS note
         FROM ended
         UNION ALL
-        SELECT 1, step_id, CASE step_state WHEN 'running' THEN 'step_claimed' ELSE 'step_ready' END,
+        SELECT 1, id, 'step_compensated', from_state, 'compensated', attempt, ''
+        FROM undone
+        UNION ALL
+        SELECT 2, step_id, CASE step_state WHEN 'running' THEN 'step_claimed' ELSE 'step_ready' END,
                'pending', step_state, step_attempt,
                CASE step_state WHEN 'running' THEN $7::text ELSE '' END
         FROM released
         WHERE goes_on
         UNION ALL
-        SELECT 2, NULL, 'completed', 'running', 'completed', 0, ''
+        SELECT 3, NULL, 'completed', 'running', 'completed', 0, ''
         FROM counted
         WHERE state = 'completed'
     ) AS event
     ORDER BY event.place
 )
-SELECT counted.state AS run_state, released.*
+SELECT counted.state AS run_state, undone.from_state, released.*
 FROM ended
+LEFT JOIN undone ON true
 LEFT JOIN counted ON true
 LEFT JOIN released ON released.goes_on
