@@ -105,12 +105,13 @@ class TestSigterm:
     def test_a_step_that_takes_longer_than_the_stop_may_is_run_again_elsewhere(
         self, worker_factory: WorkerFactory, redis_broker: str, book: Path
     ) -> None:
-        leaving = worker_factory(redis_broker)
+        short = {"LEASE_SECONDS": 6.0}
+        leaving = worker_factory(redis_broker, settings=short)
         run = start_saga(Parallel, Orders(str(book), {"left": "sleep=600-once"}), key="long")
         ledger.wait_for(book, "left")
         # What a deploy does: ask, wait as long as it wants to, insist.
         leaving.terminate(seconds=2)
-        worker_factory(redis_broker)
+        worker_factory(redis_broker, settings=short)
         assert run.wait(80).state == SagaState.COMPLETED
         left = [e for e in ledger.read(book) if e.what == "left" and e.phase == "began"]
         assert [e.attempt for e in left] == [1, 2]
