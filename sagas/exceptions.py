@@ -124,6 +124,15 @@ class SagaCancelled(SagaError):
     code = "SAGA_CANCELLED"
 
 
+class AlreadyUndone(SagaError):
+    """There is nothing to undo, or nothing any more: the compensation has succeeded.
+
+    For a compensation, from wherever it finds out: ``except NotFound as e: raise AlreadyUndone from e``.
+    """
+
+    code = "ALREADY_UNDONE"
+
+
 class ResultUnavailable(SagaError):
     """The step asked for has no result here; use ``.result_or(default)`` or check ``.skipped``.
 

@@ -8,6 +8,7 @@ is written in the transaction of their outcome.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -22,6 +23,7 @@ from sagas.database import saga_database
 from sagas.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded
 from sagas.definitions import Saga, SagaDefinition, StepDefinition, registry
 from sagas.exceptions import (
+    AlreadyUndone,
     OutcomeUnknown,
     PayloadError,
     PermanentError,
@@ -157,7 +159,8 @@ def _body(
 
     def backward() -> Outcome:
         saga = instance()
-        handler.handler(saga, saga.undoing.result)
+        with suppress(AlreadyUndone):
+            handler.handler(saga, saga.undoing.result)
         return Succeeded(output=None)
 
     if step.asking:

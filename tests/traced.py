@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sagas import OutcomeUnknown, PermanentError, Saga, step
+from sagas.exceptions import AlreadyUndone
 
 
 CALLS: list[str] = []
@@ -12,7 +13,7 @@ CALLS: list[str] = []
 
 @dataclass(frozen=True)
 class Script:
-    """What goes wrong: handler name → ``permanent``, ``network``, ``unknown``, ``bug``, ``no``."""
+    """What goes wrong: handler name → ``permanent``, ``network``, ``unknown``, ``bug``, ``gone``, ``no``."""
 
     faults: dict[str, str] = field(default_factory=dict)
 
@@ -42,6 +43,8 @@ class Traced(Saga[Script]):
         if fault == "unknown":
             message = f"{name} may have happened"
             raise OutcomeUnknown(message)
+        if fault == "gone":
+            raise AlreadyUndone
         if fault == "bug":
             message = f"{name} has a bug"
             raise KeyError(message)

@@ -1,5 +1,6 @@
 """A real Celery worker, that a test may kill."""
 
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -36,6 +37,8 @@ class WorkerProcess:
     """Modules to import besides, such as a test's own sagas."""
     environment: Mapping[str, str] = field(default_factory=dict)
     options: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of ``SAGAS``, such as a short lease where a test would wait for a long one."""
     name: str = field(default_factory=lambda: f"worker{next(_numbers)}")
     _process: "subprocess.Popen[bytes] | None" = None
 
@@ -166,5 +169,6 @@ class WorkerProcess:
             "PYTHONUNBUFFERED": "1",
             # The test process has its own idea of warnings.
             "PYTHONWARNINGS": "default",
+            "SAGAS_TEST_SETTINGS": json.dumps(dict(self.settings)),
             **self.environment,
         }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 from django.db import transaction
+from pytest_django import Settings
 
 from sagas import dispatch, start_saga
 from sagas.models import SagaRun
@@ -59,8 +60,13 @@ class TestUnreachable:
         assert time.monotonic() - began < 2 * PATIENCE
 
     def test_what_was_started_without_a_broker_runs_when_there_is_one(
-        self, tmp_path: Path, redis_broker: str, worker_factory: WorkerFactory
+        self,
+        tmp_path: Path,
+        redis_broker: str,
+        worker_factory: WorkerFactory,
+        settings: Settings,
     ) -> None:
+        settings.SAGAS = {**settings.SAGAS, "RESEND_SECONDS": 2.0}
         book = tmp_path / "ledger"
         with publishing_to(f"redis://127.0.0.1:{free_port()}/0"):
             run = start(book, "dead")
@@ -112,10 +118,10 @@ class TestQueues:
         tmp_path: Path,
         redis_broker: str,
         worker_factory: WorkerFactory,
-        settings: pytest.FixtureRequest,
+        settings: Settings,
     ) -> None:
         names = {"STEP_QUEUE": "mine.steps", "COMPENSATION_QUEUE": "mine.undo"}
-        settings.SAGAS = names  # type: ignore[attr-defined]
+        settings.SAGAS = names
         broker = redis.Redis.from_url(redis_broker)
         script = {"join": "permanent"}
         run = start_saga(Parallel, Orders(str(tmp_path / "ledger"), script), key="k")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from pytest_django import Settings
 
 from sagas import start_saga
 from sagas.models import SagaRun
@@ -74,7 +75,8 @@ class TestCallbacks:
     ) -> None:
         book = tmp_path / "ledger"
         # Nobody consumes the queue of the doors.
-        worker_factory(any_broker, queues=["saga.steps", "saga.compensate"])
+        short = {"LEASE_SECONDS": 6.0}
+        worker_factory(any_broker, queues=["saga.steps", "saga.compensate"], settings=short)
         runs = start_some(book, 7, *SCRIPTS, {"left": "kill-once"})
         ended = wait_for_all(runs, 100)
         assert_truthful(book, ended)
@@ -95,13 +97,18 @@ class TestCallbacks:
 @pytest.mark.redis
 class TestFlush:
     def test_every_message_is_lost_and_every_saga_ends(
-        self, tmp_path: Path, worker_factory: WorkerFactory, redis_broker: str
+        self,
+        tmp_path: Path,
+        worker_factory: WorkerFactory,
+        redis_broker: str,
+        settings: Settings,
     ) -> None:
+        settings.SAGAS = {**settings.SAGAS, "RESEND_SECONDS": 3.0}
         book = tmp_path / "ledger"
         # Two steps hold both children of the worker, so the others' messages are in the queue.
         held = start_some(book, 2, {"left": "after=flushed"})
         runs = [*held, *start_some(book, 38, *SCRIPTS, first=2)]
-        worker_factory(redis_broker)
+        worker_factory(redis_broker, settings={"RESEND_SECONDS": 3.0})
         for run in held:
             ledger.wait_for(book, "left", of=run.pk)
         broker = redis.Redis.from_url(redis_broker)

@@ -1,6 +1,5 @@
 """Sagas in real worker processes, through the faults in which callbacks alone lose money."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,10 +41,6 @@ def wait_until_it_turns_back(run: SagaRun) -> None:
     while fresh(run).state != SagaState.COMPENSATING:
         assert time.monotonic() < until, fresh(run).explain()
         time.sleep(0.02)
-
-
-def with_settings(**settings: float) -> dict[str, str]:
-    return {"SAGAS_TEST_SETTINGS": json.dumps(settings)}
 
 
 class TestParallelSteps:
@@ -100,12 +95,15 @@ class TestLogs:
             assert f"[{run.pk} {step}]" in begins[0]
 
 
+SHORT_LEASE = {"LEASE_SECONDS": 6.0}
+
+
 class TestKilledWorkers:
     def test_a_killed_child_is_noticed_and_the_step_runs_again_with_the_same_key(
         self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         # If the callback and the sweep missed the death, the lease would be noticed in minutes.
-        worker_factory(any_broker, environment=with_settings(LEASE_SECONDS=600.0))
+        worker_factory(any_broker, settings={"LEASE_SECONDS": 600.0})
         run = start(left="kill-once").wait(PATIENCE)
         assert run.state == SagaState.COMPLETED
         attempts = [e for e in ledger.read(book) if (e.what, e.phase) == ("left", "began")]
@@ -128,11 +126,11 @@ class TestKilledWorkers:
     def test_a_killed_worker_is_noticed_within_its_lease_whatever_the_time_limit(
         self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
-        worker = worker_factory(any_broker)
+        worker = worker_factory(any_broker, settings=SHORT_LEASE)
         run = start(left="sleep=600-once")
         ledger.wait_for(book, "left")
         worker.kill()
-        worker_factory(any_broker)
+        worker_factory(any_broker, settings=SHORT_LEASE)
         assert run.wait(PATIENCE).state == SagaState.COMPLETED
         again = [e for e in ledger.read(book) if (e.what, e.phase) == ("left", "began")]
         assert len(again) == 2

@@ -106,6 +106,13 @@ class TestTurningBack:
         assert step_of(run, "b").state == StepState.COMPENSATED
         assert step_of(run, "b").doubtful
 
+    def test_a_compensation_that_finds_nothing_to_undo_has_succeeded(self) -> None:
+        run = drive(five(c="permanent", undo_b="gone"))
+        assert run.state == SagaState.COMPENSATED
+        assert CALLS == ["a", "b", "c", "undo_b", "undo_a(a)"]
+        assert step_of(run, "b").state == StepState.COMPENSATED
+        assert step_of(run, "b", direction="backward").attempt == 1
+
     def test_the_stored_error_tells_how_often_it_was_tried_and_the_cause(self) -> None:
         run = drive(five(b="network"))
         said = "failed after 3 attempts: b did not answer"

@@ -24,6 +24,7 @@ STABLE_CODES = {
     "TRANSACTION_LOCKED": exceptions.RunLocked,
     "STEP_TIMEOUT": exceptions.StepTimeout,
     "ACTION_NOT_ALLOWED": exceptions.ActionNotAllowed,
+    "ALREADY_UNDONE": exceptions.AlreadyUndone,
     "CONFIGURATION": exceptions.SagaConfigurationError,
     "DEFINITION": exceptions.SagaDefinitionError,
     "HANDLER_UNKNOWN": exceptions.UnknownHandler,
