@@ -7,7 +7,7 @@ from itertools import product
 from sagas.states import SagaState
 from tests.faults.crashes.blows import ASLEEP, Fault
 from tests.faults.crashes.points import IN_HANDLER, Boundary, Plan
-from tests.faults.crashes.sagas import Crash, Crashes, SingleTry
+from tests.faults.crashes.sagas import Crash, Crashes, InPlace, SingleTry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,7 @@ SINGLE_TRY = Target(
     saga=SingleTry,
     ends=_UNDONE | {SagaState.COMPLETED.value},
 )
+IN_PLACE = Target(name="in place", step="third", saga=InPlace)
 RECOVERED = Target(name="recovered", step="third", dies="third")
 
 ATTEMPT = (
@@ -122,9 +123,10 @@ class Case:
 
 def _all() -> Iterator[Case]:
     attempts = (FORWARD, ATOMIC, BACKWARD, ATOMIC_BACKWARD, SINGLE_TRY)
-    slow_to_tell = (FORWARD, ATOMIC, BACKWARD, SINGLE_TRY)
+    slow_to_tell = (FORWARD, ATOMIC, BACKWARD, SINGLE_TRY, IN_PLACE)
     for rows in (
         product(attempts, ATTEMPT, SUDDEN),
+        product((IN_PLACE,), (*UNDER_WAY, Boundary.IN_OUTCOME), SUDDEN),
         product((RECOVERED,), DOORS, SUDDEN),
         product((RECOVERED,), SWEEP, IN_MAIN_PROCESS),
         product(slow_to_tell, UNDER_WAY, (Fault.CHILD_STOPPED,)),
@@ -154,6 +156,7 @@ FAST = frozenset(
         (BACKWARD, Boundary.BEFORE_SEND, Fault.WORKER_KILLED),
         (ATOMIC_BACKWARD, Boundary.AFTER_EFFECT, Fault.DATABASE_CUT),
         (SINGLE_TRY, Boundary.AFTER_EFFECT, Fault.CHILD_KILLED),
+        (IN_PLACE, Boundary.AFTER_CLAIM, Fault.CHILD_KILLED),
         (FORWARD, Boundary.BEFORE_EFFECT, Fault.INTERPRETER_HELD),
         (SINGLE_TRY, Boundary.BEFORE_EFFECT, Fault.CHILD_STOPPED),
         (RECOVERED, Boundary.BEFORE_ERROR_DOOR, Fault.CHILD_KILLED),

@@ -21,13 +21,16 @@ class Crash:
     dies: str = ""
 
 
+RETRIED = {"max_retries": 5, "retry_backoff": False, "default_retry_delay": 0.1}
+
+
 class Crashes(Saga[Crash]):
     """first → booked (atomic) → third → last; several attempts each."""
 
     class Meta:
         label = "crashes.Crashes"
         in_place = False  # a message between any two steps: each is a boundary
-        step_defaults = {"max_retries": 5, "retry_backoff": False, "default_retry_delay": 0.1}
+        step_defaults = RETRIED
 
     def act(self, name: str, direction: str = "forward", *, in_row: bool = False) -> str:
         """Have an effect, between two points at which a fault may strike."""
@@ -80,4 +83,13 @@ class SingleTry(Crashes):
 
     class Meta:
         label = "crashes.SingleTry"
+        in_place = False
         step_defaults = {"max_retries": 0}
+
+
+class InPlace(Crashes):
+    """The same, where one message carries a worker through all of it."""
+
+    class Meta:
+        label = "crashes.InPlace"
+        step_defaults = RETRIED

@@ -8,7 +8,10 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+
 from sagas import advance, dispatch, execute, recover, transitions
+from sagas.database import saga_database
 from sagas.models import StepRun
 from tests.faults.crashes.points import Boundary, Place, reach
 
@@ -24,9 +27,10 @@ class _Current:
 
 def wrap_engine() -> None:
     """Wrap what a worker does between a message and the next one."""
-    _wrap(transitions, "claim", _of_id, Boundary.BEFORE_CLAIM, Boundary.AFTER_CLAIM)
+    _wrap(transitions, "claim", _of_id, Boundary.BEFORE_CLAIM, None)
     _wrap(advance, "record_outcome", _of_step, Boundary.BEFORE_OUTCOME, None)
     _wrap(transitions.RunChange, "end_attempt", _of_second, None, Boundary.IN_OUTCOME)
+    _commit_later()
     _wrap(dispatch._Outbox, "send", _of_current, Boundary.BEFORE_SEND, Boundary.AFTER_SEND)
     _wrap(recover, "suspect", _of_id, Boundary.BEFORE_ERROR_DOOR, Boundary.AFTER_ERROR_DOOR)
     _wrap(recover, "resend", _of_id, Boundary.BEFORE_SUCCESS_DOOR, Boundary.AFTER_SUCCESS_DOOR)
@@ -48,11 +52,26 @@ def _wrap(
         if before:
             reach(before, place)
         result = inner(*args, **kwargs)
-        if after and not (after == Boundary.AFTER_CLAIM and result is None):
+        if after:
             reach(after, place)
         return result
 
     setattr(owner, name, wrapped)
+
+
+def _commit_later() -> None:
+    """A success that is one statement is written, and not committed, for a moment as well."""
+    inner = transitions.succeed
+
+    @wraps(inner)
+    def wrapped(step: StepRun, *args: Any) -> Any:
+        with transaction.atomic(using=saga_database()):
+            following = inner(step, *args)
+            if following is not None:
+                reach(Boundary.IN_OUTCOME, _of_step(step))
+        return following
+
+    transitions.succeed = wrapped
 
 
 def _follow_attempts() -> None:
@@ -61,6 +80,7 @@ def _follow_attempts() -> None:
     @wraps(inner)
     def wrapped(step: StepRun, stint: execute.Stint) -> tuple[str, StepRun | None]:
         _Current.place = _of_step(step)
+        reach(Boundary.AFTER_CLAIM, _Current.place)
         try:
             return inner(step, stint)
         finally:

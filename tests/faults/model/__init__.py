@@ -7,6 +7,9 @@ asks the package's own :mod:`sagas.decisions` what follows. :mod:`~tests.faults.
 everything that can happen next, faults included; :mod:`~tests.faults.model.explore` goes through
 all of it, breadth first, and checks :mod:`~tests.faults.model.invariants` in every state.
 
+A step that is claimed in place, in the transaction of the outcome before it, is a message that is
+delivered at once; that is among the interleavings.
+
 What an attempt does after it was given up is promised this much: reported, it is undone; never
 reported (its process died between its effect and its report), nobody can know of it. The world
 calls the latter a ``stray``.

@@ -139,10 +139,13 @@ class Replay:
         return StepRun.objects.get(run=self.run, name=self.names[place], direction=direction)
 
     def do(self, action: Action) -> None:
-        """Do it; everything before it was a second ago, and everything ready is due."""
-        second = timedelta(seconds=1)
+        """Do it; everything before it was a second ago, everything ready is due, no lease ends."""
+        second, hour = timedelta(seconds=1), timedelta(hours=1)
         due = Case(When(state=StepState.READY, then=Now() - second), default=F("due_at"))
-        StepRun.objects.filter(run=self.run).update(ended_at=F("ended_at") - second, due_at=due)
+        lease = Case(When(state=StepState.RUNNING, then=Now() + hour), default=F("lease_until"))
+        StepRun.objects.filter(run=self.run).update(
+            ended_at=F("ended_at") - second, due_at=due, lease_until=lease
+        )
         getattr(self, f"_{action.name.replace(' ', '_')}", self._nothing)(action)
 
     def _nothing(self, action: Action) -> None:

@@ -1,10 +1,11 @@
 """One simulated life: messages, processes and time around the real engine."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -12,7 +13,8 @@ from uuid import UUID
 from django.db.models import F
 from django.db.models.functions import Now
 
-from sagas import OutcomeUnknown, PermanentError, Saga, advance, recover, start_saga, transitions
+from sagas import OutcomeUnknown, PermanentError, Saga, advance, recover, start_saga
+from sagas import execute as engine
 from sagas.exceptions import ActionNotAllowed
 from sagas.execute import execute
 from sagas.models import SagaRun, StepRun
@@ -30,15 +32,20 @@ class Killed(BaseException):
 
 @dataclass
 class Process:
-    """A worker process that executes one message."""
+    """A worker process that executes one message, and what follows in place."""
 
     step_id: UUID
     fence: int
+    """As the attempt has it that is under way."""
+
     handler: str = ""
     key: str = ""
     succeeded: bool = False
-    """Its handler returned."""
+    """The handler of this attempt returned."""
 
+
+Told = tuple[str, StepRun | None]
+"""What came of an attempt, and the next step where it is claimed already."""
 
 LONG = timedelta(hours=1)
 IN_TRANSACTION = frozenset({"in transaction", "before send"})
@@ -114,7 +121,7 @@ class Life:
         process.succeeded = True
 
     def _is_given_up(self, process: Process) -> bool:
-        mine = StepRun.objects.filter(pk=process.step_id, fence=process.fence + 1)
+        mine = StepRun.objects.filter(pk=process.step_id, fence=process.fence)
         return not mine.filter(state=StepState.RUNNING).exists()
 
     # What happens to processes
@@ -138,17 +145,23 @@ class Life:
         self._deliver_all(limit=3)
 
     def _execute(self, step_id: UUID, fence: int) -> None:
-        process = Process(step_id, fence)
-        self.running.append(process)
+        self.running.append(Process(step_id, fence))
         try:
             self.point("before claim")
-            told = execute(step_id, fence)
+            execute(step_id, fence, in_place=True)
         except Killed:
             return
         finally:
             self.running.pop()
+
+    def _follow_attempt(self, attempt: Callable[[], Told], step: StepRun) -> Told:
+        """A claimed step is executed: the one of the message, or one in place."""
+        process = self.running[-1] = Process(step.pk, step.fence)
+        self.point("after claim")
+        told, following = attempt()
         if told == "late" and process.succeeded and not process.handler.startswith("undo "):
             self.world.told_late(process.key)
+        return told, following
 
     # What happens besides
 
@@ -201,13 +214,11 @@ class Life:
 
     @contextmanager
     def _patched(self) -> Iterator[None]:
-        claim, record = transitions.claim, advance.record_outcome
+        execute_claimed, record = engine._execute_claimed, advance.record_outcome
         write = Journal.write
 
-        def claiming(*args: Any, **kwargs: Any) -> StepRun | None:
-            claimed = claim(*args, **kwargs)
-            self.point("after claim")
-            return claimed
+        def executing(step: StepRun, stint: engine.Stint) -> Told:
+            return self._follow_attempt(partial(execute_claimed, step, stint), step)
 
         def recording(*args: Any) -> advance.Recorded:
             self.point("before outcome")
@@ -219,7 +230,9 @@ class Life:
 
         with ExitStack() as patches:
             for target, replacement in (
-                ("sagas.transitions.claim", claiming),
+                ("sagas.execute._execute_claimed", executing),
+                # A simulated process sleeps or dies at its points, and is quick between them.
+                ("sagas.leases._keeper.add", lambda _: None),
                 ("sagas.advance.record_outcome", recording),
                 ("sagas.transitions.journal.Journal.write", writing),
                 ("sagas.dispatch._publisher.publish", self.publish),
