@@ -16,7 +16,7 @@ from benchmarks.plant.environment import Absent
 from benchmarks.speed import report
 from benchmarks.speed.contender import BASELINE, CONTENDERS, Contender
 from benchmarks.speed.figures import Record, as_object, ratio, write_results
-from benchmarks.speed.measure import Lengths, Turn, take_turn
+from benchmarks.speed.measure import Lengths, Turn, take_turn, warm_up
 from benchmarks.speed.system import Stuck, System, running
 from tests.servers.process import Unavailable
 from tests.servers.redis import start_redis
@@ -51,36 +51,46 @@ def compare(options: Options) -> list[Record]:
         systems: dict[str, System] = {}
         for contender, record in zip(chosen, records, strict=True):
             try:
-                record.versions = contender.versions()
-                system = stack.enter_context(running(contender, url, processes=options.processes))
-            except (Absent, Unavailable) as absent:
-                record.absent = str(absent)
-                _say(f"{contender.name}: absent ({absent})")
-                continue
-            system.stand_still()
-            systems[contender.name] = system
-            _say(f"{contender.name}: ready ({record.versions})")
+                systems[record.name] = _made_ready(stack, contender, record, url, options)
+            except (Absent, Unavailable, Stuck) as error:
+                _drop(record, error)
         for number in range(1, options.rounds + 1):
             for record in records:
-                turn = _turn(systems, record, options.lengths)
-                record.turns.append(turn)
-                if turn is not None:
+                _take_turn(systems, record, options.lengths)
+                if record.turns[-1] is not None:
                     _say(f"round {number}/{options.rounds}  {_line(record, records[0])}")
     return records
 
 
-def _turn(systems: dict[str, System], record: Record, lengths: Lengths) -> Turn | None:
-    system = systems.get(record.name)
-    if system is None:
-        return None
+def _made_ready(
+    stack: ExitStack, contender: Contender, record: Record, ledger_url: str, options: Options
+) -> System:
+    record.versions = contender.versions()
+    system = stack.enter_context(running(contender, ledger_url, processes=options.processes))
     try:
-        return take_turn(system, lengths)
-    except (Stuck, RuntimeError) as error:
-        record.absent = str(error).splitlines()[0]
-        _say(f"{record.name}: out of the run\n{error}")
+        warm_up(system)
+    finally:
         system.stand_still()
-        del systems[record.name]
-        return None
+    _say(f"{contender.name}: ready ({record.versions})")
+    return system
+
+
+def _take_turn(systems: dict[str, System], record: Record, lengths: Lengths) -> None:
+    """Add a turn to the record: None, when the contender is out of the run."""
+    turn: Turn | None = None
+    if system := systems.get(record.name):
+        try:
+            turn = take_turn(system, lengths)
+        except Stuck as stuck:
+            _drop(record, stuck)
+            system.stand_still()
+            del systems[record.name]
+    record.turns.append(turn)
+
+
+def _drop(record: Record, error: Exception) -> None:
+    record.absent = str(error).splitlines()[0]
+    _say(f"{record.name}: out of the run: {error}")
 
 
 def _line(record: Record, baseline: Record) -> str:

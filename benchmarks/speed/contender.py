@@ -164,6 +164,7 @@ DBOS = Contender(
     name="DBOS queue",
     application="dbos_queue",
     package="dbos",
+    prepare=("dbos", "migrate", "--sys-db-url", "{postgres}"),
     worker=("python", "-m", "{application}", "worker", "{number}"),
     needs_redis=False,
 )

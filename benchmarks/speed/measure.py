@@ -46,8 +46,6 @@ def take_turn(system: System, lengths: Lengths) -> Turn:
         Stuck: its sagas do not end.
     """
     system.go_on()
-    if not system.rate:
-        _warm_up(system)
     counts = _count(system)
     sagas = round(min(max(system.rate * lengths.drain_seconds, FEWEST), MOST))
     rate, cpu = drain(system, sagas)
@@ -86,8 +84,12 @@ def drain(system: System, sagas: int) -> tuple[float, float]:
     return system.rate, 1000 * cpu / sagas
 
 
-def _warm_up(system: System) -> None:
-    """Every process imports, connects and prepares; that its sagas end says that it is ready."""
+def warm_up(system: System) -> None:
+    """Let every process import, connect and prepare; that sagas end says that it is ready.
+
+    Raises:
+        Stuck: they do not.
+    """
     for seconds in (FIRST_SECONDS, STUCK_SECONDS):
         system.wait(system.submit(WARM_SAGAS), WARM_SAGAS, seconds)
     batch = system.submit(COUNTED_SAGAS)

@@ -21,7 +21,7 @@ from tests.servers.redis import start_redis
 
 
 class Stuck(Exception):
-    """Not all sagas of a batch ended in time."""
+    """Not all sagas of a batch ended in time, or could be started."""
 
 
 @dataclass(kw_only=True)
@@ -35,16 +35,24 @@ class Client:
         """Give an order and return the answer.
 
         Raises:
-            RuntimeError: the process ended instead; the message is what it printed.
+            Stuck: the process ended instead; the message is what it printed.
         """
-        assert self.process.stdin is not None  # noqa: S101 both are pipes
-        assert self.process.stdout is not None  # noqa: S101
+        assert self.process.stdin is not None  # noqa: S101 it is a pipe
         with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(order) + "\n")
             self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> Any:
+        """Return the next answer; the first one says that it is ready.
+
+        Raises:
+            Stuck: the process ended instead; the message is what it printed.
+        """
+        assert self.process.stdout is not None  # noqa: S101 it is a pipe
         answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"The client ended:\n{self.log.read_text()[-3000:]}")
+            raise Stuck(f"the client ended\n{self.log.read_text()[-3000:]}")
         return json.loads(answer)
 
 
@@ -133,6 +141,7 @@ def running(
 
     Raises:
         Absent: its packages cannot be installed.
+        Stuck: its tables are not made, or its client does not start.
     """
     contender.python()
     with ExitStack() as stack:
@@ -164,13 +173,21 @@ def _end(server: ServerProcess) -> None:
     server.remove()
 
 
+def _run(command: list[str], environment: dict[str, str], folder: Path) -> None:
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise Stuck(f"{command} ended with {done.returncode}\n{done.stderr[-3000:]}")
+
+
 def _start_processes(stack: ExitStack, system: System, parts: Parts) -> None:
     contender = system.contender
     variables = contender.variables(parts)
     folder = new_folder("speed")
     everything = {**os.environ, **variables, "SAGAS_DATA_DIR": str(folder)}
     for command in contender.commands(contender.prepare, parts) if contender.prepare else []:
-        subprocess.run(command, env=everything, check=True, cwd=folder)
+        _run(command, everything, folder)
     for command in contender.commands(contender.worker, parts):
         worker = ServerProcess(
             name=contender.name,
@@ -198,3 +215,4 @@ def _start_processes(stack: ExitStack, system: System, parts: Parts) -> None:
     stack.callback(process.wait)
     stack.callback(process.kill)
     system._client = Client(process=process, log=log)  # noqa: SLF001 made last, by the maker
+    system.client.answer()
