@@ -5,10 +5,11 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import redis
 
@@ -61,26 +62,25 @@ class System:
     """All parts of one contender."""
 
     contender: Contender
+    parts: Parts
     ledger: "redis.Redis"
     servers: list[ServerProcess] = field(default_factory=list)
     workers: list[ServerProcess] = field(default_factory=list)
     statements: meter.Statements | None = None
-    broker: str = ""
     rate: float = 0.0
     """Sagas per second, as measured last."""
     _client: Client | None = None
-    _batches: int = 0
 
     def submit(self, number: int) -> str:
         """Start sagas, and return the name of their batch."""
-        batch = self._new_batch()
+        batch = uuid4().hex
         self.client.order(what="submit", batch=batch, number=number)
         return batch
 
     def one_by_one(self, number: int, seconds: float) -> list[float]:
         """Return the latencies of sagas that each meet idle workers, in ms."""
         order = {"what": "one by one", "number": number, "seconds": seconds}
-        found: list[float] = self.client.order(batch=self._new_batch(), **order)
+        found: list[float] = self.client.order(batch=uuid4().hex, **order)
         return found
 
     def wait(self, batch: str, number: int, seconds: float) -> float:
@@ -108,7 +108,7 @@ class System:
 
     def messages(self) -> int:
         """Messages sent so far."""
-        return meter.messages(self.broker) if self.broker else 0
+        return meter.messages(self.parts.redis) if self.parts.redis else 0
 
     def use(self) -> meter.Use:
         """What the workers have used so far."""
@@ -128,15 +128,9 @@ class System:
         """What the workers printed last."""
         return "\n".join(worker.log.read_text()[-2000:] for worker in self.workers)
 
-    def _new_batch(self) -> str:
-        self._batches += 1
-        return f"{self.contender.name}:{self._batches}"
-
 
 @contextmanager
-def running(
-    contender: Contender, ledger: str, *, processes: int = 2, **postgres: str
-) -> Iterator[System]:
+def running(contender: Contender, ledger: str, **postgres: str) -> Iterator[System]:
     """Start everything of a contender, and end it. ``postgres`` are options of its server.
 
     Raises:
@@ -145,26 +139,25 @@ def running(
     """
     contender.python()
     with ExitStack() as stack:
-        system = System(contender=contender, ledger=redis.Redis.from_url(ledger))
-        stack.callback(system.ledger.close)
-        database = broker = ""
+        servers = []
         if contender.needs_postgres:
-            server = start_postgres(free_port(), **meter.POSTGRES_OPTIONS, **postgres)
-            _keep(stack, system, server)
-            database = server.url
-            system.statements = meter.Statements(database)
-            stack.callback(system.statements.close)
+            servers.append(start_postgres(free_port(), **meter.POSTGRES_OPTIONS, **postgres))
+            stack.callback(_end, servers[-1])
         if contender.needs_redis:
-            _keep(stack, system, server := start_redis())
-            broker = system.broker = server.url
-        parts = Parts(postgres=database, redis=broker, ledger=ledger, processes=processes)
-        _start_processes(stack, system, parts)
+            servers.append(start_redis())
+            stack.callback(_end, servers[-1])
+        parts = Parts(
+            postgres=servers[0].url if contender.needs_postgres else "",
+            redis=servers[-1].url if contender.needs_redis else "",
+            ledger=ledger,
+        )
+        told = stack.enter_context(closing(redis.Redis.from_url(ledger)))
+        system = System(contender=contender, parts=parts, ledger=told, servers=servers)
+        if parts.postgres:
+            system.statements = meter.Statements(parts.postgres)
+            stack.callback(system.statements.close)
+        _start_processes(stack, system)
         yield system
-
-
-def _keep(stack: ExitStack, system: System, server: ServerProcess) -> None:
-    system.servers.append(server)
-    stack.callback(_end, server)
 
 
 def _end(server: ServerProcess) -> None:
@@ -181,8 +174,8 @@ def _run(command: list[str], environment: dict[str, str], folder: Path) -> None:
         raise Stuck(f"{command} ended with {done.returncode}\n{done.stderr[-3000:]}")
 
 
-def _start_processes(stack: ExitStack, system: System, parts: Parts) -> None:
-    contender = system.contender
+def _start_processes(stack: ExitStack, system: System) -> None:
+    contender, parts = system.contender, system.parts
     variables = contender.variables(parts)
     folder = new_folder("speed")
     everything = {**os.environ, **variables, "SAGAS_DATA_DIR": str(folder)}
