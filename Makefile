@@ -2,8 +2,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
+MEASURED := --results benchmarks/results/latest.json --report docs/performance.md
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test faults soak faults-compare lint format lock clean
+.PHONY: help install demo serve test faults soak faults-compare bench bench-quick lint format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +39,16 @@ soak: install ## N=10000 sagas while everything is killed, stopped, flushed and 
 
 faults-compare: install ## The same faults on plain Celery and on the celery-saga package
 	$(BIN)/python -m benchmarks.faults.compare --report docs/faults.md
+
+bench: install ## Measure speed beside what people use instead, and how it grows: 15 minutes
+	$(BIN)/python -m benchmarks.speed.compare $(MEASURED)
+	$(BIN)/python -m benchmarks.speed.growth.measure $(MEASURED)
+
+bench-quick: install ## The same in 3 minutes, with fewer contenders, for a look
+	$(BIN)/python -m benchmarks.speed.compare --rounds 3 --seconds 1 --latencies 20 \
+		--only in-place --only per-step --only django-db --only dbos
+	$(BIN)/python -m benchmarks.speed.growth.measure --rounds 1 --seconds 1 \
+		--finished 0 10000 --processes 1 2 --waiting 10000
 
 lint: install ## Check formatting, rules, types and layers
 	$(BIN)/ruff format --check

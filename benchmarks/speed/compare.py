@@ -7,97 +7,14 @@ change. While one has its turn, the processes of all others stand still.
 import argparse
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.plant.environment import Absent
 from benchmarks.speed import report
-from benchmarks.speed.contender import BASELINE, CONTENDERS, Contender
-from benchmarks.speed.figures import Record, as_object, ratio, write_results
-from benchmarks.speed.measure import Lengths, Turn, take_turn
-from benchmarks.speed.system import Stuck, System, running
-from tests.servers.process import Unavailable
-from tests.servers.redis import start_redis
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What to run."""
-
-    contenders: Sequence[Contender]
-    rounds: int
-    lengths: Lengths
-    processes: int = 2
-
-
-@contextmanager
-def ledger() -> Iterator[str]:
-    """Start the Redis to which all handlers tell, and give its URL."""
-    server = start_redis()
-    try:
-        yield f"{server.url}/0"
-    finally:
-        server.remove()
-
-
-def compare(options: Options) -> list[Record]:
-    """Run the rounds; the first record is the baseline's."""
-    chosen = [BASELINE, *(one for one in options.contenders if one is not BASELINE)]
-    records = [Record(name=one.name, workload=one.workload) for one in chosen]
-    with ExitStack() as stack:
-        url = stack.enter_context(ledger())
-        systems: dict[str, System] = {}
-        for contender, record in zip(chosen, records, strict=True):
-            try:
-                record.versions = contender.versions()
-                system = stack.enter_context(running(contender, url, processes=options.processes))
-            except (Absent, Unavailable) as absent:
-                record.absent = str(absent)
-                _say(f"{contender.name}: absent ({absent})")
-                continue
-            system.stand_still()
-            systems[contender.name] = system
-            _say(f"{contender.name}: ready ({record.versions})")
-        for number in range(1, options.rounds + 1):
-            for record in records:
-                turn = _turn(systems, record, options.lengths)
-                record.turns.append(turn)
-                if turn is not None:
-                    _say(f"round {number}/{options.rounds}  {_line(record, records[0])}")
-    return records
-
-
-def _turn(systems: dict[str, System], record: Record, lengths: Lengths) -> Turn | None:
-    system = systems.get(record.name)
-    if system is None:
-        return None
-    try:
-        return take_turn(system, lengths)
-    except (Stuck, RuntimeError) as error:
-        record.absent = str(error).splitlines()[0]
-        _say(f"{record.name}: out of the run\n{error}")
-        system.stand_still()
-        del systems[record.name]
-        return None
-
-
-def _line(record: Record, baseline: Record) -> str:
-    turn = record.turns[-1]
-    assert turn is not None  # noqa: S101 told only of a measured turn
-    one = Record(name=record.name, turns=[turn])
-    compared = ratio(one, Record(name="", turns=baseline.turns[-1:]))
-    return (
-        f"{record.name:<30}{turn.sagas_per_s:8.1f} sagas/s"
-        f"  x {compared.median if compared else float('nan'):5.2f}"
-        f"  p50 {one.latency(0.5) or float('nan'):7.1f} ms"
-        f"  {turn.cpu_ms_per_saga:6.2f} ms CPU  {turn.memory_mib:4.0f} MiB  ({turn.sagas} sagas)"
-    )
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
+from benchmarks.speed.contender import BASELINE, CONTENDERS
+from benchmarks.speed.figures import as_object, write_results
+from benchmarks.speed.measure import Lengths
+from benchmarks.speed.rounds import Plan, take_rounds
 
 
 def _options() -> argparse.Namespace:
@@ -116,16 +33,19 @@ def main() -> int:
     # Whoever ends the run early ends the servers and workers it started as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = _options()
-    lengths = Lengths(
-        drain_seconds=given.seconds, latencies=given.latencies, latency_seconds=given.seconds
+    chosen = [CONTENDERS[name] for name in given.only or CONTENDERS]
+    chosen = [BASELINE, *(one for one in chosen if one is not BASELINE)]
+    records = take_rounds(
+        Plan(
+            contenders=[replace(one, processes=given.processes) for one in chosen],
+            rounds=given.rounds,
+            lengths=Lengths(
+                drain_seconds=given.seconds,
+                latencies=given.latencies,
+                latency_seconds=given.seconds,
+            ),
+        )
     )
-    options = Options(
-        contenders=[CONTENDERS[name] for name in given.only or CONTENDERS],
-        rounds=given.rounds,
-        lengths=lengths,
-        processes=given.processes,
-    )
-    records = compare(options)
     text = report.comparison(records)
     print(text)
     if given.results is not None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,8 +23,6 @@ class Parts:
     postgres: str
     redis: str
     ledger: str
-    processes: int
-    """How many worker processes run steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +42,10 @@ class Contender:
     shown: Sequence[str] = ()
     """Packages whose versions are told."""
     workload: str = FIVE_STEPS
+    steps: int = 5
+    """Of a saga; longer ones are measured in fewer pieces."""
+    processes: int = 2
+    """How many worker processes run steps."""
     prepare: Sequence[str] = ()
     worker: Sequence[str] = ()
     client: Sequence[str] = ("python", "-m", "{application}", "client")
@@ -79,7 +81,7 @@ class Contender:
         several = any("{number}" in word for word in words)
         return [
             [str(folder / words[0]), *(self._fill(word, parts, number) for word in words[1:])]
-            for number in (range(1, parts.processes + 1) if several else (0,))
+            for number in (range(1, self.processes + 1) if several else (0,))
         ]
 
     def variables(self, parts: Parts) -> dict[str, str]:
@@ -99,7 +101,7 @@ class Contender:
             application=f"{APPLICATIONS}.{self.application}",
             postgres=parts.postgres,
             redis=parts.redis,
-            processes=parts.processes,
+            processes=self.processes,
             number=number,
         )
 
@@ -109,12 +111,11 @@ def _celery(application: str) -> list[str]:
     return ["python", "-m", "celery", "-A", application, "worker", *pool, *QUIETLY]
 
 
-def _ours(name: str, saga: str, workload: str = FIVE_STEPS) -> Contender:
+def _ours(name: str, saga: str) -> Contender:
     return Contender(
         name=name,
         application="ours",
         shown=("django-celery-sagas", "Django", "psycopg"),
-        workload=workload,
         prepare=("python", "-m", "{application}", "prepare"),
         worker=_celery("config"),
         client=("python", "-m", "{application}", "client", saga),
@@ -139,9 +140,13 @@ def _chain(name: str, **further: object) -> Contender:
 
 IN_A_PROJECT = {"DJANGO_SETTINGS_MODULE": f"{APPLICATIONS}.celery_chain_settings"}
 
-IN_PLACE = _ours("ours, in place", "InPlace")
-PER_STEP = _ours("ours, one message per step", "OneMessagePerStep")
-COMPENSATED = _ours("ours, compensated", "Compensated", "5 no-op steps, the last fails")
+IN_PLACE = _ours("ours, in place", "speed.InPlace")
+PER_STEP = _ours("ours, one message per step", "speed.OneMessagePerStep")
+COMPENSATED = replace(
+    _ours("ours, compensated", "speed.InPlace"),
+    workload="5 no-op steps, the last fails",
+    client=("python", "-m", "{application}", "client", "speed.InPlace", "fails"),
+)
 CHAIN = _chain("chain(), results off", environment=IN_A_PROJECT)
 BARE_CHAIN = _chain("chain(), without Django")
 CHAIN_DJANGO_DB = _chain(
@@ -164,6 +169,7 @@ DBOS = Contender(
     name="DBOS queue",
     application="dbos_queue",
     package="dbos",
+    prepare=("dbos", "migrate", "--sys-db-url", "{postgres}"),
     worker=("python", "-m", "{application}", "worker", "{number}"),
     needs_redis=False,
 )

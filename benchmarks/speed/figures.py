@@ -1,7 +1,7 @@
 """From turns to figures: medians over rounds, and ratios within a round only."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -77,9 +77,12 @@ def ratio(
     return Ratio(median=median(rounds), least=min(rounds), most=max(rounds))
 
 
-def as_object(record: Record, baseline: Record) -> dict[str, Any]:
-    """Return one object of the results; what was not measured is null, never zero."""
-    compared = ratio(record, baseline)
+def as_object(record: Record, baseline: Record | None) -> dict[str, Any]:
+    """Return one object of the results; what was not measured is null, never zero.
+
+    Without a baseline from the same rounds there is no ratio to it.
+    """
+    compared = None if baseline is None else ratio(record, baseline)
     return {
         "contender": record.name,
         "workload": record.workload,
@@ -96,8 +99,13 @@ def as_object(record: Record, baseline: Record) -> dict[str, Any]:
 
 
 def write_results(path: Path, results: Iterable[dict[str, Any]]) -> None:
-    """Write the objects, one a line, so that a change of one is a change of a line."""
-    lines: Sequence[str] = [json.dumps(result, ensure_ascii=False) for result in results]
+    """Put the objects in the places of those with the same contender and workload, or at the end.
+
+    One a line, so that a change of one is a change of a line.
+    """
+    known = json.loads(path.read_text()) if path.exists() else []
+    merged = {(one["contender"], one["workload"]): one for one in [*known, *results]}
+    lines = [json.dumps(one, ensure_ascii=False) for one in merged.values()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from benchmarks.speed.system import System
 
 
-WARM_SAGAS = 4
-COUNTED_SAGAS = 20
+WARM_STEPS = 20
+COUNTED_STEPS = 100
 SETTLE_SECONDS = 0.3
 """The last step's body has run; what its system writes afterwards must not be cut."""
 FIRST_SECONDS = 90.0
 STUCK_SECONDS = 60.0
-FEWEST, MOST = 20, 3_000
+MOST_STEPS = 15_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +27,15 @@ class Lengths:
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """What was measured. Statements and commits: None without PostgreSQL, messages without a broker."""
+    """What was measured; None is what was not, such as statements without a database."""
 
-    sagas: int
-    sagas_per_s: float
-    cpu_ms_per_saga: float
-    memory_mib: float
-    statements_per_saga: float | None
-    commits_per_saga: float | None
-    messages_per_saga: float | None
+    sagas: int = 0
+    sagas_per_s: float | None = None
+    cpu_ms_per_saga: float | None = None
+    memory_mib: float | None = None
+    statements_per_saga: float | None = None
+    commits_per_saga: float | None = None
+    messages_per_saga: float | None = None
     latencies_ms: list[float] = field(default_factory=list)
 
 
@@ -46,10 +46,9 @@ def take_turn(system: System, lengths: Lengths) -> Turn:
         Stuck: its sagas do not end.
     """
     system.go_on()
-    if not system.rate:
-        _warm_up(system)
     counts = _count(system)
-    sagas = round(min(max(system.rate * lengths.drain_seconds, FEWEST), MOST))
+    sagas = round(min(system.rate * lengths.drain_seconds, MOST_STEPS / system.contender.steps))
+    sagas = max(sagas, _sagas(system, COUNTED_STEPS), 2)
     rate, cpu = drain(system, sagas)
     latencies = system.one_by_one(lengths.latencies, lengths.latency_seconds)
     memory = system.use().memory_mib
@@ -86,25 +85,35 @@ def drain(system: System, sagas: int) -> tuple[float, float]:
     return system.rate, 1000 * cpu / sagas
 
 
-def _warm_up(system: System) -> None:
-    """Every process imports, connects and prepares; that its sagas end says that it is ready."""
+def warm_up(system: System) -> None:
+    """Let every process import, connect and prepare; that sagas end says that it is ready.
+
+    Raises:
+        Stuck: they do not.
+    """
+    few, more = _sagas(system, WARM_STEPS), _sagas(system, COUNTED_STEPS)
     for seconds in (FIRST_SECONDS, STUCK_SECONDS):
-        system.wait(system.submit(WARM_SAGAS), WARM_SAGAS, seconds)
-    batch = system.submit(COUNTED_SAGAS)
-    system.rate = COUNTED_SAGAS / system.wait(batch, COUNTED_SAGAS, STUCK_SECONDS)
+        system.wait(system.submit(few), few, seconds)
+    system.rate = more / system.wait(system.submit(more), more, STUCK_SECONDS)
+
+
+def _sagas(system: System, steps: int) -> int:
+    """Return how many sagas have about so many steps together."""
+    return max(1, steps // system.contender.steps)
 
 
 def _count(system: System) -> tuple[float | None, float | None, float | None]:
     """Return statements, commits and messages per saga, starting it included."""
+    sagas = _sagas(system, COUNTED_STEPS)
     before = system.messages()
     if system.statements is not None:
         system.statements.begin()
-    system.wait(system.submit(COUNTED_SAGAS), COUNTED_SAGAS, STUCK_SECONDS)
+    system.wait(system.submit(sagas), sagas, STUCK_SECONDS)
     time.sleep(SETTLE_SECONDS)
     statements = commits = sent = None
-    if system.broker:
-        sent = (system.messages() - before) / COUNTED_SAGAS
+    if system.parts.redis:
+        sent = (system.messages() - before) / sagas
     if system.statements is not None:
         found = system.statements.end()
-        statements, commits = (number / COUNTED_SAGAS for number in found)
+        statements, commits = (number / sagas for number in found)
     return statements, commits, sent

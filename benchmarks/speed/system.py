@@ -5,10 +5,11 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import redis
 
@@ -21,7 +22,7 @@ from tests.servers.redis import start_redis
 
 
 class Stuck(Exception):
-    """Not all sagas of a batch ended in time."""
+    """Not all sagas of a batch ended in time, or could be started."""
 
 
 @dataclass(kw_only=True)
@@ -35,16 +36,24 @@ class Client:
         """Give an order and return the answer.
 
         Raises:
-            RuntimeError: the process ended instead; the message is what it printed.
+            Stuck: the process ended instead; the message is what it printed.
         """
-        assert self.process.stdin is not None  # noqa: S101 both are pipes
-        assert self.process.stdout is not None  # noqa: S101
+        assert self.process.stdin is not None  # noqa: S101 it is a pipe
         with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(order) + "\n")
             self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> Any:
+        """Return the next answer; the first one says that it is ready.
+
+        Raises:
+            Stuck: the process ended instead; the message is what it printed.
+        """
+        assert self.process.stdout is not None  # noqa: S101 it is a pipe
         answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"The client ended:\n{self.log.read_text()[-3000:]}")
+            raise Stuck(f"the client ended\n{self.log.read_text()[-3000:]}")
         return json.loads(answer)
 
 
@@ -53,26 +62,25 @@ class System:
     """All parts of one contender."""
 
     contender: Contender
+    parts: Parts
     ledger: "redis.Redis"
     servers: list[ServerProcess] = field(default_factory=list)
     workers: list[ServerProcess] = field(default_factory=list)
     statements: meter.Statements | None = None
-    broker: str = ""
     rate: float = 0.0
     """Sagas per second, as measured last."""
     _client: Client | None = None
-    _batches: int = 0
 
     def submit(self, number: int) -> str:
         """Start sagas, and return the name of their batch."""
-        batch = self._new_batch()
+        batch = uuid4().hex
         self.client.order(what="submit", batch=batch, number=number)
         return batch
 
     def one_by_one(self, number: int, seconds: float) -> list[float]:
         """Return the latencies of sagas that each meet idle workers, in ms."""
         order = {"what": "one by one", "number": number, "seconds": seconds}
-        found: list[float] = self.client.order(batch=self._new_batch(), **order)
+        found: list[float] = self.client.order(batch=uuid4().hex, **order)
         return found
 
     def wait(self, batch: str, number: int, seconds: float) -> float:
@@ -100,7 +108,7 @@ class System:
 
     def messages(self) -> int:
         """Messages sent so far."""
-        return meter.messages(self.broker) if self.broker else 0
+        return meter.messages(self.parts.redis) if self.parts.redis else 0
 
     def use(self) -> meter.Use:
         """What the workers have used so far."""
@@ -120,42 +128,36 @@ class System:
         """What the workers printed last."""
         return "\n".join(worker.log.read_text()[-2000:] for worker in self.workers)
 
-    def _new_batch(self) -> str:
-        self._batches += 1
-        return f"{self.contender.name}:{self._batches}"
-
 
 @contextmanager
-def running(
-    contender: Contender, ledger: str, *, processes: int = 2, **postgres: str
-) -> Iterator[System]:
+def running(contender: Contender, ledger: str, **postgres: str) -> Iterator[System]:
     """Start everything of a contender, and end it. ``postgres`` are options of its server.
 
     Raises:
         Absent: its packages cannot be installed.
+        Stuck: its tables are not made, or its client does not start.
     """
     contender.python()
     with ExitStack() as stack:
-        system = System(contender=contender, ledger=redis.Redis.from_url(ledger))
-        stack.callback(system.ledger.close)
-        database = broker = ""
+        servers = []
         if contender.needs_postgres:
-            server = start_postgres(free_port(), **meter.POSTGRES_OPTIONS, **postgres)
-            _keep(stack, system, server)
-            database = server.url
-            system.statements = meter.Statements(database)
-            stack.callback(system.statements.close)
+            servers.append(start_postgres(free_port(), **meter.POSTGRES_OPTIONS, **postgres))
+            stack.callback(_end, servers[-1])
         if contender.needs_redis:
-            _keep(stack, system, server := start_redis())
-            broker = system.broker = server.url
-        parts = Parts(postgres=database, redis=broker, ledger=ledger, processes=processes)
-        _start_processes(stack, system, parts)
+            servers.append(start_redis())
+            stack.callback(_end, servers[-1])
+        parts = Parts(
+            postgres=servers[0].url if contender.needs_postgres else "",
+            redis=servers[-1].url if contender.needs_redis else "",
+            ledger=ledger,
+        )
+        told = stack.enter_context(closing(redis.Redis.from_url(ledger)))
+        system = System(contender=contender, parts=parts, ledger=told, servers=servers)
+        if parts.postgres:
+            system.statements = meter.Statements(parts.postgres)
+            stack.callback(system.statements.close)
+        _start_processes(stack, system)
         yield system
-
-
-def _keep(stack: ExitStack, system: System, server: ServerProcess) -> None:
-    system.servers.append(server)
-    stack.callback(_end, server)
 
 
 def _end(server: ServerProcess) -> None:
@@ -164,13 +166,21 @@ def _end(server: ServerProcess) -> None:
     server.remove()
 
 
-def _start_processes(stack: ExitStack, system: System, parts: Parts) -> None:
-    contender = system.contender
+def _run(command: list[str], environment: dict[str, str], folder: Path) -> None:
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise Stuck(f"{command} ended with {done.returncode}\n{done.stderr[-3000:]}")
+
+
+def _start_processes(stack: ExitStack, system: System) -> None:
+    contender, parts = system.contender, system.parts
     variables = contender.variables(parts)
     folder = new_folder("speed")
     everything = {**os.environ, **variables, "SAGAS_DATA_DIR": str(folder)}
     for command in contender.commands(contender.prepare, parts) if contender.prepare else []:
-        subprocess.run(command, env=everything, check=True, cwd=folder)
+        _run(command, everything, folder)
     for command in contender.commands(contender.worker, parts):
         worker = ServerProcess(
             name=contender.name,
@@ -198,3 +208,4 @@ def _start_processes(stack: ExitStack, system: System, parts: Parts) -> None:
     stack.callback(process.wait)
     stack.callback(process.kill)
     system._client = Client(process=process, log=log)  # noqa: SLF001 made last, by the maker
+    system.client.answer()

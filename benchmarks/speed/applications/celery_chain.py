@@ -7,9 +7,10 @@ the result backend, and without one no results are kept.
 import os
 import sys
 
-from celery import Celery, chain, shared_task
+from celery import Celery, chain
 
 from benchmarks.speed.applications import ledger
+from benchmarks.speed.applications.client import obey
 
 
 app = Celery("celery_chain")
@@ -21,24 +22,24 @@ app.conf.update(
 )
 
 
-@shared_task(name="reserve")
+@app.task(name="reserve")
 def reserve(batch: str) -> None:
     ledger.began(batch)
 
 
-@shared_task(name="charge")
+@app.task(name="charge")
 def charge(batch: str) -> None: ...
 
 
-@shared_task(name="pack")
+@app.task(name="pack")
 def pack(batch: str) -> None: ...
 
 
-@shared_task(name="ship")
+@app.task(name="ship")
 def ship(batch: str) -> None: ...
 
 
-@shared_task(name="notify")
+@app.task(name="notify")
 def notify(batch: str) -> None:
     ledger.ended(batch)
 
@@ -48,15 +49,15 @@ def start(batch: str) -> None:
 
 
 def main() -> None:
-    if sys.argv[1] == "prepare":
-        import django  # noqa: PLC0415
-        from django.core.management import call_command  # noqa: PLC0415
+    if os.environ.get("DJANGO_SETTINGS_MODULE"):
+        import django  # noqa: PLC0415 only inside a Django project
 
         django.setup()
+    if sys.argv[1] == "prepare":
+        from django.core.management import call_command  # noqa: PLC0415
+
         call_command("migrate", verbosity=0)
         return
-    from benchmarks.speed.applications.client import obey  # noqa: PLC0415
-
     obey(start)
 
 

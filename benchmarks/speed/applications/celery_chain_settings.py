@@ -4,8 +4,7 @@ Connections to the database are as Django and Celery leave them by default.
 """
 
 import os
-
-from config.environment import database
+from urllib.parse import urlsplit
 
 
 INSTALLED_APPS = [
@@ -21,10 +20,13 @@ SECRET_KEY = "the benchmark has no web pages"  # noqa: S105
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 if os.environ.get("DATABASE_URL"):
+    url = urlsplit(os.environ["DATABASE_URL"])
     DATABASES = {
         "default": {
-            **database(os.environ["DATABASE_URL"]),
-            "CONN_MAX_AGE": 0,
-            "CONN_HEALTH_CHECKS": False,
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": url.path.lstrip("/"),
+            "USER": url.username,
+            "HOST": url.hostname,
+            "PORT": url.port,
         }
     }

@@ -15,7 +15,11 @@ GIVE_UP_SECONDS = 30.0
 
 
 def obey(start: Start) -> None:
-    """Answer each order with a line: how many seconds starting took, or the latencies in ms."""
+    """Answer each order with a line: how many seconds starting took, or the latencies in ms.
+
+    The first line says only that orders may come.
+    """
+    print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         batch, number = order["batch"], order["number"]

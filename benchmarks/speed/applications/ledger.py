@@ -16,7 +16,8 @@ _told: set[str] = set()
 
 @cache
 def _redis() -> Redis:
-    return Redis.from_url(os.environ[LEDGER_VARIABLE])
+    # Longer than anybody waits for an end.
+    return Redis.from_url(os.environ[LEDGER_VARIABLE], socket_timeout=300)
 
 
 def began(batch: str) -> None:
