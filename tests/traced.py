@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sagas import OutcomeUnknown, PermanentError, Saga, step
+from sagas import OutcomeUnknown, PermanentError, Saga, Wait, step
 
 
 CALLS: list[str] = []
@@ -12,7 +12,10 @@ CALLS: list[str] = []
 
 @dataclass(frozen=True)
 class Script:
-    """What goes wrong: handler name → ``permanent``, ``network``, ``unknown``, ``bug``, ``no``."""
+    """What goes wrong: handler name → ``permanent``, ``network``, ``unknown``, ``bug``, ``no``.
+
+    ``wait`` leaves it to others, ``wait=60`` for a minute.
+    """
 
     faults: dict[str, str] = field(default_factory=dict)
 
@@ -42,6 +45,10 @@ class Traced(Saga[Script]):
         if fault == "unknown":
             message = f"{name} may have happened"
             raise OutcomeUnknown(message)
+        if fault.startswith("wait"):
+            _, _, seconds = fault.partition("=")
+            message = f"others do {name}"
+            raise Wait(message, timeout=float(seconds) if seconds else None)
         if fault == "bug":
             message = f"{name} has a bug"
             raise KeyError(message)

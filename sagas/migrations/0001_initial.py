@@ -105,6 +105,7 @@ class Migration(migrations.Migration):
                 ('idempotency_key', models.CharField(max_length=255)),
                 ('input', models.JSONField(blank=True, null=True)),
                 ('output', models.JSONField(blank=True, null=True)),
+                ('answer', models.JSONField(blank=True, null=True)),
                 ('error_code', models.CharField(blank=True, default='', max_length=100)),
                 ('error', models.TextField(blank=True, default='')),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
@@ -124,7 +125,7 @@ class Migration(migrations.Migration):
             name='SagaEvent',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('type', models.CharField(choices=[('started', 'Saga started'), ('turned_back', 'Turned back'), ('completed', 'Saga completed'), ('compensated', 'Saga compensated'), ('cancelled', 'Saga cancelled'), ('dead_lettered', 'Dead lettered'), ('retried', 'Retried'), ('reopened', 'Turned back once more'), ('poisoned', 'Automatic retries spent'), ('resolved', 'Resolved by hand'), ('paused', 'Paused by hand'), ('resumed', 'Resumed by hand'), ('tagged', 'Tags changed'), ('step_ready', 'Step ready'), ('step_claimed', 'Attempt started'), ('step_succeeded', 'Step succeeded'), ('step_failed', 'Step failed'), ('step_retrying', 'Attempt failed, retrying'), ('step_unknown', 'Outcome unknown'), ('step_asking', 'Asking whether it happened'), ('step_skipped', 'Step skipped'), ('step_cancelled', 'Step never started'), ('step_restored', 'Step back in the plan'), ('step_compensated', 'Step undone'), ('step_retried', 'Step retried by hand'), ('step_settled', 'Step settled by hand'), ('step_late', 'Late outcome'), ('handler_unknown', 'No handler found')], max_length=20)),
+                ('type', models.CharField(choices=[('started', 'Saga started'), ('turned_back', 'Turned back'), ('completed', 'Saga completed'), ('compensated', 'Saga compensated'), ('cancelled', 'Saga cancelled'), ('dead_lettered', 'Dead lettered'), ('retried', 'Retried'), ('reopened', 'Turned back once more'), ('poisoned', 'Automatic retries spent'), ('resolved', 'Resolved by hand'), ('paused', 'Paused by hand'), ('resumed', 'Resumed by hand'), ('tagged', 'Tags changed'), ('step_ready', 'Step ready'), ('step_claimed', 'Attempt started'), ('step_waiting', 'Waiting for an outside party'), ('step_answered', 'Answered while it ran'), ('step_succeeded', 'Step succeeded'), ('step_failed', 'Step failed'), ('step_retrying', 'Attempt failed, retrying'), ('step_unknown', 'Outcome unknown'), ('step_asking', 'Asking whether it happened'), ('step_skipped', 'Step skipped'), ('step_cancelled', 'Step never started'), ('step_restored', 'Step back in the plan'), ('step_compensated', 'Step undone'), ('step_retried', 'Step retried by hand'), ('step_settled', 'Step settled by hand'), ('step_late', 'Late outcome'), ('handler_unknown', 'No handler found')], max_length=20)),
                 ('from_state', models.CharField(blank=True, default='', max_length=12)),
                 ('to_state', models.CharField(blank=True, default='', max_length=12)),
                 ('attempt', models.PositiveIntegerField(default=0)),
@@ -160,7 +161,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='steprun',
-            index=models.Index(condition=models.Q(('state', 'running')), fields=['lease_until'], name='sagas_step_lease_until'),
+            index=models.Index(condition=models.Q(('state__in', ('running', 'waiting'))), fields=['lease_until'], name='sagas_step_lease_until'),
         ),
         migrations.AddConstraint(
             model_name='steprun',

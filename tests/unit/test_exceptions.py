@@ -36,6 +36,8 @@ STABLE_CODES = {
     "RESULT_UNAVAILABLE": exceptions.ResultUnavailable,
     "SAGA_ERROR": exceptions.SagaError,
     "UNKNOWN_SAGA": exceptions.UnknownSaga,
+    "WAIT": exceptions.Wait,
+    "WAIT_IN_ATOMIC": exceptions.WaitInAtomicStep,
     "WORKER_LOST": exceptions.WorkerLost,
 }
 
