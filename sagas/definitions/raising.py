@@ -15,6 +15,8 @@ def raises(handler: Callable[..., object], error: type[BaseException]) -> bool:
     """
     function = inspect.unwrap(handler)
     scope = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
+    for name in (*function.__code__.co_varnames, *function.__code__.co_cellvars):
+        scope.pop(name, None)
     return any(_value(raised, scope) is error for raised in _raised(function))
 
 
