@@ -14,9 +14,9 @@ from tests.flows import ledger
 class Orders:
     """A file to tell, and what handlers do: ``"permanent"``, ``"network"``, ``"kill"``, ``"sleep=1"``.
 
-    ``wait`` leaves the step to the test; ``after=right`` waits until the file says that ``right`` of the same saga began, or that the test
-    said ``right`` (:func:`tests.flows.ledger.say`). Several words are separated by commas;
-    ``kill-once`` happens in the first attempt only.
+    ``wait`` leaves the step to the test; ``after=right`` waits until the file says that ``right`` of
+    the same saga began, or that the test said ``right`` (:func:`tests.flows.ledger.say`). Several
+    words are separated by commas; ``kill-once`` happens in the first attempt only.
     """
 
     ledger: str

@@ -13,6 +13,7 @@ from sagas import Saga, Wait, start_saga, step
 from sagas.advance import record_outcome
 from sagas.decisions import Waiting
 from sagas.exceptions import ActionNotAllowed, PayloadError, StepTimeout
+from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import (
     allowed_actions,
@@ -93,6 +94,12 @@ class TestTheWait:
         assert (event.from_state, event.to_state) == ("running", "waiting")
         assert event.note == "others do a"
         assert "a waits for an outside party to complete it." in fresh(run).explain()
+
+    def test_ends_what_one_message_carries_a_worker_through(self) -> None:
+        run = start_saga(Five, Script({"b": "wait"}), key="k")
+        first = step_of(run, "a")
+        assert execute(first.pk, first.fence, in_place=True) == "waiting"
+        assert CALLS == ["a", "b"]
 
     def test_says_until_when(self) -> None:
         run = five(a="wait=60")
@@ -353,6 +360,18 @@ class TestLateAnswers:
             **dict.fromkeys("cde", StepState.CANCELLED),
         }
         refused(lambda: answer(run, "b"), "b is compensated")
+
+    def test_a_compensation_that_waits_meanwhile_came_too_early_and_asks_once_more(self) -> None:
+        run = five(b="wait", undo_b="wait")
+        drive(cancel_saga(run, reason="x"))
+        assert states(run, "backward")["b"] == StepState.WAITING
+        refused(lambda: fail_step(run, "b", error="x", reason="x"), "its compensation undo_b is")
+        answer(run, "b")
+        drive(run)
+        assert states(run, "backward")["b"] == StepState.WAITING
+        complete_step(run, "undo_b", reason="withdrawn")
+        assert drive(run).state == SagaState.CANCELLED
+        assert CALLS == ["a", "b", "undo_b", "undo_b", "undo_a(a)"]
 
     def test_a_failure_after_the_turn_is_refused(self) -> None:
         run = cancel_saga(five(b="wait"), reason="x")
