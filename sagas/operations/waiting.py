@@ -9,6 +9,7 @@ from sagas.answers import as_answer
 from sagas.decisions import Failed, Succeeded
 from sagas.models import SagaRun, StepRun
 from sagas.operations.allowed import UNSUCCESSFUL, refuse
+from sagas.operations.locking import locked
 from sagas.operations.steps import result_as_json
 from sagas.payloads import truncate_error
 from sagas.states import Direction, SagaState, StepState
@@ -33,7 +34,7 @@ def complete_step(
         UnknownSaga, UnknownHandler: this code cannot tell what type that is.
     """
     action = f"complete_step {name}"
-    with transitions.change(run.pk) as change:
+    with locked(run, action) as change:
         step = _addressed(change.run, name, action)
         if step.is_backward and result is not None:
             refuse(change.run, action, "a compensation has no result")
@@ -65,7 +66,7 @@ def fail_step(
     outcome = Failed(
         code=truncate_error(code)[:CODE_LENGTH], error=truncate_error(error), certain=True
     )
-    with transitions.change(run.pk) as change:
+    with locked(run, action) as change:
         step = _addressed(change.run, name, action)
         _answer(change, step, outcome, action, reason=reason, actor=actor)
         dispatch.send_on_commit(change.run, change.made_ready)
