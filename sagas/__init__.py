@@ -18,7 +18,7 @@ writer of state. Nothing is imported here that needs Django's app registry.
 from typing import TYPE_CHECKING, Any
 
 from sagas.definitions import Saga, step
-from sagas.exceptions import OutcomeUnknown, PermanentError, SagaError
+from sagas.exceptions import OutcomeUnknown, PermanentError, SagaError, Wait
 
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "PermanentError",
     "Saga",
     "SagaError",
+    "Wait",
     "astart_saga",
     "start_saga",
     "start_sagas",

@@ -7,13 +7,13 @@ and only by the winner; if the process dies in between, the rows are ready and t
 """
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import F
 from django.db.models.functions import Now
 
 from sagas import compensate, dispatch, late, standstill, transitions
+from sagas.answers import answered, as_answer
 from sagas.conf import saga_settings
 from sagas.decisions import (
     Asking,
@@ -24,13 +24,15 @@ from sagas.decisions import (
     Skipped,
     Succeeded,
     Verdict,
+    Waiting,
     after_step,
     in_the_end,
     judge,
     when_spent,
 )
 from sagas.definitions import StepOptions
-from sagas.exceptions import CompensationFailed, SagaError, StepTimeout, WorkerLost
+from sagas.exceptions import CompensationFailed, SagaError
+from sagas.lost import lost
 from sagas.models import StepRun
 from sagas.payloads import truncate_error
 from sagas.states import Direction, EventType, SagaState, StepState
@@ -72,15 +74,7 @@ def record_outcome(
             dispatch.send_on_commit(step.run, [following.ready] if following.ready else [])
             return Recorded(won=True, taken=following.taken)
     with transitions.change(step.run_id, claimant) as change:
-        verdict = _judge(change, step, outcome)
-        outcome = _in_the_end(step, outcome, verdict)
-        won = _write(change, step, outcome, verdict)
-        if not won:
-            change.tell_late(step, _describe(outcome))
-            if isinstance(outcome, Succeeded):
-                _take_up(change, step, outcome)
-        elif verdict.state != StepState.READY:
-            follow(change, step, outcome, verdict.state)
+        won = take_in(change, step, outcome)
         dispatch.send_on_commit(change.run, change.made_ready)
     return Recorded(won=won, taken=change.taken)
 
@@ -94,7 +88,35 @@ def _in_the_end(step: StepRun, outcome: Outcome, verdict: Verdict) -> Outcome:
     return replace(final, error=truncate_error(final.error))
 
 
-def _take_up(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
+def take_in(
+    change: transitions.RunChange,
+    step: StepRun,
+    outcome: Outcome,
+    *,
+    note: str = "",
+    actor: str = "",
+) -> bool:
+    """Record an outcome as :func:`record_outcome` does. Requires the run's lock.
+
+    ``note`` and ``actor`` are of the person or the outside party who told it.
+    """
+    verdict = _judge(change, step, outcome)
+    outcome = _in_the_end(step, outcome, verdict)
+    if _write(change, step, outcome, verdict, note=note, actor=actor):
+        if verdict.state not in {StepState.READY, StepState.WAITING}:
+            follow(change, step, outcome, verdict.state)
+        return True
+    answer = answered(step, outcome)
+    if answer is not None:
+        return take_in(change, *answer)
+    change.tell_late(step, _describe(outcome))
+    if isinstance(outcome, Succeeded):
+        take_up(change, step, outcome)
+    return False
+
+
+def take_up(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
+    """Take up a success that came after its attempt was given up. Requires the run's lock."""
     if late.answers_question(change, step, outcome.output):
         follow(change, step, outcome, StepState.SUCCEEDED)
     else:
@@ -110,7 +132,7 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
         attempt=step.attempt,
         options=options,
         doubtful=step.doubtful,
-        goes_on=_goes_on(step, SagaState(change.run.state)),
+        goes_on=_goes_on(step, SagaState(change.run.state), outcome),
         asking=asking,
     )
     is_retry = verdict.state == StepState.READY and not verdict.asking
@@ -120,28 +142,8 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
 
 
 def end_lost_attempt(step: StepRun) -> bool:
-    """Give up an attempt whose lease ran out: retried at once, or its outcome is unknown."""
-    definitely_not = step.options.get("atomic", False)
-    error = _what_ended(step)
-    failed = Failed(
-        code=error.code,
-        error=str(error),
-        retryable=True,
-        doubtful=not definitely_not,
-        at_once=True,
-    )
-    return record_outcome(step, failed).won
-
-
-def _what_ended(step: StepRun) -> SagaError:
-    """Tell a process that died from a handler that hung until nobody renewed its lease."""
-    limit = StepOptions.from_snapshot(step.options).time_limit
-    if step.lease_until is None or step.started_at is None:
-        return WorkerLost()
-    if step.lease_until - step.started_at < timedelta(seconds=limit):
-        return WorkerLost()
-    message = f"the step ran past its time limit of {limit:g} s"
-    return StepTimeout(message, step=step.name, timeout_ms=int(limit * 1000))
+    """Give up an attempt whose lease ran out: tried again, asked about, or its outcome is unknown."""
+    return record_outcome(step, lost(step)).won
 
 
 def postpone(step: StepRun, error: SagaError) -> bool:
@@ -157,7 +159,9 @@ def postpone(step: StepRun, error: SagaError) -> bool:
         )
 
 
-def _goes_on(step: StepRun, run_state: SagaState) -> bool:
+def _goes_on(step: StepRun, run_state: SagaState, outcome: Outcome) -> bool:
+    if run_state == SagaState.DEAD_LETTER and isinstance(outcome, Waiting):
+        return True  # what was in flight when it stood still may end in its own way
     if step.is_backward:
         return run_state == SagaState.COMPENSATING
     return run_state == SagaState.RUNNING or (step.follow_up and run_state == SagaState.COMPLETED)
@@ -168,30 +172,43 @@ def _describe(outcome: Outcome) -> str:
         return truncate_error(f"{outcome.code}: {outcome.error}")
     if isinstance(outcome, NotHappened):
         return "it did not happen"
+    if isinstance(outcome, Waiting):
+        return outcome.note
     return "skipped" if isinstance(outcome, Skipped) else "succeeded"
 
 
 def _write(
-    change: transitions.RunChange, step: StepRun, outcome: Outcome, verdict: Verdict
+    change: transitions.RunChange,
+    step: StepRun,
+    outcome: Outcome,
+    verdict: Verdict,
+    *,
+    note: str,
+    actor: str,
 ) -> bool:
+    if isinstance(outcome, Waiting) and verdict.state == StepState.WAITING:
+        return transitions.begin_wait(change, step, outcome.timeout, outcome.note)
     columns: dict[str, Any] = {}
-    note = ""
     if isinstance(outcome, Failed):
-        note = _describe(outcome)
+        note = truncate_error("; ".join(filter(None, (note, _describe(outcome)))))
         columns = {
             "error_code": outcome.code,
             "error": outcome.error,
             "doubtful": verdict.doubtful,
+            **({"answer": as_answer(outcome)} if outcome.certain else {}),
         }
     elif isinstance(outcome, Succeeded):
         columns = {"output": outcome.output, "error_code": "", "error": "", "doubtful": False}
     elif isinstance(outcome, NotHappened):
         columns = {"doubtful": False}
+    elif isinstance(outcome, Waiting):
+        columns = {"doubtful": True, **transitions.GIVEN_UP}
     if verdict.state == StepState.READY:
         if verdict.asking:
             columns |= {"asking": True, "asked": step.asked + int(step.asking)}
         return change.put_back(step, verdict.delay, note, **columns)
-    return change.end_attempt(step, verdict.state, _EVENTS[verdict.state], note, **columns)
+    event = _EVENTS[verdict.state]
+    return change.end_attempt(step, verdict.state, event, note, actor=actor, **columns)
 
 
 def follow(

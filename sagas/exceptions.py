@@ -1,5 +1,6 @@
 """Every error of this package. One root, a code each, and a message that says the cure."""
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 
@@ -131,6 +132,39 @@ class AlreadyUndone(SagaError):
     """
 
     code = "ALREADY_UNDONE"
+
+
+class Wait(SagaError):
+    """An outside party completes this step; until then it waits in its row, and no worker does.
+
+    ``raise Wait("the warehouse confirms", timeout=timedelta(days=2))`` after the request was sent.
+    ``complete_step()`` and ``fail_step()`` end the wait. ``timeout``, seconds or a timedelta, counts
+    from the raise; None is as long as the step and its saga may take.
+    """
+
+    code = "WAIT"
+
+    def __init__(
+        self, message: str = "", *, timeout: float | timedelta | None = None, **facts: Any
+    ) -> None:
+        """Keep ``timeout`` as a timedelta; below zero is zero, and ten years is the most."""
+        super().__init__(message, **facts)
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        self.timeout = None if seconds is None else timedelta(seconds=_bounded(seconds))
+
+
+LONGEST_WAIT = timedelta(days=3650)
+
+
+def _bounded(seconds: float) -> float:
+    """Return a wait that the database can add to its clock: by now the request may be sent."""
+    return min(max(0.0, seconds), LONGEST_WAIT.total_seconds())
+
+
+class WaitInAtomicStep(SagaError):
+    """A step with ``atomic=True`` cannot wait: nothing it did is committed. Take one of the two away."""
+
+    code = "WAIT_IN_ATOMIC"
 
 
 class ResultUnavailable(SagaError):

@@ -20,7 +20,7 @@ from sagas import advance, leases, transitions
 from sagas.advance import Recorded
 from sagas.conf import saga_settings
 from sagas.database import saga_database
-from sagas.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded
+from sagas.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
 from sagas.definitions import Saga, SagaDefinition, StepDefinition, registry
 from sagas.exceptions import (
     AlreadyUndone,
@@ -32,6 +32,8 @@ from sagas.exceptions import (
     StepTimeout,
     UnknownHandler,
     UnknownSaga,
+    Wait,
+    WaitInAtomicStep,
 )
 from sagas.invocation import RowInvocation
 from sagas.leases import Lease
@@ -78,8 +80,9 @@ def execute(
     """Run the attempt that a message asks for. Must be called outside a transaction.
 
     ``in_place``: go on with what follows, within bounds, where that needs no message. Returns what
-    came of the last attempt, for logs and task results: ``"succeeded"``, ``"skipped"``, an error
-    code, ``"late"`` when the attempt was given up meanwhile, or ``"not claimed"``.
+    came of the last attempt, for logs and task results: ``"succeeded"``, ``"skipped"``,
+    ``"waiting"``, an error code, ``"late"`` when the attempt was given up meanwhile, or
+    ``"not claimed"``.
     """
     stint = Stint(Claimant(task_id=task_id, worker=worker), in_place=in_place)
     step = insistently(partial(transitions.claim, step_id, fence, task_id=task_id, worker=worker))
@@ -218,6 +221,10 @@ def _rolled_back(outcome: Outcome) -> Failed:
 def _attempt(body: Body, handler: Any) -> Outcome:
     try:
         return body()
+    except Wait as wait:
+        if handler.atomic:
+            return _failed(WaitInAtomicStep())
+        return Waiting(timeout=wait.timeout, note=truncate_error(str(wait)))
     except Exception as error:  # whatever user code raises is an outcome
         logger.warning("attempt failed", exc_info=True, extra={"action": "attempt_failed"})
         return _classify(error, handler)

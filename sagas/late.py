@@ -6,7 +6,7 @@ otherwise. Nothing that it did may stay behind a run that says ``compensated``.
 
 from sagas import compensate, transitions
 from sagas.models import StepRun
-from sagas.states import EventType, SagaState, StepState
+from sagas.states import IN_FLIGHT_STEPS, EventType, SagaState, StepState
 
 
 GIVEN_UP = frozenset({StepState.UNKNOWN, StepState.FAILED, StepState.COMPENSATED})
@@ -64,7 +64,7 @@ def _draw_consequences(change: transitions.RunChange, step: StepRun) -> None:
 def _give_up_undo(change: transitions.RunChange, step: StepRun) -> None:
     """A compensation that runs right now may have come too early: a retry runs it once more."""
     backward = StepRun.objects.backward().filter(run_id=step.run_id, name=step.name)
-    for running in backward.filter(state=StepState.RUNNING):
+    for running in backward.filter(state__in=IN_FLIGHT_STEPS):
         transitions.undo_again(change, running)
 
 
@@ -73,5 +73,5 @@ def _undo(change: transitions.RunChange, step: StepRun) -> None:
     backward = of_run.filter(name=step.name).first()
     if backward is None:
         transitions.insert_undo(change, compensate.undo_row(step, position=of_run.count()))
-    elif backward.state in {StepState.RUNNING, StepState.SUCCEEDED}:
+    elif backward.state in {*IN_FLIGHT_STEPS, StepState.SUCCEEDED}:
         transitions.undo_again(change, backward)

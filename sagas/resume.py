@@ -14,7 +14,7 @@ from sagas import compensate, decisions, transitions
 from sagas.definitions import registry
 from sagas.exceptions import UnknownSaga
 from sagas.models import SagaRun, StepRun
-from sagas.states import EventType, SagaState, StepState
+from sagas.states import IN_FLIGHT_STEPS, EventType, SagaState, StepState
 
 
 def resume(change: transitions.RunChange, *, note: str, actor: str, **columns: Any) -> None:
@@ -80,7 +80,8 @@ def resume_undo(change: transitions.RunChange) -> None:
     # What runs right now was undone later than what the chain begins with, so the chain waits for it.
     ahead = [str(step.pk) for step in chain[:1]]
     for step in in_flight:
-        change.reset(step, StepState.RUNNING, blockers=0, successors=ahead, in_place=False)
+        state = StepState(step.state)
+        change.reset(step, state, blockers=0, successors=ahead, in_place=False)
     for step, following in zip_longest(chain, chain[1:]):
         blockers = len(in_flight) if step is chain[0] else 1
         change.reset(
@@ -97,7 +98,7 @@ def resume_undo(change: transitions.RunChange) -> None:
 
 
 def _not_undone(change: transitions.RunChange) -> tuple[list[StepRun], list[StepRun]]:
-    """Return the compensations to do, in order, and those that run right now."""
+    """Return the compensations to do, in order, and those that run or wait right now."""
     rows = list(StepRun.objects.filter(run_id=change.run.pk))
     backward = {row.name: row for row in rows if row.is_backward}
     to_undo = compensate.to_undo([row for row in rows if not row.is_backward])
@@ -106,5 +107,5 @@ def _not_undone(change: transitions.RunChange) -> tuple[list[StepRun], list[Step
         or transitions.insert_pending(compensate.undo_row(step, position=place))
         for place, step in enumerate(to_undo, start=len(backward))
     ]
-    in_flight = [step for step in planned if step.state == StepState.RUNNING]
+    in_flight = [step for step in planned if step.state in IN_FLIGHT_STEPS]
     return [step for step in planned if step not in in_flight], in_flight

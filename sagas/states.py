@@ -115,7 +115,13 @@ STEP_ARROWS: dict[StepState, frozenset[StepState]] = {
         }
     ),
     StepState.WAITING: frozenset(
-        {StepState.READY, StepState.SUCCEEDED, StepState.FAILED, StepState.UNKNOWN}
+        {
+            StepState.READY,
+            StepState.SUCCEEDED,
+            StepState.FAILED,
+            StepState.UNKNOWN,
+            StepState.SKIPPED,
+        }
     ),
     # A compensation is ready once more when its step reports a late success.
     StepState.SUCCEEDED: frozenset({StepState.COMPENSATED, StepState.READY, StepState.PENDING}),
@@ -146,6 +152,7 @@ FINAL_SAGAS = frozenset(
 
 UNSTARTED_STEPS = frozenset({StepState.PENDING, StepState.READY})
 IN_FLIGHT_STEPS = frozenset({StepState.RUNNING, StepState.WAITING})
+DONE = frozenset({StepState.SUCCEEDED, StepState.SKIPPED})
 MAY_HAVE_HAPPENED = frozenset({StepState.SUCCEEDED, StepState.UNKNOWN})
 
 
@@ -168,6 +175,8 @@ class EventType(TextChoices):
 
     STEP_READY = "step_ready", _("Step ready")
     STEP_CLAIMED = "step_claimed", _("Attempt started")
+    STEP_WAITING = "step_waiting", _("Waiting for an outside party")
+    STEP_ANSWERED = "step_answered", _("Answered while it ran")
     STEP_SUCCEEDED = "step_succeeded", _("Step succeeded")
     STEP_FAILED = "step_failed", _("Step failed")
     STEP_RETRYING = "step_retrying", _("Attempt failed, retrying")

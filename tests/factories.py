@@ -85,6 +85,15 @@ def make_running(key: str = "order-1", **columns: Any) -> SagaRun:
     return run
 
 
+def make_waiting(key: str = "order-1", **columns: Any) -> SagaRun:
+    """A run whose second of three steps waits for an outside party."""
+    run = make_run(SagaState.RUNNING, key, **columns)
+    make_step(run, "reserve_inventory")
+    make_step(run, "process_payment", StepState.WAITING)
+    make_step(run, "create_shipment", StepState.PENDING, blockers=1, pivot=True)
+    return run
+
+
 def record_sweep(age: timedelta = timedelta(0), worker: str = "worker1@shop") -> None:
     """The last sweep ran ``age`` ago."""
     moment = timezone.now() - age

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sagas import OutcomeUnknown, PermanentError, Saga, step
+from sagas import OutcomeUnknown, PermanentError, Saga, Wait, step
 from sagas.exceptions import AlreadyUndone
 
 
@@ -13,7 +13,8 @@ CALLS: list[str] = []
 
 @dataclass(frozen=True)
 class Script:
-    """What goes wrong: handler name → ``permanent``, ``network``, ``unknown``, ``bug``, ``gone``, ``no``."""
+from sagas import OutcomeUnknown, PermanentError, Saga, Wait, step
+from sagas.exceptions import AlreadyUndone
 
     faults: dict[str, str] = field(default_factory=dict)
 
@@ -43,8 +44,8 @@ class Traced(Saga[Script]):
         if fault == "unknown":
             message = f"{name} may have happened"
             raise OutcomeUnknown(message)
-        if fault == "gone":
-            raise AlreadyUndone
+from sagas import OutcomeUnknown, PermanentError, Saga, Wait, step
+from sagas.exceptions import AlreadyUndone
         if fault == "bug":
             message = f"{name} has a bug"
             raise KeyError(message)

@@ -83,7 +83,12 @@ def latest_events(run: SagaRun, *, everything: bool) -> Events:
     """Return the events of ``run``, oldest first."""
     newest_first = run.events.select_related("step").order_by("-pk")
     newest_first = newest_first.defer(
-        "step__input", "step__output", "step__options", "step__successors", "step__error"
+        "step__input",
+        "step__output",
+        "step__answer",
+        "step__options",
+        "step__successors",
+        "step__error",
     )
     rows = list(newest_first if everything else newest_first[: EVENTS_SHOWN + 1])
     has_older = not everything and len(rows) > EVENTS_SHOWN
@@ -122,7 +127,7 @@ def _steps_with_cut_payloads(run: SagaRun) -> Iterable[StepRun]:
         f"{name}_text": Left(Cast(name, TextField()), PAYLOAD_SHOWN + 1)
         for name in ("input", "output")
     }
-    return run.steps.defer("input", "output", "successors").annotate(**cut)
+    return run.steps.defer("input", "output", "answer", "successors").annotate(**cut)
 
 
 def _payloads(step: Any) -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,9 @@
 """What an attempt's outcome makes of its step, and a step's end of its run."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import Enum, auto
 from hashlib import sha256
 
@@ -28,7 +30,8 @@ class Failed:
     """The attempt ended otherwise.
 
     ``doubtful``: the effect may have happened. ``retryable``: another attempt may help.
-    ``at_once``: without backoff, because noticing the failure took long enough.
+    ``at_once``: without backoff, because noticing the failure took long enough. ``certain``: said
+    by someone who knows that it did not happen, whatever was in doubt before.
     """
 
     code: str
@@ -36,6 +39,7 @@ class Failed:
     retryable: bool = False
     doubtful: bool = False
     at_once: bool = False
+    certain: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +47,15 @@ class NotHappened:
     """The outside system was asked, and says that it did not happen."""
 
 
-Outcome = Succeeded | Skipped | Failed | NotHappened
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """The handler leaves the step to an outside party, for ``timeout`` at most; ``note`` says to whom."""
+
+    timeout: timedelta | None = None
+    note: str = ""
+
+
+Outcome = Succeeded | Skipped | Failed | NotHappened | Waiting
 
 MAX_ASKS = 10
 """How often the outside system is asked whether an unknown step happened."""
@@ -104,21 +116,35 @@ def judge(
 
     ``doubtful``: an earlier attempt may have taken effect. Doubt stays until an attempt succeeds,
     because a later error need not come from the outside system. ``goes_on``: the run still goes
-    in this step's direction; otherwise nothing is tried again, only asked.
+    in this step's direction; otherwise nothing is tried again or waited for, only asked.
     """
-    if isinstance(outcome, Succeeded):
-        return Verdict(state=StepState.SUCCEEDED)
-    if isinstance(outcome, Skipped):
-        return Verdict(state=StepState.SKIPPED)
-    if isinstance(outcome, NotHappened):
-        return Verdict(state=StepState.FAILED)
-    doubtful = doubtful or outcome.doubtful
+    known = _known(outcome)
+    if known is not None:
+        return Verdict(state=known)
     if asking.now:
         return _ask_again(options, asking.times)
+    if not isinstance(outcome, Failed):
+        waits = Verdict(state=StepState.WAITING, doubtful=True)
+        return waits if goes_on else when_spent(doubtful=True, asking=asking)
+    doubtful = doubtful or outcome.doubtful
     if outcome.retryable and goes_on and attempt <= options.max_retries:
         delay = 0.0 if outcome.at_once else retry_delay(options, attempt)
         return Verdict(state=StepState.READY, doubtful=doubtful, delay=delay)
     return when_spent(doubtful=doubtful, asking=asking)
+
+
+def _known(outcome: Outcome) -> StepState | None:
+    """Return the end of a step of which nothing is in doubt, and nothing left to try."""
+    if isinstance(outcome, Failed):
+        return StepState.FAILED if outcome.certain else None
+    return _ENDS.get(type(outcome))
+
+
+_ENDS: Mapping[type, StepState] = {
+    Succeeded: StepState.SUCCEEDED,
+    Skipped: StepState.SKIPPED,
+    NotHappened: StepState.FAILED,
+}
 
 
 def when_spent(*, doubtful: bool, asking: Asking) -> Verdict:

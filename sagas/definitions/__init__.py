@@ -2,7 +2,8 @@
 
 ``saga.py`` reads the body by way of ``meta.py`` and ``collect.py`` (which knows ``step.py`` and
 ``options.py``) into a :class:`SagaDefinition`, whose ``problems()`` are told by ``manage.py check``.
-``view.py`` is what ``self`` is in a handler. No models and no Celery here.
+``raising.py`` reads what a handler raises, and ``view.py`` is what ``self`` is in a handler. No models
+and no Celery here.
 """
 
 from sagas.definitions.definition import SagaDefinition

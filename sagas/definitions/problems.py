@@ -10,8 +10,9 @@ from sagas.definitions.annotations import (
     parameter_annotation,
     result_annotation,
 )
-from sagas.definitions.step_definition import StepDefinition
-from sagas.exceptions import SagaDefinitionError
+from sagas.definitions.raising import raises
+from sagas.definitions.step_definition import CompensationDefinition, StepDefinition
+from sagas.exceptions import SagaDefinitionError, Wait
 from sagas.payloads import annotation_name
 
 
@@ -51,6 +52,7 @@ def step_problems(label: str, steps: tuple[StepDefinition, ...]) -> Iterator[Pro
         yield from unstorable(label, lambda step=step: step.result_codec)  # type: ignore[misc]
         yield from _compensation_mismatch(label, step)
         yield from _speechless_reconcile(label, step)
+        yield from _waiting_in_a_transaction(label, step)
 
 
 def unstorable(label: str, codec: Callable[[], object]) -> Iterator[Problem]:
@@ -131,6 +133,20 @@ def _speechless_reconcile(label: str, step: StepDefinition) -> Iterator[Problem]
             " uses to say that it did not happen.",
             hint=f"Let {step.name} return something whenever it happened, such as a receipt.",
         )
+
+
+def _waiting_in_a_transaction(label: str, step: StepDefinition) -> Iterator[Problem]:
+    handlers: list[StepDefinition | CompensationDefinition] = [step]
+    if step.compensation is not None:
+        handlers.append(step.compensation)
+    for handler in handlers:
+        if handler.atomic and raises(handler.handler, Wait):
+            yield Problem(
+                id="sagas.E015",
+                message=f"{label}: {handler.name} is atomic and raises Wait, which would roll back"
+                " what it wrote before it waits.",
+                hint="Remove atomic=True, or do the writing in a step of its own.",
+            )
 
 
 def _compensation_mismatch(label: str, step: StepDefinition) -> Iterator[Problem]:

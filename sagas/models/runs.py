@@ -44,8 +44,10 @@ class SagaRunQuerySet(models.QuerySet["SagaRun"]):
         return self.filter(Q(state=SagaState.DEAD_LETTER) | Q(has_warnings=True))
 
     def stale(self, before: datetime) -> Self:
-        """Active and not paused, with no change of the run or of its steps since ``before``."""
-        moved = StepRun.objects.filter(run=models.OuterRef("pk"), updated_at__gte=before)
+        """Active, not paused, waiting for no one, without a change of it or its steps since ``before``."""
+        moved = StepRun.objects.filter(
+            Q(updated_at__gte=before) | Q(state=StepState.WAITING), run=models.OuterRef("pk")
+        )
         idle = self.active().filter(updated_at__lt=before, paused_at__isnull=True)
         return idle.filter(~models.Exists(moved))
 

@@ -46,8 +46,10 @@ class StepRunQuerySet(models.QuerySet["StepRun"]):
         ).order_by("send_at")
 
     def lost(self, now: Moment) -> Self:
-        """Running though the lease ran out."""
-        return self.filter(state=StepState.RUNNING, lease_until__lte=now).order_by("lease_until")
+        """Running or waiting though the lease ran out; no wait does while its run is paused."""
+        lost = self.filter(state__in=IN_FLIGHT_STEPS, lease_until__lte=now)
+        paused = Q(state=StepState.WAITING, run__paused_at__isnull=False)
+        return lost.exclude(paused).order_by("lease_until")
 
 
 class StepRun(models.Model):
@@ -60,7 +62,10 @@ class StepRun(models.Model):
     attempt asks the outside system by ``reconcile`` instead of acting. ``send_at`` is when the sweep
     sends the step's message if nobody has claimed it by then. ``expires_at`` is set by the first
     attempt to ``timeout`` from then: later nothing is tried again. ``follow_up``: tried again by
-    hand after the saga had gone on without this step, so its outcome moves nothing.
+    hand after the saga had gone on without this step, so its outcome moves nothing. ``lease_until``
+    is how long the step is someone's: a worker's, who renews it, or while it waits an outside
+    party's (None: as long as the saga runs). ``answer`` is what that party said before the step
+    waited, kept until the attempt ends, or with which it failed the step.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -99,6 +104,7 @@ class StepRun(models.Model):
     idempotency_key = models.CharField(max_length=255)
     input = models.JSONField(null=True, blank=True)
     output = models.JSONField(null=True, blank=True)
+    answer = models.JSONField(null=True, blank=True)
     error_code = models.CharField(max_length=100, blank=True, default="")
     error = models.TextField(blank=True, default="")
 
@@ -136,7 +142,9 @@ class StepRun(models.Model):
         indexes = (
             models.Index(fields=("send_at",), condition=Q(state="ready"), name="sagas_step_send"),
             models.Index(
-                fields=("lease_until",), condition=Q(state="running"), name="sagas_step_lease_until"
+                fields=("lease_until",),
+                condition=Q(state__in=("running", "waiting")),
+                name="sagas_step_lease_until",
             ),
         )
 
@@ -152,6 +160,9 @@ class StepRun(models.Model):
         """Say what this step waits for, as the second half of a sentence."""
         if self.state == StepState.RUNNING:
             return f"attempt {self.attempt} of {self} runs on {self.worker or 'a worker'}."
+        if self.state == StepState.WAITING:
+            until = f", until {self.lease_until:%Y-%m-%d %H:%M:%S} UTC" if self.lease_until else ""
+            return f"{self} waits for an outside party to complete it{until}."
         if self.state == StepState.READY and self.error_code:
             return (
                 f"{self} waits until {self.due_at:%H:%M:%S} UTC ({self.error_code}: {self.error})."

@@ -12,6 +12,7 @@ from sagas.operations.pausing import pause_saga, resume_saga
 from sagas.operations.preview import PlannedUndo, preview_compensation
 from sagas.operations.steps import result_from_json, result_type, retry_step, skip_step
 from sagas.operations.turning_back import cancel_saga, compensate_saga
+from sagas.operations.waiting import complete_step, fail_step
 
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "allowed_step_actions",
     "cancel_saga",
     "compensate_saga",
+    "complete_step",
+    "fail_step",
     "pause_saga",
     "preview_compensation",
     "resolve_saga",

@@ -35,7 +35,8 @@ _COLUMNS = (
 def allowed_actions(run: SagaRun) -> frozenset[str]:
     """Return the names of the verbs that the run's state allows. ``revert`` is compensating it.
 
-    ``retry_step`` and ``skip_step`` stand for some of its steps, not for each.
+    ``retry_step``, ``skip_step``, ``complete_step`` and ``fail_step`` stand for some of its steps,
+    not for each.
     """
     if run.state not in {*ACTIVE_SAGAS, SagaState.COMPLETED, SagaState.DEAD_LETTER}:
         return frozenset()
@@ -46,7 +47,7 @@ def allowed_actions(run: SagaRun) -> frozenset[str]:
         SagaState.COMPLETED: _of_completed,
         SagaState.DEAD_LETTER: _of_dead_letter,
     }[SagaState(run.state)](run, steps)
-    return frozenset(names)
+    return frozenset(names | _answering(steps))
 
 
 def allowed_step_actions(run: SagaRun, steps: Sequence[StepRun]) -> dict[str, frozenset[str]]:
@@ -126,18 +127,23 @@ def refuse(run: SagaRun, action: str, why: str) -> Never:
 
 def _of_running(run: SagaRun, steps: list[StepRun]) -> set[str]:
     turning = set() if pivot_begun(steps) else {"cancel", "compensate"}
-    return turning | _pausing(run) | _following_up(steps) | _skipping(steps, StepState.READY)
+    return (
+        turning
+        | _pausing(run)
+        | _following_up(steps)
+        | _skipping(steps, StepState.READY, StepState.WAITING)
+    )
 
 
 def _of_compensating(run: SagaRun, steps: list[StepRun]) -> set[str]:
     backward = [step for step in steps if step.is_backward]
     failed = _skipping(backward, *UNSUCCESSFUL)
-    return _pausing(run) | _skipping(steps, StepState.READY) | failed
+    return _pausing(run) | _skipping(steps, StepState.READY, StepState.WAITING) | failed
 
 
 def _of_completed(_run: SagaRun, steps: list[StepRun]) -> set[str]:
     reverting = set() if pivot_begun(steps) else {"revert"}
-    return reverting | _following_up(steps) | _skipping(steps, StepState.READY)
+    return reverting | _following_up(steps) | _skipping(steps, StepState.READY, StepState.WAITING)
 
 
 def _of_dead_letter(run: SagaRun, steps: list[StepRun]) -> set[str]:
@@ -160,3 +166,8 @@ def _following_up(steps: list[StepRun]) -> set[str]:
 
 def _skipping(steps: list[StepRun], *states: StepState) -> set[str]:
     return {"skip_step"} if any(step.state in states for step in steps) else set()
+
+
+def _answering(steps: list[StepRun]) -> set[str]:
+    waiting = any(step.state == StepState.WAITING for step in steps)
+    return {"complete_step", "fail_step"} if waiting else set()

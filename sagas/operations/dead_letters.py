@@ -5,11 +5,11 @@ from django.db.models import F
 from sagas import dispatch, resume, transitions
 from sagas.conf import MAX_RETRY_COUNT
 from sagas.exceptions import RetryCapExceeded
-from sagas.models import SagaRun
+from sagas.models import SagaRun, StepRun
 from sagas.operations.allowed import refuse
 from sagas.operations.locking import locked
 from sagas.payloads import truncate_error
-from sagas.states import EventType, SagaState
+from sagas.states import EventType, SagaState, StepState
 
 
 def retry_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
@@ -53,6 +53,8 @@ def resolve_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     with locked(run, "resolve") as change:
         if change.run.state != SagaState.DEAD_LETTER:
             refuse(change.run, "resolve", "it is no dead letter")
+        waiting = StepRun.objects.filter(run_id=run.pk, state=StepState.WAITING)
+        transitions.end_waits(change, waiting, ask=False)
         change.move(
             SagaState.RESOLVED, EventType.RESOLVED, note=truncate_error(reason), actor=actor
         )

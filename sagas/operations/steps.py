@@ -13,6 +13,10 @@ from sagas.payloads import Codec, annotation_name, truncate_error
 from sagas.states import ACTIVE_SAGAS, EventType, SagaState, StepState
 
 
+NOT_RUNNING = frozenset({StepState.READY, StepState.WAITING})
+"""No worker has it at this moment, so a human can settle it."""
+
+
 def retry_step(run: SagaRun, name: str, *, reason: str, actor: str = "") -> SagaRun:
     """Try a failed or unknown step again, with the same idempotency key.
 
@@ -42,7 +46,7 @@ def retry_step(run: SagaRun, name: str, *, reason: str, actor: str = "") -> Saga
 def skip_step(
     run: SagaRun, name: str, *, reason: str, result: object = NO_VALUE, actor: str = ""
 ) -> SagaRun:
-    """Say how a step ended that is ready, failed or unknown, and let the saga go on from there.
+    """Say how a step ended that is ready, waiting, failed or unknown, and let the saga go on from there.
 
     With ``result``, a value of the step's result type, it succeeded: others see that result, and
     it is undone when the saga turns back. Without, it is skipped and never undone. Skipping a
@@ -54,7 +58,7 @@ def skip_step(
         UnknownSaga, UnknownHandler: this code cannot tell what type that is.
     """
     action = f"skip_step {name}"
-    output = NO_VALUE if result is NO_VALUE else _output(run, name, result)
+    output = NO_VALUE if result is NO_VALUE else result_as_json(run, name, result)
     with locked(run, action) as change:
         step = _step(change.run, name, action)
         if step.is_backward and output is not NO_VALUE and output is not None:
@@ -90,7 +94,12 @@ def result_type(run: SagaRun, name: str) -> str:
     return annotation_name(_codec(run, name).annotation)
 
 
-def _output(run: SagaRun, name: str, result: object) -> object:
+def result_as_json(run: SagaRun, name: str, result: object) -> object:
+    """Return the result of a step as it is stored.
+
+    Raises:
+        PayloadError: it is not of the step's result type.
+    """
     return _codec(run, name).dump(result, what=f"the result of {name} of {run.label}")
 
 
@@ -131,8 +140,8 @@ def _require_skippable(run: SagaRun, step: StepRun, action: str) -> None:
     if state not in ACTIVE_SAGAS | {SagaState.COMPLETED}:
         refuse(run, action, "nothing of it will run any more")
     ended = step.state in UNSUCCESSFUL and (step.is_backward or state != SagaState.COMPENSATING)
-    if not ended and step.state != StepState.READY:
-        refuse(run, action, f"{step} is {step.state}, neither ready, failed nor unknown")
+    if not ended and step.state not in NOT_RUNNING:
+        refuse(run, action, f"{step} is {step.state}, neither ready, waiting, failed nor unknown")
 
 
 def _go_on(
@@ -147,7 +156,7 @@ def _go_on(
     """Draw the consequences of a step that was settled by hand; ``step`` is as it was before."""
     if change.run.state == SagaState.DEAD_LETTER:
         _leave_dead_letter(change, step, to, note=note, actor=actor)
-    elif step.state == StepState.READY:
+    elif step.state in NOT_RUNNING:
         outcome = Succeeded(output=output) if to == StepState.SUCCEEDED else Skipped()
         advance.follow(change, step, outcome, to)
     elif step.is_backward:

@@ -32,21 +32,26 @@ from sagas.transitions.turning import (
     succeed_late,
     undo_again,
 )
+from sagas.transitions.waiting import GIVEN_UP, begin_wait, end_waits, keep_answer
 
 
 __all__ = [
+    "GIVEN_UP",
     "Birth",
     "Claimant",
     "RunChange",
     "begin_sweep",
+    "begin_wait",
     "change",
     "claim",
     "end_leases_of",
+    "end_waits",
     "hurry",
     "insert_pending",
     "insert_runs",
     "insert_undo",
     "insert_undo_chain",
+    "keep_answer",
     "longest_silence",
     "mark_sent",
     "pause",

@@ -37,6 +37,8 @@ def unpause(change: RunChange, *, note: str, actor: str) -> None:
     change.run.paused_at = None
     timed = StepRun.objects.filter(run_id=change.run.pk, expires_at__isnull=False)
     timed.filter(ended_at__isnull=True).update(expires_at=F("expires_at") + length)
+    waiting = StepRun.objects.filter(run_id=change.run.pk, state=StepState.WAITING)
+    waiting.update(lease_until=F("lease_until") + length)
     change.journal.tell_run(EventType.RESUMED, change.run, "", "", note, actor)
     change.send_ready()
 
@@ -52,6 +54,7 @@ def try_again(change: RunChange, step: StepRun, *, note: str, actor: str) -> boo
         actor,
         attempt=0,
         asked=0,
+        answer=None,
         follow_up=True,
         ended_at=None,
         expires_at=None,
@@ -78,6 +81,7 @@ def settle(
         asking=False,
         error_code="",
         error="",
+        lease_until=None,
         ended_at=Now(),
     )
 

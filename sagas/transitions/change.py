@@ -16,6 +16,7 @@ from sagas.models import SagaRun, StepRun
 from sagas.payloads import truncate_error
 from sagas.states import (
     ACTIVE_SAGAS,
+    DONE,
     FINAL_SAGAS,
     SAGA_ARROWS,
     STEP_ARROWS,
@@ -63,11 +64,11 @@ class RunChange:
     def end_attempt(
         self, step: StepRun, to: StepState, type_: EventType, note: str = "", **columns: Any
     ) -> bool:
-        """``running`` → a known outcome or ``unknown``, if ``step.fence`` is still the row's."""
-        return self._move_attempt(step, to, type_, note, ended_at=Now(), **columns)
+        """``running`` or ``waiting`` → an outcome or ``unknown``, if ``step.fence`` is still the row's."""
+        return self._move_attempt(step, to, type_, note, **{"ended_at": Now(), **columns})
 
     def put_back(self, step: StepRun, delay: float, note: str, **columns: Any) -> bool:
-        """``running`` → ``ready``, due in ``delay`` seconds: the next attempt is a row, not a timer."""
+        """Back to ``ready``, due in ``delay`` seconds: the next attempt is a row, not a timer."""
         due = due_now(timedelta(), timedelta(seconds=delay))
         type_ = EventType.STEP_ASKING if columns.get("asking") else EventType.STEP_RETRYING
         return self._move_attempt(step, StepState.READY, type_, note, **due, **columns)
@@ -80,17 +81,29 @@ class RunChange:
         return StepRun.objects.filter(pk=step.pk, expires_at__lte=end).exists()
 
     def _move_attempt(
-        self, step: StepRun, to: StepState, type_: EventType, note: str, **columns: Any
+        self,
+        step: StepRun,
+        to: StepState,
+        type_: EventType,
+        note: str,
+        *,
+        actor: str = "",
+        **columns: Any,
     ) -> bool:
-        mine = StepRun.objects.filter(pk=step.pk, state=StepState.RUNNING, fence=step.fence)
-        won = mine.update(state=to, lease_until=None, updated_at=Now(), **columns)
+        came_from = StepState(step.state)
+        require_arrow(STEP_ARROWS, came_from, to)
+        mine = StepRun.objects.filter(pk=step.pk, state=came_from, fence=step.fence)
+        if to not in DONE and "answer" not in columns:
+            # An answer that came meanwhile knows more than this outcome does.
+            mine = mine.filter(answer__isnull=True)
+        won = mine.update(state=to, updated_at=Now(), **{"lease_until": None, **columns})
         if won:
-            self.journal.tell_step(type_, step, StepState.RUNNING, to, note)
+            self.journal.tell_step(type_, step, came_from, to, note, actor)
         return bool(won)
 
-    def tell_late(self, step: StepRun, note: str) -> None:
+    def tell_late(self, step: StepRun, note: str, actor: str = "") -> None:
         """Record an outcome whose attempt was given up."""
-        self.journal.tell_step(EventType.STEP_LATE, step, "", "", note)
+        self.journal.tell_step(EventType.STEP_LATE, step, "", "", note, actor)
 
     # Going on
 
@@ -224,7 +237,7 @@ class RunChange:
             self.journal.tell_step(EventType.STEP_RESTORED, step, came_from, to)
             due = due_now(self.grace) if to == StepState.READY else {}
             columns |= {"state": to, "attempt": 0, "ended_at": None, "lease_until": None, **due}
-            columns |= {"asking": False, "asked": 0}
+            columns |= {"asking": False, "asked": 0, "answer": None}
         StepRun.objects.filter(pk=step.pk, state=came_from).update(
             blockers=blockers, updated_at=Now(), **columns
         )

@@ -9,20 +9,25 @@ from sagas.models import StepRun
 from sagas.states import STEP_ARROWS, EventType, StepState
 from sagas.transitions.birth import due_now, make_ready
 from sagas.transitions.change import RunChange, require_arrow
+from sagas.transitions.waiting import end_waits
 
 
 def shut_unstarted(change: RunChange) -> None:
     """Let nothing new start: unstarted steps are cancelled, those between attempts unknown.
 
-    Claims do not take the run's lock; the lock on the step rows is what they meet here.
+    Nor is anybody waited for. Claims do not take the run's lock; the lock on the step rows is what
+    they meet here.
     """
     forward = StepRun.objects.forward().filter(run_id=change.run.pk)
-    shut = forward.filter(state__in=(StepState.PENDING, StepState.READY))
+    shut = forward.filter(state__in=(StepState.PENDING, StepState.READY, StepState.WAITING))
     rows = list(
         shut.select_for_update().only(
             "state", "attempt", "doubtful", "asking", "options", "run_id", "name", "direction"
         )
     )
+    waiting = [row for row in rows if row.state == StepState.WAITING]
+    end_waits(change, waiting)
+    rows = [row for row in rows if row not in waiting]
     in_doubt = [row for row in rows if row.doubtful and row.options.get("reconcile")]
     _ask_about(change, in_doubt)
     rows = [row for row in rows if row not in in_doubt]
@@ -112,6 +117,7 @@ def undo_again(change: RunChange, backward: StepRun) -> None:
     StepRun.objects.filter(pk=backward.pk, state=came_from).update(
         state=StepState.READY,
         attempt=0,
+        answer=None,
         lease_until=None,
         ended_at=None,
         updated_at=Now(),

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sagas import PermanentError, Saga, step
+from sagas import PermanentError, Saga, Wait, step
 from tests.flows import ledger
 
 
@@ -14,9 +14,9 @@ from tests.flows import ledger
 class Orders:
     """A file to tell, and what handlers do: ``"permanent"``, ``"network"``, ``"kill"``, ``"sleep=1"``.
 
-    ``after=right`` waits until the file says that ``right`` of the same saga began, or that the test
-    said ``right`` (:func:`tests.flows.ledger.say`). Several words are separated by commas;
-    ``kill-once`` happens in the first attempt only.
+    ``wait`` leaves the step to the test; ``after=right`` waits until the file says that ``right`` of
+    the same saga began, or that the test said ``right`` (:func:`tests.flows.ledger.say`). Several
+    words are separated by commas; ``kill-once`` happens in the first attempt only.
     """
 
     ledger: str
@@ -53,6 +53,8 @@ class Flow(Saga[Orders]):
         elif word == "network":
             message = f"{name} did not answer"
             raise ConnectionError(message)
+        elif word == "wait":
+            raise Wait
         elif word == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -63,11 +63,17 @@ def warned() -> SagaRun:
     return drive(start_saga(Diamond, Script({"tell": "permanent"}), key="w"))
 
 
+def waiting(**faults: str) -> SagaRun:
+    return drive(start_saga(Five, Script(faults), key="w"))
+
+
 PLACES: dict[str, Callable[[], SagaRun]] = {
     "running": running,
     "running, nothing done": lambda: running(0),
     "running past the pivot": past_the_pivot,
     "paused": lambda: pause_saga(running(), reason="x"),
+    "waiting": lambda: waiting(b="wait"),
+    "waiting on its way back": lambda: waiting(c="permanent", undo_b="wait"),
     "compensating": lambda: compensate_saga(running(), reason="x"),
     "cancelling": lambda: cancel_saga(running(), reason="x"),
     "cancelling, paused": lambda: pause_saga(cancel_saga(running(), reason="x"), reason="x"),
@@ -91,12 +97,15 @@ VERBS: dict[str, Callable[..., SagaRun]] = {
     "resume": resume_saga,
 }
 TURNING = {"cancel", "compensate", "skip_step"}
+ANSWERS = {"complete_step", "fail_step"}
 STUCK = {"retry", "resolve", "retry_step", "skip_step"}
 EXPECTED = {
     "running": {"pause", *TURNING},
     "running, nothing done": {"pause", *TURNING},
     "running past the pivot": {"pause", "skip_step"},
     "paused": {"resume", *TURNING},
+    "waiting": {"pause", *TURNING, *ANSWERS},
+    "waiting on its way back": {"pause", "skip_step", *ANSWERS},
     "compensating": {"pause", "skip_step"},
     "cancelling": {"pause", "skip_step"},
     "cancelling, paused": {"resume", "skip_step"},

@@ -248,9 +248,9 @@ class TestSkip:
         with pytest.raises(PayloadError, match=r"result of tell of tests\.Mild"):
             result_from_json(run, "tell", {"off": "phone"})
 
-    def test_what_runs_waits_or_is_done_is_refused(self) -> None:
+    def test_what_runs_or_is_done_or_blocked_is_refused(self) -> None:
         run = mild()
-        refused(skip_step, run, "b", "b is pending, neither ready, failed nor unknown")
+        refused(skip_step, run, "b", "b is pending, neither ready, waiting, failed nor unknown")
         run_one(run)
         refused(skip_step, run, "a", "a is succeeded")
         run = drive(cancel_saga(run, reason="x"))

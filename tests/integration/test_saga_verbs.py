@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 
 from sagas.models import SagaEvent, SagaRun
 from sagas.states import SagaState
-from tests.factories import make_dead_letter, make_run, make_running
+from tests.factories import make_dead_letter, make_run, make_running, make_waiting
 
 
 pytestmark = pytest.mark.django_db
@@ -67,6 +67,25 @@ class TestVerbs:
         make_dead_letter()
         text = saga("skip-step", "order-1", "create_shipment", "--reason", "not needed")
         assert text == "order-1: completed\n"
+
+    def test_a_step_that_waits_is_completed_with_a_result_in_json(self) -> None:
+        run = make_waiting(remaining=2)
+        complete = ("complete-step", "order-1", "process_payment", "--reason", "webhook 17")
+        with pytest.raises(CommandError, match="result of process_payment"):
+            saga(*complete)
+        payment = {"reference": "P-1", "amount": "42.00"}
+        assert saga(*complete, "--result", json.dumps(payment)) == "order-1: running\n"
+        assert run.steps.get(name="process_payment").output == payment
+
+    def test_or_failed_with_an_error(self) -> None:
+        run = make_waiting()
+        fail = ("fail-step", "order-1", "process_payment", "--reason", "webhook 18")
+        with pytest.raises(CommandError, match="--error"):
+            saga(*fail)
+        text = saga(*fail, "--error", "card declined", "--code", "CARD_DECLINED")
+        assert text == "order-1: compensated\n"
+        run.refresh_from_db()
+        assert (run.error_code, run.error) == ("CARD_DECLINED", "card declined")
 
     def test_a_step_that_needs_nothing_is_refused(self) -> None:
         make_dead_letter()

@@ -5,11 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagas.decisions import (
+    Asking,
     Failed,
     Next,
+    NotHappened,
+    Outcome,
     Skipped,
     Succeeded,
     Verdict,
+    Waiting,
     after_step,
     fingerprint,
     in_the_end,
@@ -50,7 +54,7 @@ class TestRetryDelay:
 
 
 def judged(
-    outcome: Succeeded | Skipped | Failed,
+    outcome: Outcome,
     *,
     attempt: int = 1,
     options: StepOptions = PLAIN,
@@ -197,3 +201,32 @@ class TestFingerprint:
 
     def test_the_cause_does(self) -> None:
         assert fingerprint("s", "b", "X", "no answer") != fingerprint("s", "b", "X", "refused")
+
+
+class TestWaiting:
+    def test_a_step_waits_while_its_saga_goes_on(self) -> None:
+        assert judged(Waiting()) == Verdict(state=StepState.WAITING, doubtful=True)
+
+    def test_afterwards_its_outcome_is_unknown_or_asked_about(self) -> None:
+        assert judged(Waiting(), goes_on=False) == Verdict(state=StepState.UNKNOWN, doubtful=True)
+        verdict = judge(
+            Waiting(),
+            attempt=1,
+            options=PLAIN,
+            doubtful=False,
+            goes_on=False,
+            asking=Asking(possible=True),
+        )
+        assert verdict == Verdict(state=StepState.READY, doubtful=True, asking=True)
+
+    def test_a_question_cannot_wait_and_is_asked_again(self) -> None:
+        asking = Asking(possible=True, now=True)
+        verdict = judge(
+            Waiting(), attempt=1, options=PLAIN, doubtful=True, goes_on=True, asking=asking
+        )
+        assert (verdict.state, verdict.asking) == (StepState.READY, True)
+
+    @pytest.mark.parametrize("outcome", [Failed(code="X", error="x", certain=True), NotHappened()])
+    def test_who_knows_that_it_did_not_happen_ends_all_doubt(self, outcome: Outcome) -> None:
+        options = StepOptions(max_retries=9)
+        assert judged(outcome, doubtful=True, options=options) == Verdict(state=StepState.FAILED)

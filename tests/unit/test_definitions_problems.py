@@ -1,15 +1,17 @@
 """What is wrong with a saga only when it is seen whole, with id, place and cure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import pytest
 from pydantic import Field, SecretStr
 
-from sagas import Saga, step
+import sagas
+from sagas import Saga, Wait, step
 from sagas.definitions import Step
+from sagas.definitions.raising import raises
 
 
 pytestmark = pytest.mark.usefixtures("isolated_registry")
@@ -344,3 +346,54 @@ class TestReconcile:
             def find(self) -> None: ...
 
         assert "charge may return None" in found(Pay)["sagas.E012"]
+
+
+class TestWaitInATransaction:
+    def test_an_atomic_step_or_compensation_that_raises_wait_is_an_error(self) -> None:
+        class Pay(Saga[OrderInput]):
+            @step(atomic=True)
+            def book(self) -> int:
+                if self.input.order_id:
+                    raise Wait("others book", timeout=5)
+                return 1
+
+            @book.compensation(atomic=True)
+            def unbook(self, result: int | None) -> None:
+                raise sagas.Wait
+
+        first, second = (p for p in Pay.definition.problems() if p.id == "sagas.E015")
+        assert "book is atomic and raises Wait" in first.message
+        assert "unbook is atomic and raises Wait" in second.message
+        assert "atomic=True" in first.hint
+
+    def test_a_step_without_a_transaction_may_wait(self) -> None:
+        class Pay(Saga[OrderInput]):
+            @step(pivot=True)
+            def ask(self) -> int:
+                raise Wait
+
+        assert found(Pay) == {}
+
+    def test_a_mention_is_no_raise(self) -> None:
+        class Pay(Saga[OrderInput]):
+            @step(atomic=True, pivot=True)
+            def book(self) -> int:
+                """Nothing here may raise Wait."""
+                try:
+                    return int(isinstance(self.input, Wait))
+                except Wait as error:
+                    raise RuntimeError("raise Wait") from error
+
+            @step(atomic=True)
+            def tell(self) -> int:
+                class Wait(Exception):
+                    """Another one."""
+
+                raise Wait
+
+        assert found(Pay) == {}
+
+    def test_a_handler_without_a_source_is_believed(self) -> None:
+        scope = {"Wait": Wait}
+        exec("def book(self) -> int:\n    raise Wait\n", scope)  # noqa: S102
+        assert not raises(cast("Callable[..., object]", scope["book"]), Wait)

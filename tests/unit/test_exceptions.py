@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from datetime import timedelta
 
 import pytest
 
@@ -37,6 +38,8 @@ STABLE_CODES = {
     "RESULT_UNAVAILABLE": exceptions.ResultUnavailable,
     "SAGA_ERROR": exceptions.SagaError,
     "UNKNOWN_SAGA": exceptions.UnknownSaga,
+    "WAIT": exceptions.Wait,
+    "WAIT_IN_ATOMIC": exceptions.WaitInAtomicStep,
     "WORKER_LOST": exceptions.WorkerLost,
 }
 
@@ -104,3 +107,23 @@ class TestFacts:
     def test_dead_letter_and_retry_cap_are_actions_not_allowed(self) -> None:
         assert issubclass(exceptions.DeadLetterError, exceptions.ActionNotAllowed)
         assert issubclass(exceptions.RetryCapExceeded, exceptions.ActionNotAllowed)
+
+
+class TestWait:
+    @pytest.mark.parametrize(
+        ("timeout", "expected"),
+        [
+            (None, None),
+            (90, timedelta(seconds=90)),
+            (0.5, timedelta(seconds=0.5)),
+            (timedelta(days=2), timedelta(days=2)),
+            (timedelta(seconds=-5), timedelta(0)),
+            (float("nan"), timedelta(0)),
+            (float("inf"), timedelta(days=3650)),
+            (timedelta.max, timedelta(days=3650)),
+        ],
+    )
+    def test_its_timeout_is_one_that_the_database_can_add_to_its_clock(
+        self, timeout: float | timedelta | None, expected: timedelta | None
+    ) -> None:
+        assert exceptions.Wait(timeout=timeout).timeout == expected

@@ -31,7 +31,12 @@ OPERATIONS: dict[str, Callable[..., SagaRun]] = {
 STEP_VERBS = {
     "retry-step": "try a failed step again, by itself or with its dead letter",
     "skip-step": "settle a step by hand, with --result or without, and go on from there",
+    "complete-step": "say that a step which waits succeeded, with --result",
+    "fail-step": "say that a step which waits did not happen, because of --error",
 }
+STEP_NAMES = dict.fromkeys(
+    ("retry-step", "skip-step"), "its name, which stands for its compensation too"
+)
 
 
 def add_to(subparsers: Any) -> None:
@@ -44,10 +49,13 @@ def add_to(subparsers: Any) -> None:
     for verb, help_text in STEP_VERBS.items():
         parser = subparsers.add_parser(verb, help=help_text)
         parser.add_argument("run", help="id or key")
-        parser.add_argument("step", help="its name, which is that of its compensation too")
+        parser.add_argument("step", help=STEP_NAMES.get(verb, "its name, or its compensation's"))
         parser.add_argument("--reason", required=True, help="kept with the saga's events")
-        if verb == "skip-step":
+        if verb in {"skip-step", "complete-step"}:
             parser.add_argument("--result", help="what the step returned, as JSON")
+        if verb == "fail-step":
+            parser.add_argument("--error", required=True, help="becomes that of the saga")
+            parser.add_argument("--code", help="of the error, such as REFUSED")
         parser.set_defaults(do=partial(act_on_step, verb))
 
 
@@ -69,19 +77,17 @@ def act(verb: str, out: TextIO, options: dict[str, Any]) -> None:
 def act_on_step(verb: str, out: TextIO, options: dict[str, Any]) -> None:
     """Do ``verb`` to one step of a run."""
     run, step = find_run(options["run"]), options["step"]
-    who: dict[str, Any] = {"reason": options["reason"], "actor": _actor()}
+    operation: Callable[..., SagaRun] = getattr(operations, verb.replace("-", "_"))
     try:
-        if verb == "retry-step":
-            changed = operations.retry_step(run, step, **who)
-        else:
-            changed = operations.skip_step(run, step, **who, **_result(run, options))
+        answer = {**_result(run, options), **_error(options)}
+        changed = operation(run, step, reason=options["reason"], actor=_actor(), **answer)
     except SagaError as error:
         raise CommandError(printable(str(error))) from None
     out.write(f"{printable(run.key)}: {changed.state}\n")
 
 
 def _result(run: SagaRun, options: dict[str, Any]) -> dict[str, Any]:
-    text = options["result"]
+    text = options.get("result")
     if text is None:
         return {}
     try:
@@ -89,6 +95,10 @@ def _result(run: SagaRun, options: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise CommandError(f"--result is no JSON: {error}") from None
     return {"result": operations.result_from_json(run, options["step"], data)}
+
+
+def _error(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("error", "code") if options.get(name) is not None}
 
 
 def _actor() -> str:

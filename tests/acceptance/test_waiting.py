@@ -1,0 +1,81 @@
+"""A wait outlives every process: it is a row (R53)."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from sagas import start_saga
+from sagas.operations import complete_step, fail_step
+from sagas.states import SagaState, StepState
+from tests.broker import purge
+from tests.conftest import WorkerFactory
+from tests.driving import states, step_of
+from tests.flows import ledger
+from tests.flows.sagas import Orders, Parallel
+from tests.worker_process import WorkerProcess
+
+
+pytestmark = [pytest.mark.acceptance]
+
+
+def flush(broker_url: str) -> None:
+    """Let the broker forget everything."""
+    if broker_url.startswith("redis"):
+        redis.Redis.from_url(broker_url).flushall()
+    else:
+        purge(broker_url)
+
+
+def wait_until(fact: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def everything_stops(worker: WorkerProcess, broker_url: str) -> None:
+    """The only worker ends, and the broker loses all messages."""
+    worker.terminate()
+    assert not worker.alive
+    flush(broker_url)
+
+
+class TestRestart:
+    def test_an_answer_that_comes_while_nothing_runs_is_found_by_the_next_worker(
+        self, tmp_path: Path, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        book = tmp_path / "ledger"
+        worker = worker_factory(any_broker)
+        run = start_saga(Parallel, Orders(str(book), {"left": "wait"}), key="one")
+        settled = {"left": StepState.WAITING, "right": StepState.SUCCEEDED}
+        wait_until(lambda: settled.items() <= states(run).items())
+        everything_stops(worker, any_broker)
+        complete_step(run, "left", result="outside", reason="they called")
+        flush(any_broker)
+        worker_factory(any_broker)
+        assert run.wait(90).state == SagaState.COMPLETED
+        assert step_of(run, "left").output == "outside"
+        assert ledger.began(book).count("left") == 1
+        assert ledger.began(book)[-1] == "join"
+
+    def test_so_is_the_answer_to_a_compensation(
+        self, tmp_path: Path, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        book = tmp_path / "ledger"
+        worker = worker_factory(any_broker)
+        script = {"left": "wait", "undo_right(right)": "wait"}
+        run = start_saga(Parallel, Orders(str(book), script), key="one")
+        wait_until(lambda: states(run)["right"] == StepState.SUCCEEDED)
+        wait_until(lambda: states(run)["left"] == StepState.WAITING)
+        fail_step(run, "left", error="no stock", code="NO_STOCK", reason="they called")
+        wait_until(lambda: states(run, "backward").get("right") == StepState.WAITING)
+        everything_stops(worker, any_broker)
+        complete_step(run, "undo_right", reason="they called again")
+        worker_factory(any_broker)
+        ended = run.wait(90)
+        assert (ended.state, ended.error_code) == (SagaState.COMPENSATED, "NO_STOCK")
+        undone = [name for name in ledger.began(book) if name.startswith("undo")]
+        assert undone == ["undo_right(right)", "undo_start(start)"]

@@ -1,0 +1,165 @@
+"""An outside party that answers while the engine or an operator decides: exactly one wins (R53, R112)."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from time import sleep
+from typing import Any
+
+import pytest
+
+from sagas import start_saga
+from sagas.advance import end_lost_attempt, record_outcome
+from sagas.decisions import Waiting
+from sagas.exceptions import ActionNotAllowed
+from sagas.models import SagaRun
+from sagas.operations import cancel_saga, complete_step, fail_step, skip_step
+from sagas.states import SagaState, StepState
+from sagas.transitions import claim
+from tests.driving import drive, expire_lease, fresh, run_one, states, step_of
+from tests.integration.test_operation_races import Moment, settled
+from tests.races import Racers, racers
+from tests.traced import CALLS, Five, Receipt, Script
+
+
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(300),
+]
+
+Act = Callable[[], Any]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_called(messages: list[str]) -> None:
+    CALLS.clear()
+
+
+@pytest.fixture
+def two(transactional_db: None) -> Iterator[Racers]:
+    with racers(2) as runners:
+        yield runners
+
+
+def waiting() -> SagaRun:
+    return drive(start_saga(Five, Script({"b": "wait"}), key="k"))
+
+
+def completing(run: SagaRun) -> Act:
+    return partial(complete_step, run, "b", result=Receipt("outside"), reason="x", actor="webhook")
+
+
+def both(two: Racers, number: int, one: Act, other: Act) -> list[Any]:
+    """Do both at once, each a little later or sooner each time.
+
+    The first time one after the other, and the second time the other way round: whatever the
+    machine's load, each wins at least once.
+    """
+    if number == 0:
+        return [*two.race(one), *two.race(other)]
+    if number == 1:
+        return [*two.race(other), *two.race(one)][::-1]
+    return two.race(_later(number % 8, one), _later(7 - number % 8, other))
+
+
+def _later(much: int, act: Act) -> Act:
+    def do() -> Any:
+        sleep(much * 0.0004)
+        return act()
+
+    return do
+
+
+def assert_undone(run: SagaRun, ended: SagaState) -> None:
+    """What the outside party did is undone, with its result, whoever was first."""
+    assert drive(run).state == ended
+    assert "undo_b(outside)" in CALLS
+    assert states(run)["b"] == StepState.COMPENSATED
+
+
+class TestOneWins:
+    def test_of_two_answers(self, two: Racers) -> None:
+        moment, seen = Moment(waiting()), set()
+        run = moment.run
+        failing = partial(fail_step, run, "b", error="no stock", reason="x")
+        for number in moment.times():
+            done, refused = both(two, number, completing(run), failing)
+            assert sorted((settled(done), settled(refused))) == [False, True]
+            won = settled(done)
+            assert states(run)["b"] == ("succeeded" if won else "failed")
+            assert fresh(run).state == ("running" if won else "compensating")
+            seen.add(won)
+        assert seen == {True, False}
+
+    def test_of_an_answer_and_its_double(self, two: Racers) -> None:
+        moment = Moment(waiting())
+        run = moment.run
+        for _ in moment.times():
+            answers = two.race(completing(run), completing(run))
+            assert sorted(map(settled, answers)) == [False, True]
+            (loser,) = (a for a in answers if isinstance(a, ActionNotAllowed))
+            assert "webhook" in str(loser)
+            assert "b is succeeded since" in str(loser)
+            assert run.steps.filter(state=StepState.READY).count() == 1
+
+    def test_of_an_answer_and_the_end_of_the_wait(self, two: Racers) -> None:
+        run = waiting()
+        expire_lease(step_of(run, "b").pk)
+        moment, row, seen = Moment(run), step_of(run, "b"), set()
+        for number in moment.times():
+            answer, ended = both(two, number, completing(run), partial(end_lost_attempt, row))
+            assert settled(answer)
+            assert fresh(run).state == ("compensating" if ended else "running")
+            assert step_of(run, "b").output == {"of": "outside"}
+            assert states(run)["c"] == ("cancelled" if ended else "ready")
+            if ended and number % 10 == 0:
+                assert_undone(run, SagaState.COMPENSATED)
+            seen.add(ended)
+        assert seen == {True, False}
+
+    def test_of_an_answer_and_a_cancel(self, two: Racers) -> None:
+        moment, seen = Moment(waiting()), set()
+        run = moment.run
+        cancelling = partial(cancel_saga, run, reason="x")
+        for number in moment.times():
+            answers = both(two, number, completing(run), cancelling)
+            assert all(map(settled, answers))
+            assert fresh(run).state == SagaState.COMPENSATING
+            assert step_of(run, "b").output == {"of": "outside"}
+            # The answer was first: then its successor had become ready, and was cancelled.
+            seen.add(run.events.filter(step__name="c", type="step_ready").exists())
+            assert states(run)["c"] == StepState.CANCELLED
+            if number % 20 == 0:
+                assert_undone(run, SagaState.CANCELLED)
+        assert seen == {True, False}
+
+    def test_of_an_answer_and_a_skip(self, two: Racers) -> None:
+        moment, seen = Moment(waiting()), set()
+        run = moment.run
+        skipping = partial(skip_step, run, "b", reason="x")
+        for number in moment.times():
+            done, skipped = both(two, number, completing(run), skipping)
+            assert sorted((settled(done), settled(skipped))) == [False, True]
+            assert states(run)["b"] == ("skipped" if settled(skipped) else "succeeded")
+            seen.add(settled(done))
+        assert seen == {True, False}
+
+
+class TestNoAnswerIsLost:
+    def test_one_that_comes_as_the_step_begins_to_wait(self, two: Racers) -> None:
+        run = start_saga(Five, Script(), key="k")
+        run_one(run)
+        row = step_of(run, "b")
+        attempt = claim(row.pk, row.fence, task_id="", worker="")
+        assert attempt is not None
+        seen = set()
+        for number in Moment(run).times():
+            answer, recorded = both(
+                two, number, completing(run), partial(record_outcome, attempt, Waiting())
+            )
+            assert settled(answer)
+            assert recorded is True
+            assert step_of(run, "b").output == {"of": "outside"}
+            assert states(run)["c"] == StepState.READY
+            seen.add(run.events.filter(type="step_answered").exists())
+        assert seen == {True, False}
