@@ -13,8 +13,10 @@ CALLS: list[str] = []
 
 @dataclass(frozen=True)
 class Script:
-from sagas import OutcomeUnknown, PermanentError, Saga, Wait, step
-from sagas.exceptions import AlreadyUndone
+    """What goes wrong: handler name → ``permanent``, ``network``, ``unknown``, ``bug``, ``gone``, ``no``.
+
+    ``wait`` leaves it to others, ``wait=60`` for a minute.
+    """
 
     faults: dict[str, str] = field(default_factory=dict)
 
@@ -44,8 +46,12 @@ class Traced(Saga[Script]):
         if fault == "unknown":
             message = f"{name} may have happened"
             raise OutcomeUnknown(message)
-from sagas import OutcomeUnknown, PermanentError, Saga, Wait, step
-from sagas.exceptions import AlreadyUndone
+        if fault == "gone":
+            raise AlreadyUndone
+        if fault.startswith("wait"):
+            _, _, seconds = fault.partition("=")
+            message = f"others do {name}"
+            raise Wait(message, timeout=float(seconds) if seconds else None)
         if fault == "bug":
             message = f"{name} has a bug"
             raise KeyError(message)

@@ -69,9 +69,9 @@ class TestStepStates:
     def test_a_skipped_step_is_never_undone(self) -> None:
         assert STEP_ARROWS[StepState.SKIPPED] == frozenset()
 
-    def test_a_handler_starts_from_ready_only(self) -> None:
+    def test_a_handler_starts_when_nothing_is_before_it(self) -> None:
         sources = {s for s, targets in STEP_ARROWS.items() if StepState.RUNNING in targets}
-        assert sources == {StepState.READY}
+        assert sources == UNSTARTED_STEPS
 
     def test_the_groups_do_not_overlap(self) -> None:
         assert not UNSTARTED_STEPS & IN_FLIGHT_STEPS
