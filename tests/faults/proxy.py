@@ -28,12 +28,13 @@ class Proxy:
         credentials, at, _ = parts.netloc.rpartition("@")
         self.url = urlunsplit(parts._replace(netloc=f"{credentials}{at}127.0.0.1:{self.port}"))
         self._open: set[asyncio.StreamWriter] = set()
+        self._outages = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(60)
         return self
 
     def __exit__(
@@ -42,7 +43,7 @@ class Proxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -60,12 +61,16 @@ class Proxy:
         self._door.close()
 
     async def _obey(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if await reader.readline() == b"cut\n":
-            self._drop()
-            writer.write(b"done\n")
+        if await reader.readline() != b"cut\n":
+            return
+        self._outages += 1
+        self._drop()
+        writer.write(b"done\n")
         writer.close()
         await asyncio.sleep(OUTAGE_SECONDS)
-        self._door = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+        self._outages -= 1
+        if not self._outages:  # else another cut came meanwhile, and opens the door again
+            self._door = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
 
     def _drop(self) -> None:
         self._door.close()

@@ -31,6 +31,7 @@ def test_every_promise_holds_in_every_state(plan: Plan, capsys: pytest.CaptureFi
     assert not search.broken, search
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("mutant", CAUGHT)
 def test_without_a_guard_a_promise_is_broken(mutant: Mutant) -> None:
     search = explore(mutant.mutated)

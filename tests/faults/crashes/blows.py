@@ -105,6 +105,6 @@ def _admin_url() -> str:
 def cut_broker() -> None:
     """Return when the connections are cut; see :mod:`tests.faults.proxy`."""
     port = int(os.environ[BROKER_SWITCH])
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as switch:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as switch:
         switch.sendall(b"cut\n")
         assert switch.recv(16) == b"done\n"

@@ -73,10 +73,13 @@ PAIR = Plan(
 )
 REFUSING = _plan(_FORK, "outside refuses what was undone", loses=False, refusing=True, **_CALM)
 
-FAST = (LOST_MESSAGES, REFUSING)
+LOST_ONCE = _plan(LOST_MESSAGES, "each step once", max_retries=0)
+
+FAST = (LOST_ONCE, REFUSING)
 
 NAMED = (
-    *FAST,
+    REFUSING,
+    LOST_MESSAGES,
     TURNED_BACK,
     JOINED,
     PIVOTED,
@@ -89,6 +92,7 @@ NAMED = (
 
 THOROUGH = (
     *NAMED,
+    LOST_ONCE,
     PAIR,
     _plan(_FORK, "everything, each step once", max_retries=0),
     replace(CONTINUED, name=f"{CONTINUED.name}, retried", can_expire=True, operator_retries=1),
