@@ -12,6 +12,7 @@ from celery import Task, shared_task
 from django.db import close_old_connections
 
 from sagas import dispatch, execute, recover
+from sagas.database import claim_checks_health
 from sagas.definitions import SagaDefinition, StepOptions, registry
 from sagas.logs import process_name
 
@@ -57,6 +58,7 @@ def _register(name: str, options: StepOptions, doc: str | None) -> None:
     @shared_task(bind=True, name=name, acks_late=True, **limits)
     def run_step(task: "Task[Any, Any]", step_run_id: str, fence: int) -> str:
         close_old_connections()
+        claim_checks_health()
         request = task.request
         worker = process_name(request.hostname or "", os.getpid())
         return execute.execute(

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import current_app
+from django.db import connection
 from django.db.models import F
 
 from sagas import Saga, start_saga, step
@@ -130,18 +131,35 @@ class TestSweepTask:
         assert messages == ["sagas.tests.Five.a"]
 
 
+@pytest.fixture(scope="module")
+def _step_tasks() -> None:
+    register_step_tasks(Five.definition)
+
+
+@pytest.mark.usefixtures("_step_tasks")
 class TestStepTasks:
     def test_each_step_and_each_compensation_has_a_task_by_its_name(self) -> None:
-        register_step_tasks(Five.definition)
         run = start_saga(Five, Script({"b": "permanent"}), key="k")
-        for name in ("a", "b"):
-            row = step_of(run, name)
-            task = current_app.tasks[f"sagas.tests.Five.{name}"]
-            assert task(str(row.pk), row.fence) in {"succeeded", "REFUSED"}
+        assert {f"sagas.tests.Five.{name}" for name in "abcde"} <= current_app.tasks.keys()
+        row = step_of(run, "a")
+        task = current_app.tasks["sagas.tests.Five.a"]
+        assert task(str(row.pk), row.fence) == "REFUSED"  # b, in place
         undo = step_of(run, "a", direction="backward")
         task = current_app.tasks["sagas.tests.Five.a.compensate"]
         assert task(str(undo.pk), undo.fence) == "succeeded"
         assert fresh(run).state == SagaState.COMPENSATED
+
+    def test_the_claim_is_the_health_check_of_a_kept_connection(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def ask() -> bool:
+            raise AssertionError("one statement more for every message")
+
+        row = step_of(start_saga(Five, Script(), key="k"), "a")
+        monkeypatch.setattr(connection, "health_check_enabled", True)
+        monkeypatch.setattr(connection, "is_usable", ask)
+        task = current_app.tasks["sagas.tests.Five.a"]
+        assert task(str(row.pk), row.fence) == "succeeded"
 
 
 class TestHandlers:
