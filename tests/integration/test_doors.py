@@ -156,6 +156,7 @@ class TestStepTasks:
             raise AssertionError("one statement more for every message")
 
         row = step_of(start_saga(Five, Script(), key="k"), "a")
+        connection.ensure_connection()
         monkeypatch.setattr(connection, "health_check_enabled", True)
         monkeypatch.setattr(connection, "is_usable", ask)
         task = current_app.tasks["sagas.tests.Five.a"]
