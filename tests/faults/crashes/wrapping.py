@@ -13,6 +13,7 @@ from django.db import transaction
 from sagas import advance, dispatch, execute, recover, transitions
 from sagas.database import saga_database
 from sagas.models import StepRun
+from sagas.transitions.postgresql import Succession
 from tests.faults.crashes.points import Boundary, Place, reach
 
 
@@ -64,9 +65,11 @@ def _commit_later() -> None:
     inner = transitions.succeed
 
     @wraps(inner)
-    def wrapped(step: StepRun, *args: Any) -> Any:
+    def wrapped(
+        step: StepRun, output: object, claimant: transitions.Claimant | None
+    ) -> Succession | None:
         with transaction.atomic(using=saga_database()):
-            following = inner(step, *args)
+            following = inner(step, output, claimant)
             if following is not None:
                 reach(Boundary.IN_OUTCOME, _of_step(step))
         return following
