@@ -13,7 +13,7 @@ from django.db import transaction
 from sagas import advance, dispatch, execute, recover, transitions
 from sagas.database import saga_database
 from sagas.models import StepRun
-from sagas.transitions import postgresql
+from sagas.transitions.postgresql import Succession
 from tests.faults.crashes.points import Boundary, Place, reach
 
 
@@ -67,7 +67,7 @@ def _commit_later() -> None:
     @wraps(inner)
     def wrapped(
         step: StepRun, output: object, claimant: transitions.Claimant | None
-    ) -> postgresql.Succession | None:
+    ) -> Succession | None:
         with transaction.atomic(using=saga_database()):
             following = inner(step, output, claimant)
             if following is not None:
