@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import current_app
-from django.db import connection
+from django.db import connections
 from django.db.models import F
 
 from sagas import Saga, start_saga, step
@@ -156,9 +156,8 @@ class TestStepTasks:
             raise AssertionError("one statement more for every message")
 
         row = step_of(start_saga(Five, Script(), key="k"), "a")
-        connection.ensure_connection()
-        monkeypatch.setattr(connection, "health_check_enabled", True)
-        monkeypatch.setattr(connection, "is_usable", ask)
+        monkeypatch.setattr(connections["default"], "health_check_enabled", True)
+        monkeypatch.setattr(connections["default"], "is_usable", ask)
         task = current_app.tasks["sagas.tests.Five.a"]
         assert task(str(row.pk), row.fence) == "succeeded"
 
