@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Model
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
@@ -20,11 +21,11 @@ from sagas.advance import record_outcome
 from sagas.decisions import Failed, Succeeded
 from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
-from sagas.states import SagaState, StepState
+from sagas.states import SagaState
 from sagas.transitions import claim
 from tests.chains import Fails, chain
 from tests.driving import drive, expire_lease, ready_steps, run_one, step_of
-from tests.factories import make_run
+from tests.factories import make_run, make_step
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,36 +93,38 @@ def claimed(run: SagaRun, name: str, direction: str = "forward") -> StepRun:
 def fill_history() -> None:
     """Two thousand finished runs, each with a step and two events."""
     model = make_run(SagaState.COMPLETED, "old-0")
-    runs = [
-        SagaRun(
-            label=model.label,
-            key=f"old-{number}",
-            state=SagaState.COMPLETED,
-            remaining=0,
-            input={},
-            deadline=model.deadline,
-            completed_at=model.completed_at,
-        )
-        for number in range(1, FINISHED)
-    ]
-    SagaRun.objects.bulk_create(runs)
-    steps = [
-        StepRun(
-            run=run,
-            name="only",
-            direction="forward",
-            position=0,
-            handler="only",
-            state=StepState.SUCCEEDED,
-            idempotency_key=f"{run.pk}:only",
-        )
-        for run in runs
-    ]
-    StepRun.objects.bulk_create(steps)
-    for _ in range(2):
-        SagaEvent.objects.bulk_create([SagaEvent(run=run, type="started") for run in runs])
+    make_step(model, "only")
+    for type_ in ("started", "completed"):
+        SagaEvent.objects.create(run=model, type=type_)
+    copies(SagaRun, id="ids.run", key="'old-' || ids.number")
+    copies(StepRun, id="ids.step", run_id="ids.run")
+    copies(SagaEvent, id="", run_id="ids.run")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
+
+
+def copies(table: type[Model], **new: str) -> None:
+    """Copy the rows of a table ``FINISHED`` times, with new values; ``""`` is the database's default."""
+    columns = [field.column or field.name for field in table._meta.concrete_fields]
+    kept = [column for column in columns if new.get(column) != ""]
+    values = ", ".join(new.get(column, f"old.{column}") for column in kept)
+    statement = f"""
+        WITH RECURSIVE counting (number) AS (
+            SELECT 1 UNION ALL SELECT number + 1 FROM counting WHERE number < {FINISHED}
+        ),
+        ids (number, run, step) AS (SELECT number, {made_id(1)}, {made_id(2)} FROM counting)
+        INSERT INTO {table._meta.db_table} ({", ".join(kept)})
+        SELECT {values} FROM ids CROSS JOIN (SELECT * FROM {table._meta.db_table}) AS old
+    """  # noqa: S608 no value comes from outside
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def made_id(kind: int) -> str:
+    """Return an expression that makes a UUID from ``number``."""
+    if connection.vendor == "postgresql":
+        return f"('0000000{kind}-0000-7000-8000-' || lpad(to_hex(number), 12, '0'))::uuid"
+    return f"'0000000{kind}000070008000' || printf('%012x', number)"
 
 
 @pytest.fixture(
@@ -287,8 +290,8 @@ class TestPlans:
         for index in ("sagas_step_lease_until", "sagas_run_deadline", "sagas_step_send"):
             assert f"using {index}" in text or f"on {index}" in text, text
 
-    def test_an_idle_sweep_costs_four_reads_and_one_write(self, messages: list[str]) -> None:
+    def test_an_idle_sweep_costs_five_reads_and_one_write(self, messages: list[str]) -> None:
         recover.sweep()
         with cost_of(messages) as spent:
             assert recover.sweep().total == 0
-        assert spent.statements <= 5
+        assert spent.statements <= 6
