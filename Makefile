@@ -41,7 +41,7 @@ faults-compare: install ## The same faults on plain Celery and on the celery-sag
 	$(BIN)/python -m benchmarks.faults.compare --report docs/faults.md
 
 bench: install ## Measure speed beside what people use instead, and how it grows: 15 minutes
-	$(BIN)/python -m benchmarks.speed.compare $(MEASURED)
+	$(BIN)/python -m benchmarks.speed.compare $(MEASURED) --scaling docs/scaling.md
 	$(BIN)/python -m benchmarks.speed.growth.measure $(MEASURED)
 
 bench-quick: install ## The same in 3 minutes, with fewer contenders, for a look

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.plant.progress import Progress
 from benchmarks.faults.recovery import Recovery
+from benchmarks.plant.progress import Progress
 from benchmarks.plant.report import seconds, table, write_section
 
 
