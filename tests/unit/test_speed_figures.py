@@ -4,10 +4,6 @@ import json
 import math
 from pathlib import Path
 
-import pytest
-
-from benchmarks.plant import environment
-from benchmarks.plant.environment import Absent
 from benchmarks.speed import report
 from benchmarks.speed.contender import BASELINE, CONTENDERS, IN_PLACE, Parts
 from benchmarks.speed.figures import Record, as_object, ratio, write_results
@@ -105,14 +101,6 @@ class TestReport:
 
 
 class TestContenders:
-    def test_what_cannot_be_installed_is_absent(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(environment, "CHECKOUT", tmp_path)
-        with pytest.raises(Absent):
-            environment.environment_with("./no-such-package", beside=())
-        assert not (tmp_path / "var" / "rivals" / "no-such-package" / "installed").exists()
-
     def test_names_are_unique_for_the_results_are_merged_by_them(self) -> None:
         names = [(one.name, one.workload) for one in CONTENDERS.values()]
         assert len(set(names)) == len(names)
