@@ -32,7 +32,8 @@ test: install ## Run every test, on SQLite and on PostgreSQL with Redis and Rabb
 	$(BIN)/lint-imports --no-cache
 
 faults: install ## Kill, cut and raise at every boundary of the engine, and print the table
-	SAGAS_TEST_DATABASE=postgresql $(BIN)/pytest tests/faults tests/acceptance/test_stopping.py
+	SAGAS_TEST_DATABASE=postgresql $(BIN)/pytest tests/faults tests/acceptance/test_stopping.py \
+		tests/acceptance/test_many.py
 
 soak: install ## N=10000 sagas while everything is killed, stopped, flushed and cut
 	$(BIN)/python -m benchmarks.faults.soak --sagas $(N) --report docs/faults.md
@@ -41,7 +42,7 @@ faults-compare: install ## The same faults on plain Celery and on the celery-sag
 	$(BIN)/python -m benchmarks.faults.compare --report docs/faults.md
 
 bench: install ## Measure speed beside what people use instead, and how it grows: 15 minutes
-	$(BIN)/python -m benchmarks.speed.compare $(MEASURED)
+	$(BIN)/python -m benchmarks.speed.compare $(MEASURED) --scaling docs/scaling.md
 	$(BIN)/python -m benchmarks.speed.growth.measure $(MEASURED)
 
 bench-quick: install ## The same in 3 minutes, with fewer contenders, for a look

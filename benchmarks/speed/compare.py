@@ -17,6 +17,9 @@ from benchmarks.speed.measure import Lengths
 from benchmarks.speed.rounds import Plan, take_rounds
 
 
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=CONTENDERS, action="append", help="beside the baseline")
@@ -24,8 +27,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.5, help="of draining, about, per turn")
     parser.add_argument("--latencies", type=int, default=60, help="sagas one by one, per turn")
     parser.add_argument("--processes", type=int, default=2, help="that run steps, per contender")
+    parser.add_argument("--durable", action="store_true", help="let PostgreSQL wait for its disk")
     parser.add_argument("--results", type=Path, help="a JSON file to write")
     parser.add_argument("--report", type=Path, help="a page to write a section of")
+    parser.add_argument("--scaling", type=Path, help="a page to write the arithmetic into")
     return parser.parse_args()
 
 
@@ -39,6 +44,7 @@ def main() -> int:
         Plan(
             contenders=[replace(one, processes=given.processes) for one in chosen],
             rounds=given.rounds,
+            postgres=DURABLE if given.durable else {},
             lengths=Lengths(
                 drain_seconds=given.seconds,
                 latencies=given.latencies,
@@ -52,6 +58,8 @@ def main() -> int:
         write_results(given.results, [as_object(record, records[0]) for record in records])
     if given.report is not None:
         report.write(given.report, "comparison", text)
+    if given.scaling is not None and (ours := report.arithmetic(records)):
+        report.write(given.scaling, "arithmetic", ours)
     return 0
 
 

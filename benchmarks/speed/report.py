@@ -1,12 +1,16 @@
 """The tables: who did what, and what of it was to be shown."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.plant.report import machine, table, write_section
-from benchmarks.speed.figures import Record, as_object, ratio
+from benchmarks.speed.contender import IN_PLACE
+from benchmarks.speed.figures import Record, as_object, rate, ratio
 from benchmarks.speed.targets import verdicts
 
+
+WANTED = 10_000
 
 COLUMNS = {
     "sagas_per_s": "sagas/s",
@@ -46,6 +50,26 @@ def _row(record: Record, baseline: Record) -> list[object]:
     found = as_object(record, baseline)
     cells = ["-" if found[field] is None else f"{found[field]:,.1f}" for field in COLUMNS]
     return [name, ratio(record, baseline) or "-", *cells]
+
+
+def arithmetic(records: Sequence[Record]) -> str:
+    """Return what so many sagas a second would take; "" when ours was not measured."""
+    ours = next((record for record in records if record.name == IN_PLACE.name), None)
+    rate_ = ours.middle(rate) if ours is not None else None
+    if ours is None or not rate_:
+        return ""
+    found = as_object(ours, None)
+    databases = math.ceil(WANTED / (rate_ * 2 / 3))
+    cores = math.ceil(WANTED * found["worker_cpu_ms_per_saga"] / 1000)
+    rows = [
+        ["machines like this one, each a database with its broker and workers", f"{databases:,}"],
+        ["worker cores among them", f"{cores:,}"],
+        ["broker messages a second", f"{WANTED * found['messages_per_saga']:,.0f}"],
+        ["statements a second", f"{WANTED * found['statements_per_saga']:,.0f}"],
+        ["commits a second", f"{WANTED * found['commits_per_saga']:,.0f}"],
+    ]
+    told = f"From {rate_:,.0f} sagas/s; two thirds of it are planned with. {machine()}."
+    return f"{told}\n\n{table([f'for {WANTED:,} sagas of five steps a second', ''], rows)}"
 
 
 def _shortly(record: Record) -> str:

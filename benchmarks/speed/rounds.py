@@ -1,8 +1,8 @@
 """Everyone takes turns, round by round, while the processes of all others stand still."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.plant.environment import Absent
 from benchmarks.speed.contender import FIVE_STEPS, Contender
@@ -20,6 +20,8 @@ class Plan:
     contenders: Sequence[Contender]
     rounds: int
     lengths: Lengths
+    postgres: Mapping[str, str] = field(default_factory=dict)
+    """Options of the contenders' servers."""
     before: Callable[[System], None] = lambda _: None
     """Called for each system when it runs, before it is measured."""
 
@@ -57,7 +59,7 @@ def _made_ready(
     """Return the system, standing still; None, and the reason in the record, when it cannot run."""
     try:
         record.versions = contender.versions()
-        system = stack.enter_context(running(contender, url))
+        system = stack.enter_context(running(contender, url, **plan.postgres))
         warm_up(system)
         plan.before(system)
     except (Absent, Unavailable, Stuck) as error:

@@ -90,7 +90,7 @@ class SagaRun(models.Model):
     pivot_passed = models.BooleanField(default=False)
     has_warnings = models.BooleanField(default=False)
 
-    input = models.JSONField()
+    input = models.JSONField(null=True, blank=True)
     tags = models.JSONField(default=dict, blank=True)
     options = models.JSONField(default=dict, blank=True)
 

@@ -8,11 +8,11 @@ import pytest
 
 from sagas import start_saga
 from sagas.models import SagaRun
-from sagas.states import SagaState, StepState
+from sagas.states import EventType, SagaState, StepState
 from tests.conftest import WorkerFactory
 from tests.driving import fresh, states, step_of
 from tests.flows import ledger
-from tests.flows.sagas import Orders, Parallel
+from tests.flows.sagas import Limited, Orders, Parallel
 
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
@@ -134,3 +134,21 @@ class TestKilledWorkers:
         assert run.wait(PATIENCE).state == SagaState.COMPLETED
         again = [e for e in ledger.read(book) if (e.what, e.phase) == ("left", "began")]
         assert len(again) == 2
+
+
+class TestInPlace:
+    """One message carries both steps; each keeps its own time limit."""
+
+    def test_the_second_step_is_killed_at_its_own_limit_and_tried_again(
+        self, book: Path, worker_factory: WorkerFactory, any_broker: str
+    ) -> None:
+        worker = worker_factory(any_broker)
+        script = {"second": "sleep=600-once"}
+        run = start_saga(Limited, Orders(str(book), script), key="one").wait(PATIENCE)
+        assert run.state == SagaState.COMPLETED
+        began = [e.what for e in ledger.read(book) if e.phase == "began"]
+        assert began == ["first", "second", "second"]
+        claimed = run.events.filter(type=EventType.STEP_CLAIMED, step__name="second")
+        assert [event.from_state for event in claimed] == [StepState.PENDING, StepState.READY]
+        assert run.events.get(type=EventType.STEP_RETRYING).note.startswith("STEP_TIMEOUT")
+        assert "ran past its time_limit; its process ends" in worker.log.read_text()

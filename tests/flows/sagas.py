@@ -139,3 +139,49 @@ class Weeks(Flow):
         return self.act("ask")
 
     ask.no_compensation("it is the last")
+
+
+class Limited(Flow):
+    """Two steps that one message carries, the second with a shorter time limit."""
+
+    class Meta:
+        label = "flows.Limited"
+
+    @step(time_limit=60)
+    def first(self) -> str:
+        return self.act("first")
+
+    first.no_compensation("only tells")
+
+    @step(time_limit=2)
+    def second(self) -> str:
+        return self.act("second")
+
+    second.no_compensation("only tells")
+
+
+class Quick(Saga[None]):
+    """Four steps that do nothing, two of them side by side."""
+
+    class Meta:
+        label = "flows.Quick"
+
+    @step
+    def first(self) -> None: ...
+
+    first.no_compensation("does nothing")
+
+    @step(after=[first])
+    def left(self) -> None: ...
+
+    left.no_compensation("does nothing")
+
+    @step(after=[first])
+    def right(self) -> None: ...
+
+    right.no_compensation("does nothing")
+
+    @step(after=[left, right])
+    def last(self) -> None: ...
+
+    last.no_compensation("does nothing")

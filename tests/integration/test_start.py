@@ -56,7 +56,25 @@ def start_and_change_ones_mind() -> None:
         raise Changed
 
 
+class Bare(Saga[None]):
+    """A saga that needs no input."""
+
+    class Meta:
+        label = "tests.Bare"
+
+    @step
+    def only(self) -> bool:
+        return self.input is None
+
+    only.no_compensation("nothing happens")
+
+
 class TestAtOnce:
+    def test_a_saga_may_need_no_input(self) -> None:
+        run = drive(start_saga(Bare, None, key="k"))
+        assert run.is_completed
+        assert step_of(run, "only").output is True
+
     def test_it_returns_a_running_saga_whose_first_step_has_not_run(self) -> None:
         run = start_saga(Five, Script(), key="k")
         assert run.pk is not None
@@ -111,7 +129,7 @@ class TestPayload:
 
     def test_a_label_and_plain_data_are_the_same_start(self) -> None:
         typed = start_saga(Typed, PARCEL)
-        by_label = start_saga("tests.Typed", typed.input)
+        by_label = start_saga("tests.Typed", typed.input or {})
         assert (by_label.pk, by_label.created) == (typed.pk, False)
 
 

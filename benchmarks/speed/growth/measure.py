@@ -75,7 +75,13 @@ def measure(options: Options) -> Growth:
 
 
 def _plan(options: Options, contenders: Sequence[Contender]) -> Plan:
-    return Plan(contenders=contenders, rounds=options.rounds, lengths=options.lengths)
+    return Plan(
+        contenders=contenders,
+        rounds=options.rounds,
+        lengths=options.lengths,
+        # Filling in a million sagas would be one checkpoint after the other.
+        postgres={"max_wal_size": "8GB"},
+    )
 
 
 def _with_history(options: Options) -> list[Record]:
