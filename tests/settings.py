@@ -8,6 +8,13 @@ from config.settings import *  # noqa: F403
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.flows", "tests.faults.crashes"]  # noqa: F405
 
+# A second database, for what a shard is: the router sends sagas there while a test says so.
+_default = DATABASES["default"]  # noqa: F405
+_tested = _default.get("TEST", {}).get("NAME", "test_sagas")
+_shard = {**_default, "NAME": f"{_default['NAME']}_shard", "TEST": {"NAME": f"{_tested}_shard"}}
+DATABASES["shard"] = _shard  # noqa: F405
+DATABASE_ROUTERS = ["tests.shards.Router"]
+
 if os.environ.get("SAGAS_TEST_QUEUES"):
     steps, undo = os.environ["SAGAS_TEST_QUEUES"].split(",")
     SAGAS = {**SAGAS, "STEP_QUEUE": steps, "COMPENSATION_QUEUE": undo}  # noqa: F405
