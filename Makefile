@@ -46,10 +46,10 @@ bench: install ## Measure speed beside what people use instead, and how it grows
 	$(BIN)/python -m benchmarks.speed.growth.measure $(MEASURED)
 
 bench-quick: install ## The same in 3 minutes, with fewer contenders, for a look
-	$(BIN)/python -m benchmarks.speed.compare --rounds 3 --seconds 1 --latencies 20 \
+	$(BIN)/python -m benchmarks.speed.compare --rounds 2 --seconds 1 --latencies 10 \
 		--only in-place --only per-step --only django-db --only dbos
 	$(BIN)/python -m benchmarks.speed.growth.measure --rounds 1 --seconds 1 \
-		--finished 0 10000 --processes 1 2 --waiting 10000
+		--finished 0 10000 --processes 1 2 --waiting 5000
 
 lint: install ## Check formatting, rules, types and layers
 	$(BIN)/ruff format --check

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -178,6 +179,7 @@ def _start_processes(stack: ExitStack, system: System) -> None:
     contender, parts = system.contender, system.parts
     variables = contender.variables(parts)
     folder = new_folder("speed")
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
     everything = {**os.environ, **variables, "SAGAS_DATA_DIR": str(folder)}
     for command in contender.commands(contender.prepare, parts) if contender.prepare else []:
         _run(command, everything, folder)
@@ -195,17 +197,19 @@ def _start_processes(stack: ExitStack, system: System) -> None:
         stack.callback(_end, worker)
     (command,) = contender.commands(contender.client, parts)
     log = folder / "client.log"
-    process = subprocess.Popen(
-        command,
-        env=everything,
-        cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log.open("w"),
-        text=True,
-        start_new_session=True,
-    )
-    stack.callback(process.wait)
+    with log.open("w") as printed:
+        process = subprocess.Popen(
+            command,
+            env=everything,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            text=True,
+            start_new_session=True,
+        )
+    # Left after it was killed: closes the pipes and waits.
+    stack.enter_context(process)
     stack.callback(process.kill)
     system._client = Client(process=process, log=log)  # noqa: SLF001 made last, by the maker
     system.client.answer()
