@@ -569,7 +569,7 @@ class TestOperators:
         assert drive(run).state == SagaState.COMPENSATED
 
     def test_while_a_dead_letter_stands_the_answer_is_recorded(self) -> None:
-        run = start_saga(Forked, Script({"left": "wait", "right": "permanent"}), key="k")
+        run = start_saga(Branching, Script({"left": "wait", "right": "permanent"}), key="k")
         stuck = drive(run)
         assert (stuck.state, states(run)["left"]) == (SagaState.DEAD_LETTER, "waiting")
         assert {"complete_step", "fail_step"} <= allowed_actions(stuck)
@@ -578,7 +578,7 @@ class TestOperators:
         assert drive(run).state == SagaState.COMPLETED
 
     def test_a_wait_that_begins_there_too(self) -> None:
-        run = start_saga(Forked, Script({"left": "wait", "right": "permanent"}), key="k")
+        run = start_saga(Branching, Script({"left": "wait", "right": "permanent"}), key="k")
         run_one(run, "start")
         left = claimed(run, "left")
         run_one(run, "right")
@@ -593,17 +593,17 @@ class TestOperators:
         assert "left" not in CALLS
 
     def test_a_saga_that_was_resolved_waits_for_nobody(self) -> None:
-        run = drive(start_saga(Forked, Script({"left": "wait", "right": "permanent"}), key="k"))
+        run = drive(start_saga(Branching, Script({"left": "wait", "right": "permanent"}), key="k"))
         resolve_saga(run, reason="settled")
         assert states(run)["left"] == StepState.UNKNOWN
         refused(lambda: answer(run, "left"), "nothing of it will run any more")
 
 
-class Forked(Traced):
+class Branching(Traced):
     """start, the pivot → {left ∥ right}."""
 
     class Meta:
-        label = "tests.Forked"
+        label = "tests.Branching"
 
     @step(pivot=True)
     def start(self) -> Receipt:
