@@ -1,6 +1,13 @@
 -- An attempt begins: ready → running, with its event. claiming.claim_ready() is the specification.
 -- $1 step · $2 fence · $3 task id · $4 worker · $5 lease
-WITH claimed AS (
+--
+-- As in succeed.sql, each table is asked by its primary key alone, whatever the plan was made for.
+WITH run AS MATERIALIZED (
+    SELECT *
+    FROM sagas_sagarun
+    WHERE id = (SELECT run_id FROM sagas_steprun WHERE id = $1::uuid)
+),
+claimed AS (
     UPDATE sagas_steprun AS step
     SET state = 'running',
         fence = step.fence + 1,
@@ -12,7 +19,7 @@ WITH claimed AS (
         expires_at = COALESCE(step.expires_at, STATEMENT_TIMESTAMP() + step.timeout),
         task_id = $3::text,
         worker = $4::text
-    FROM sagas_sagarun AS run
+    FROM run
     WHERE step.id = $1::uuid
       AND step.state IS NOT DISTINCT FROM 'ready'
       AND step.fence = $2::int

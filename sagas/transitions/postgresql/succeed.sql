@@ -5,9 +5,10 @@
 -- $1 run · $2 step · $3 fence · $4 output · $5 grace of a message
 -- and when the worker goes on in place, else NULL: $6 task id · $7 worker · $8 lease
 --
--- The plan is made once for all time, so it must not depend on what the tables hold that day: rows
--- are found by their primary key, and IS NOT DISTINCT FROM keeps a state from being looked up in a
--- partial index, which was small when the plan was made.
+-- The plan is kept, so it must not depend on what the tables hold on the day when it is made. Rows are
+-- found by their primary key; IS NOT DISTINCT FROM keeps a state from being looked up in a partial
+-- index, which was small that day; and no join filters by a column of the table that it looks up,
+-- because then reading a small table whole is thought to be cheaper.
 WITH run AS MATERIALIZED (
     -- The lock comes first. What changed while this waited for it is evaluated again in each UPDATE.
     SELECT id, state, paused_at FROM sagas_sagarun WHERE id = $1::uuid FOR NO KEY UPDATE
@@ -37,11 +38,12 @@ ended AS (
 undone AS (
     UPDATE sagas_steprun AS step
     SET state = 'compensated', updated_at = STATEMENT_TIMESTAMP()
-    FROM ended
-    WHERE ended.direction = 'backward'
-      AND step.run_id = ended.run_id
-      AND step.name = ended.name
-      AND step.direction = 'forward'
+    WHERE step.id = (
+            SELECT forward.id
+            FROM ended
+            JOIN sagas_steprun AS forward USING (run_id, name)
+            WHERE ended.direction = 'backward' AND forward.direction = 'forward'
+        )
       AND step.state IN ('succeeded', 'unknown')
     RETURNING step.id, step.attempt,
               CASE WHEN step.doubtful THEN 'unknown' ELSE 'succeeded' END AS from_state
