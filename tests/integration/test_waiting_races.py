@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from sagas import start_saga
-from sagas.advance import end_lost_attempt, record_outcome
+from sagas.advance import end_lost_attempt
 from sagas.decisions import Waiting
 from sagas.exceptions import ActionNotAllowed
 from sagas.models import SagaRun
 from sagas.operations import cancel_saga, complete_step, fail_step, skip_step
 from sagas.states import SagaState, StepState
 from sagas.transitions import claim
-from tests.driving import drive, expire_lease, fresh, run_one, states, step_of
+from tests.driving import drive, expire_lease, fresh, run_one, states, step_of, won
 from tests.integration.test_operation_races import Moment, settled
 from tests.races import Racers, racers
 from tests.traced import CALLS, Five, Receipt, Script
@@ -154,9 +154,7 @@ class TestNoAnswerIsLost:
         assert attempt is not None
         seen = set()
         for number in Moment(run).times():
-            answer, recorded = both(
-                two, number, completing(run), partial(record_outcome, attempt, Waiting())
-            )
+            answer, recorded = both(two, number, completing(run), partial(won, attempt, Waiting()))
             assert settled(answer)
             assert recorded is True
             assert step_of(run, "b").output == {"of": "outside"}
