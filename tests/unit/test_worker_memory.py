@@ -2,10 +2,13 @@
 
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from celery.signals import worker_init
 from django.test import override_settings
+
+from sagas.bootsteps import share_memory_with_children
 
 
 @pytest.fixture(autouse=True)
@@ -16,12 +19,18 @@ def _thawed() -> Iterator[None]:
 
 
 def test_a_worker_freezes_what_it_has_loaded() -> None:
-    worker_init.send(sender=None)
+    share_memory_with_children()
     assert gc.get_freeze_count() > 10_000
+
+
+def test_every_worker_does_so_as_it_begins() -> None:
+    # Sent for real, it would also have Celery take this process for a worker.
+    connected: Any = worker_init
+    assert share_memory_with_children in connected._live_receivers(None)
 
 
 @override_settings(SAGAS={"SHARE_WORKER_MEMORY": False})
 def test_unless_its_settings_say_no() -> None:
     before = gc.get_freeze_count()
-    worker_init.send(sender=None)
+    share_memory_with_children()
     assert gc.get_freeze_count() == before
