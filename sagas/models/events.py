@@ -40,7 +40,7 @@ class SagaEvent(models.Model):
     type = models.CharField(max_length=20, choices=EventType.choices)
     from_state = models.CharField(max_length=12, blank=True, default="")
     to_state = models.CharField(max_length=12, blank=True, default="")
-    attempt = models.PositiveIntegerField(default=0)
+    attempt = models.IntegerField(default=0)
     actor = models.CharField(max_length=150, blank=True, default="")
     note = models.TextField(blank=True, default="")
     at = models.DateTimeField(db_default=Now(), editable=False)

@@ -7,12 +7,14 @@ from typing import Self
 from uuid import UUID
 
 from django.db import connections, models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.fields.json import KeyTransform
 from django.db.models.functions import Now
+from django.db.models.lookups import Exact, IsNull
 from django.utils.translation import gettext_lazy as _
 
 from sagas.identifiers import uuid7
+from sagas.models.one_of import OneOf
 from sagas.models.steps import Moment, StepRun
 from sagas.states import (
     ACTIVE_SAGAS,
@@ -80,13 +82,13 @@ class SagaRun(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     label = models.CharField(max_length=100)
-    version = models.PositiveIntegerField(default=1)
+    version = models.IntegerField(default=1)
     key = models.CharField(max_length=255)
     state = models.CharField(
         max_length=12, choices=SagaState.choices, default=SagaState.RUNNING, db_default="running"
     )
     ends_as = models.CharField(max_length=12, choices=SagaState.choices, blank=True, default="")
-    remaining = models.PositiveIntegerField()
+    remaining = models.IntegerField()
     pivot_passed = models.BooleanField(default=False)
     has_warnings = models.BooleanField(default=False)
 
@@ -101,8 +103,8 @@ class SagaRun(models.Model):
     failed_at = models.DateTimeField(null=True, blank=True)
 
     deadline = models.DateTimeField()
-    retry_count = models.PositiveSmallIntegerField(default=0)
-    auto_retry_count = models.PositiveSmallIntegerField(default=0)
+    retry_count = models.SmallIntegerField(default=0)
+    auto_retry_count = models.SmallIntegerField(default=0)
     auto_retry_at = models.DateTimeField(null=True, blank=True)
     poisoned = models.BooleanField(default=False)
     fingerprint = models.CharField(max_length=16, blank=True, default="")
@@ -132,14 +134,17 @@ class SagaRun(models.Model):
         )
         constraints = (
             models.UniqueConstraint(fields=("label", "key"), name="sagas_run_label_key"),
-            models.CheckConstraint(condition=Q(state__in=SagaState.values), name="sagas_run_state"),
             models.CheckConstraint(
-                condition=Q(ends_as__in=("", SagaState.COMPENSATED, SagaState.CANCELLED)),
+                condition=OneOf("state", SagaState.values), name="sagas_run_state"
+            ),
+            models.CheckConstraint(
+                condition=OneOf("ends_as", ("", SagaState.COMPENSATED, SagaState.CANCELLED)),
                 name="sagas_run_ends_as",
             ),
             models.CheckConstraint(
-                condition=Q(state__in=sorted(FINAL_SAGAS), completed_at__isnull=False)
-                | (~Q(state__in=sorted(FINAL_SAGAS)) & Q(completed_at__isnull=True)),
+                condition=Exact(
+                    OneOf("state", sorted(FINAL_SAGAS)), IsNull(F("completed_at"), rhs=False)
+                ),
                 name="sagas_run_completed_at",
             ),
         )

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from sagas.identifiers import uuid7
+from sagas.models.one_of import OneOf
 from sagas.states import (
     CLAIMABLE_SAGAS,
     IN_FLIGHT_STEPS,
@@ -74,22 +75,22 @@ class StepRun(models.Model):
     )
     name = models.CharField(max_length=100)
     direction = models.CharField(max_length=8, choices=Direction.choices)
-    position = models.PositiveIntegerField()
+    position = models.IntegerField()
     handler = models.CharField(max_length=100)
     compensation = models.CharField(max_length=100, blank=True, default="")
     state = models.CharField(max_length=11, choices=StepState.choices, default=StepState.PENDING)
-    blockers = models.PositiveIntegerField(default=0)
+    blockers = models.IntegerField(default=0)
     successors = models.JSONField(default=list, blank=True)
     in_place = models.BooleanField(default=False)
     pivot = models.BooleanField(default=False)
     critical = models.BooleanField(default=True)
     options = models.JSONField(default=dict, blank=True)
 
-    fence = models.PositiveIntegerField(default=0)
-    attempt = models.PositiveIntegerField(default=0)
+    fence = models.IntegerField(default=0)
+    attempt = models.IntegerField(default=0)
     doubtful = models.BooleanField(default=False)
     asking = models.BooleanField(default=False)
-    asked = models.PositiveSmallIntegerField(default=0)
+    asked = models.SmallIntegerField(default=0)
     follow_up = models.BooleanField(default=False)
     due_at = models.DateTimeField(null=True, blank=True)
     send_at = models.DateTimeField(null=True, blank=True)
@@ -125,10 +126,10 @@ class StepRun(models.Model):
                 fields=("run", "name", "direction"), name="sagas_step_run_name_dir"
             ),
             models.CheckConstraint(
-                condition=Q(state__in=StepState.values), name="sagas_step_state"
+                condition=OneOf("state", StepState.values), name="sagas_step_state"
             ),
             models.CheckConstraint(
-                condition=Q(direction__in=Direction.values), name="sagas_step_direction"
+                condition=OneOf("direction", Direction.values), name="sagas_step_direction"
             ),
             models.CheckConstraint(
                 condition=~Q(state="running") | Q(lease_until__isnull=False),
