@@ -7,7 +7,7 @@ batches by partial indexes, and every change that it makes is one that any other
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,7 @@ from django.db import connections, transaction
 from django.db.models import DurationField, Exists, ExpressionWrapper, F
 from django.db.models.functions import Now
 
-from sagas import advance, compensate, dispatch, resume, transitions
+from sagas import advance, backlog, compensate, dispatch, resume, transitions
 from sagas.conf import saga_settings
 from sagas.database import saga_database
 from sagas.definitions import registry
@@ -97,10 +97,14 @@ def send_due(limit: int) -> int:
     with transaction.atomic(using=saga_database()):
         due = StepRun.objects.unsent(Now()).select_related("run")
         steps = list(due.select_for_update(skip_locked=True, of=("self",))[:limit])
-        _put_off(steps)
-        for step in steps:
+        queued = backlog.still_queued(steps)
+        for delay, ids in _by_delay((step for step in steps if step.pk in queued), _doubled):
+            transitions.leave_queued(ids, longer=delay)
+        unsent = [step for step in steps if step.pk not in queued]
+        _put_off(unsent)
+        for step in unsent:
             _tell_if_unknown(step)
-    return _send(steps)
+    return _send(unsent)
 
 
 def resend(step_id: UUID) -> bool:
@@ -142,17 +146,27 @@ def _put_off(steps: list[StepRun]) -> None:
     that queue longer. So the interval doubles with the age, within bounds, unless the queue is empty.
     """
     empty: dict[str, bool] = {}
-    by_delay: dict[float, list[UUID]] = defaultdict(list)
-    for step in steps:
+
+    def delay_of(step: StepRun) -> float:
         delay = _doubled(step)
         if delay > saga_settings().RESEND_SECONDS:
             queue = dispatch.queue_of(step)
             if queue not in empty:
                 empty[queue] = dispatch.is_empty(queue)
             delay = saga_settings().RESEND_SECONDS if empty[queue] else delay
-        by_delay[delay].append(step.pk)
-    for delay, ids in by_delay.items():
-        transitions.mark_sent(ids, again_in=timedelta(seconds=delay))
+        return delay
+
+    for delay, ids in _by_delay(steps, delay_of):
+        transitions.mark_sent(ids, again_in=delay)
+
+
+def _by_delay(
+    steps: Iterable[StepRun], delay_of: Callable[[StepRun], float]
+) -> Iterable[tuple[timedelta, list[UUID]]]:
+    found: dict[float, list[UUID]] = defaultdict(list)
+    for step in steps:
+        found[delay_of(step)].append(step.pk)
+    return [(timedelta(seconds=delay), ids) for delay, ids in found.items()]
 
 
 def _doubled(step: StepRun) -> float:

@@ -13,6 +13,7 @@ shuts it out of a run that turns back is the turn's own update of that row.
 from sagas.transitions.attempt import (
     end_leases_of,
     hurry,
+    leave_queued,
     mark_sent,
     record_heartbeat,
     renew_lease,
@@ -52,6 +53,7 @@ __all__ = [
     "insert_undo",
     "insert_undo_chain",
     "keep_answer",
+    "leave_queued",
     "longest_silence",
     "mark_sent",
     "pause",

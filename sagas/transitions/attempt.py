@@ -69,6 +69,12 @@ def mark_sent(step_ids: Collection[UUID], *, again_in: timedelta) -> int:
     return ready.update(send_at=Now() + again_in)
 
 
+def leave_queued(step_ids: Collection[UUID], *, longer: timedelta) -> int:
+    """Put off the next send of ready steps whose messages still wait, by whole intervals."""
+    ready = StepRun.objects.filter(pk__in=step_ids, state=StepState.READY)
+    return ready.update(send_at=F("send_at") + longer)
+
+
 def tell_unknown_handler(step: StepRun, error: SagaError) -> bool:
     """Say in a ready step why it waits: nobody here can run it. Told once, not at every sweep."""
     ready = StepRun.objects.filter(pk=step.pk, state=StepState.READY).exclude(error_code=error.code)
