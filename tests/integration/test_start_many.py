@@ -155,6 +155,13 @@ class TestMessages:
             assert waiting(redis_broker) == []
         assert len(waiting(redis_broker)) == 2
 
+    def test_a_connection_that_the_broker_closed_is_made_anew(self, redis_broker: str) -> None:
+        start_sagas(Five, [Script()] * 2, keys=[*"ab"])
+        with redis.Redis.from_url(redis_broker) as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+        start_sagas(Five, [Script()] * 2, keys=[*"cd"])
+        assert len(waiting(redis_broker)) == 4
+
     def test_what_no_broker_took_is_sent_by_the_sweep(self, redis_broker: str) -> None:
         with publishing_to(f"redis://127.0.0.1:{free_port()}/0"):
             runs = start_sagas(Five, [Script()] * 3, keys=[*"abc"])
