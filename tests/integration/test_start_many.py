@@ -10,6 +10,7 @@ import redis
 from django.db import transaction
 from django.db.models.signals import post_init
 from django.test import override_settings
+from kombu import Connection
 
 from sagas import dispatch, recover, start_saga, start_sagas
 from sagas.conf import saga_settings
@@ -126,12 +127,23 @@ def test_no_instance_is_made_that_nobody_asked_for(messages: list[str]) -> None:
     assert sorted(made) == ["SagaRun"] * 3 + ["StepRun"] * 3
 
 
-@pytest.mark.redis
-class TestMessages:
-    @pytest.fixture(autouse=True)
-    def _fresh_publisher(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(dispatch, "_publisher", dispatch._Publisher())
+@pytest.fixture
+def _fresh_publisher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_publisher", dispatch._Publisher())
 
+
+@pytest.mark.usefixtures("_fresh_publisher")
+def test_every_broker_takes_them(any_broker: str) -> None:
+    start_sagas(Five, [Script()] * 3, keys=[*"abc"])
+    with Connection(any_broker) as broker:
+        channel: Any = broker.default_channel
+        queue = channel.queue_declare("saga.steps", passive=True)
+    assert queue.message_count == 3
+
+
+@pytest.mark.redis
+@pytest.mark.usefixtures("_fresh_publisher")
+class TestMessages:
     def test_one_of_many_is_a_message_as_any_other(self, redis_broker: str) -> None:
         alone = start_saga(Five, Script(), key="alone")
         many = start_sagas(Five, [Script()] * 3, keys=[*"abc"])
