@@ -43,11 +43,13 @@ faults-compare: install ## The same faults on plain Celery and on the celery-sag
 
 bench: install ## Measure speed beside what people use instead, and how it grows: 15 minutes
 	$(BIN)/python -m benchmarks.speed.compare $(MEASURED) --scaling docs/scaling.md
+	$(BIN)/python -m benchmarks.speed.starting $(MEASURED)
 	$(BIN)/python -m benchmarks.speed.growth.measure $(MEASURED)
 
 bench-quick: install ## The same in 3 minutes, with fewer contenders, for a look
 	$(BIN)/python -m benchmarks.speed.compare --rounds 2 --seconds 1 --latencies 10 \
 		--only in-place --only per-step --only django-db --only dbos
+	$(BIN)/python -m benchmarks.speed.starting --rounds 2 --number 200
 	$(BIN)/python -m benchmarks.speed.growth.measure --rounds 1 --seconds 1 \
 		--finished 0 10000 --processes 1 2 --waiting 5000
 

@@ -1,6 +1,7 @@
 """Start a saga: validate, plan, persist; send the first messages when the caller commits."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import repeat
 from typing import Any, TypeVar, overload
@@ -8,14 +9,21 @@ from typing import Any, TypeVar, overload
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
-from sagas import decisions, dispatch, transitions
+from sagas import dispatch, transitions
 from sagas.conf import saga_settings
 from sagas.database import saga_database
-from sagas.definitions import Saga, SagaDefinition, StepDefinition, registry
-from sagas.exceptions import IdempotencyRequired, PayloadError, SagaConflict, SagaDefinitionError
-from sagas.models import SagaRun, StepRun
+from sagas.definitions import Saga, SagaDefinition, registry
+from sagas.exceptions import (
+    IdempotencyRequired,
+    PayloadError,
+    SagaConflict,
+    SagaDefinitionError,
+    SagaError,
+)
+from sagas.identifiers import uuid7s
+from sagas.models import SagaRun
 from sagas.payloads import check_size
-from sagas.states import Direction
+from sagas.planning import plan_of
 from sagas.transitions import Birth
 
 
@@ -66,9 +74,9 @@ def start_saga(
     """
     definition = _definition(saga)
     birth = _birth(definition, input, key, tags, from_data=isinstance(saga, str))
-    (run,) = transitions.insert_runs([birth], grace=_first_grace())
-    _require_same_input(definition, run, birth.run)
-    dispatch.send_on_commit(run, _ready(birth) if run.created else ())
+    ((run, steps),) = transitions.insert_runs(plan_of(definition), [birth], grace=_first_grace())
+    _require_same_input(definition, run, birth)
+    dispatch.send_on_commit(run, steps)
     return run
 
 
@@ -101,32 +109,34 @@ def start_sagas(
 ) -> list[SagaRun]:
     """Start many sagas of one kind in one transaction: all of them, or none.
 
-    As so many calls of :func:`start_saga`, with rows in bulk and one connection to the broker for
-    all messages. ``keys`` has one for each input; ``tags`` are for all. Returns the runs in the
+    As so many calls of :func:`start_saga`, with rows in bulk and the messages through one producer,
+    pipelined where the broker's transport can. ``keys`` has one for each input; ``tags`` are for all. Returns the runs in the
     order of ``inputs``; one whose key was there before has ``created`` False.
 
     Raises:
         ValueError: ``keys`` has another length than ``inputs``.
-        SagaError: what :func:`start_saga` raises, for the first input that cannot be started;
-            nothing is written.
+        SagaError: what :func:`start_saga` raises, for the first input that cannot be started. The
+            message begins with its place and ``error.index`` has it; nothing is written.
     """
     definition = _definition(saga)
-    given = zip(inputs, keys or repeat(None, len(inputs)), strict=True)
-    births = [
-        _birth(definition, value, key, tags, from_data=isinstance(saga, str))
-        for value, key in given
-    ]
+    plan, from_data = plan_of(definition), isinstance(saga, str)
+    births = []
+    for index, (value, key) in enumerate(
+        zip(inputs, keys or repeat(None, len(inputs)), strict=True)
+    ):
+        with _naming(index):
+            births.append(_birth(definition, value, key, tags, from_data=from_data))
     with transaction.atomic(using=saga_database()):
-        runs = [
-            run
+        born = [
+            one
             for batch in _batches(births)
-            for run in transitions.insert_runs(batch, grace=_first_grace())
+            for one in transitions.insert_runs(plan, batch, grace=_first_grace())
         ]
-        for run, birth in zip(runs, births, strict=True):
-            _require_same_input(definition, run, birth.run)
-        new = [birth for run, birth in zip(runs, births, strict=True) if run.created]
-        dispatch.send_all_on_commit((birth.run, _ready(birth)) for birth in new)
-    return runs
+        for index, ((run, _), birth) in enumerate(zip(born, births, strict=True)):
+            with _naming(index):
+                _require_same_input(definition, run, birth)
+        dispatch.send_all_on_commit(born)
+    return [run for run, _ in born]
 
 
 def _definition(saga: type[Saga[Any]] | str) -> SagaDefinition:
@@ -146,27 +156,25 @@ def _birth(
     *,
     from_data: bool,
 ) -> Birth:
-    """Return the rows of a new run, none inserted yet."""
+    """Return what a new run has of its own, not inserted yet."""
     data, value = _normalise(definition, given, from_data=from_data)
-    run = SagaRun(
-        label=definition.label,
-        version=definition.version,
+    run_id, *step_ids = uuid7s(1 + len(definition.steps))
+    return Birth(
+        id=run_id,
+        step_ids=step_ids,
         key=_key(definition, value, key),
         input=data,
         tags=_tags(definition, value, tags),
-        options={
-            "on_compensation_failure": definition.on_compensation_failure,
-            "auto_retry": definition.auto_retry,
-            "in_place": definition.in_place,
-        },
     )
-    steps = plan(definition, run)
-    run.remaining = sum(not step.successors for step in steps)
-    return Birth(run=run, steps=steps, timeout=definition.timeout)
 
 
-def _ready(birth: Birth) -> list[StepRun]:
-    return [step for step in birth.steps if step.blockers == 0]
+@contextmanager
+def _naming(index: int) -> Iterator[None]:
+    """Have an error say which input it is about."""
+    try:
+        yield
+    except SagaError as error:
+        raise type(error)(f"inputs[{index}]: {error}", **error.facts, index=index) from error
 
 
 def _batches(births: Sequence[Birth]) -> Iterator[Sequence[Birth]]:
@@ -174,51 +182,11 @@ def _batches(births: Sequence[Birth]) -> Iterator[Sequence[Birth]]:
         yield births[first : first + BATCH]
 
 
-def _require_same_input(definition: SagaDefinition, stored: SagaRun, run: SagaRun) -> None:
-    if not definition.input_codec.same(stored.input, run.input):
-        message = f"a {run.label} with key {run.key!r} exists with another input; use another key"
-        raise SagaConflict(message, run_id=stored.pk, label=run.label, key=run.key)
-
-
-def plan(definition: SagaDefinition, run: SagaRun) -> list[StepRun]:
-    """Return the forward rows of a new run, not inserted yet, linked by ``successors``."""
-    rows = {step.name: _row(step, run, position) for position, step in enumerate(definition.steps)}
-    for step in definition.steps:
-        rows[step.name].blockers = len(step.after)
-        for name in step.after:
-            rows[name].successors.append(str(rows[step.name].pk))
-    if definition.in_place:
-        for name, following in definition.successors().items():
-            rows[name].in_place = len(following) == 1 and decisions.may_go_on(
-                definition.step(name).options, definition.step(following[0]).options
-            )
-    return list(rows.values())
-
-
-def _row(step: StepDefinition, run: SagaRun, position: int) -> StepRun:
-    options = step.options.snapshot()
-    compensation = step.compensation
-    if step.atomic:
-        options["atomic"] = True
-    if step.reconcile is not None:
-        options["reconcile"] = True
-    if compensation is not None:
-        options["compensation"] = compensation.options.snapshot()
-        if compensation.atomic:
-            options["compensation"]["atomic"] = True
-    return StepRun(
-        run=run,
-        name=step.name,
-        direction=Direction.FORWARD,
-        position=position,
-        handler=step.name,
-        compensation=compensation.name if compensation else "",
-        pivot=step.pivot,
-        critical=step.critical,
-        options=options,
-        timeout=None if step.options.timeout is None else timedelta(seconds=step.options.timeout),
-        idempotency_key=f"{run.pk}:{step.name}",
-    )
+def _require_same_input(definition: SagaDefinition, stored: SagaRun, birth: Birth) -> None:
+    if not definition.input_codec.same(stored.input, birth.input):
+        label, key = stored.label, birth.key
+        message = f"a {label} with key {key!r} exists with another input; use another key"
+        raise SagaConflict(message, run_id=stored.pk, label=label, key=key)
 
 
 def _normalise(definition: SagaDefinition, given: Any, *, from_data: bool) -> tuple[Any, Any]:
@@ -244,7 +212,8 @@ def _tags(definition: SagaDefinition, value: Any, tags: Mapping[str, str] | None
     if not all(isinstance(part, str) for pair in merged.items() for part in pair):
         message = f"the tags of {definition.label} must be text: name → text, not {merged!r}"
         raise PayloadError(message)
-    check_size(merged, what=f"the tags of {definition.label}")
+    if merged:
+        check_size(merged, what=f"the tags of {definition.label}")
     return merged
 
 

@@ -36,6 +36,9 @@ class Turn:
     statements_per_saga: float | None = None
     commits_per_saga: float | None = None
     messages_per_saga: float | None = None
+    caller_cpu_ms: float | None = None
+    database_cpu_ms: float | None = None
+    """Of a start, where only starting is measured."""
     latencies_ms: list[float] = field(default_factory=list)
 
 

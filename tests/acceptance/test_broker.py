@@ -11,7 +11,7 @@ import redis
 from django.db import transaction
 from pytest_django import Settings
 
-from sagas import dispatch, start_saga
+from sagas import dispatch, start_saga, start_sagas
 from sagas.models import SagaRun
 from sagas.states import SagaState
 from tests.broker import publishing_to
@@ -58,6 +58,18 @@ class TestUnreachable:
         assert first < PATIENCE
         # Twenty more of such waits would take longer.
         assert time.monotonic() - began < 2 * PATIENCE
+
+    @pytest.mark.parametrize("scheme", ["redis", "amqp"])
+    def test_many_at_once_wait_for_a_mute_broker_as_one_does(
+        self, transactional_db: None, tmp_path: Path, scheme: str
+    ) -> None:
+        keys = [str(number) for number in range(300)]
+        with mute_server() as port, publishing_to(f"{scheme}://127.0.0.1:{port}/"):
+            began = time.monotonic()
+            runs = start_sagas(Parallel, [Orders(str(tmp_path))] * len(keys), keys=keys)
+            waited = time.monotonic() - began
+        assert all(run.created for run in runs)
+        assert waited < PATIENCE
 
     def test_what_was_started_without_a_broker_runs_when_there_is_one(
         self,

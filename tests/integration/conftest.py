@@ -1,5 +1,6 @@
 """Fixtures of the integration tests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,5 +15,10 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(str(message.task))
         return True
 
+    def publish_all(many: Sequence[Any]) -> None:
+        for message in many:
+            publish(message)
+
     monkeypatch.setattr("sagas.dispatch._publisher.publish", publish)
+    monkeypatch.setattr("sagas.dispatch._publisher.publish_all", publish_all)
     return names

@@ -232,6 +232,13 @@ class TestCostOfASaga:
             start_sagas(saga, [Fails()] * 4, keys=[*"abcd"])
         assert spent == cost(1, 1, 4, portable=4)
 
+    @pytest.mark.postgres
+    def test_very_many_cost_one_per_two_hundred_and_one_commit(self, messages: list[str]) -> None:
+        keys = [str(number) for number in range(450)]
+        with chain(5) as saga, cost_of(messages) as spent:
+            start_sagas(saga, [Fails()] * len(keys), keys=keys)
+        assert spent == cost(3, 1, 450)
+
 
 ON_BIG_TABLES = re.compile(r"Seq Scan on sagas_(sagarun|steprun|sagaevent)")
 

@@ -155,6 +155,18 @@ class TestSame:
 
         both(scenario)
 
+    @pytest.mark.parametrize("saga", [Five, Diamond], ids=["Five", "Diamond"])
+    @pytest.mark.parametrize("portable", [False, True], ids=["by statement", "by the ORM"])
+    def test_one_of_many_is_as_one_alone(self, saga: type[Traced], *, portable: bool) -> None:
+        with override_settings(
+            SAGAS={**saga_settings().__dict__, **(PORTABLE if portable else {})}
+        ):
+            start_saga(saga, Script(), key="k", tags={"batch": "1"})
+            alone = written("k")
+            SagaRun.objects.all().delete()
+            start_sagas(saga, [Script()] * 3, keys=["i", "k", "l"], tags={"batch": "1"})
+        assert written("k") == alone
+
     def test_many_side_by_side(self) -> None:
         with chain(9, parallel=True) as saga:
             both(lambda key: go(start_saga(saga, Fails(4), key=key), in_place=True))

@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from benchmarks.speed import report
+from benchmarks.speed import report, starting
 from benchmarks.speed.contender import BASELINE, CONTENDERS, IN_PLACE, Parts
 from benchmarks.speed.figures import Record, as_object, ratio, write_results
 from benchmarks.speed.growth import measure, tables
@@ -98,6 +98,34 @@ class TestReport:
         assert math.isclose(float(str(of_a_step).split()[0]), 1.0)
         assert kept == "met"
         assert "| 500 at once | 1.00 [1.00-1.00] | 1.99 |" in tables.text(growth)
+
+
+class TestStarting:
+    def records(self) -> list[Record]:
+        found = [Record(name=way.name, workload=way.workload) for way in starting.WAYS]
+        # By way: how many a second, and the caller's ms, in two rounds.
+        measured = [(100, 3.0), (400, 1.0), (200, 1.5), (300, 0.5), (900, 1.0)]
+        for record, (per_second, ms) in zip(found, measured, strict=True):
+            for slower in (1, 2):
+                turn = Turn(sagas_per_s=per_second / slower, caller_cpu_ms=ms * slower)
+                record.turns.append(turn)
+        return found
+
+    def test_the_loop_is_compared_with_and_without_the_message(self) -> None:
+        text = starting.text(self.records())
+        assert "| start_sagas() ÷ start_saga() in a loop | ≥ 2 | 4.00 [4.00-4.00] | met |" in text
+        assert "| the same, messages not sent | ≥ 2 | 1.50 [1.50-1.50] | **missed** |" in text
+
+    def test_what_a_message_costs_is_shown_beside_a_plain_one(self) -> None:
+        text = starting.text(self.records())
+        assert "| of start_saga() in a loop | 2.25 |" in text
+        assert "| of start_sagas() | 0.75 |" in text
+        assert "| a whole apply_async() | 1.50 |" in text
+
+    def test_its_results_have_their_own_places(self) -> None:
+        found = [as_object(record, None) for record in self.records()]
+        assert all(list(one) == FIELDS for one in found)
+        assert len({(one["contender"], one["workload"]) for one in found}) == len(starting.WAYS)
 
 
 class TestContenders:

@@ -22,7 +22,6 @@ from sagas.transitions.postgresql.statement import Statement
 
 
 if TYPE_CHECKING:
-    from sagas.transitions.birth import Birth
     from sagas.transitions.claiming import Claimant
 
 ModelT = TypeVar("ModelT", bound=models.Model)
@@ -52,7 +51,6 @@ _SUCCEED = Statement(
     step_columns=_columns("step", STEP_COLUMNS),
     opens="step.blockers = 1 AND step.state = 'pending'",
 )
-_START = Statement("start")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,59 +81,6 @@ def claim(step_id: UUID, fence: int, *, task_id: str, worker: str) -> StepRun | 
         journal.log()
         return step
     return None
-
-
-def insert_runs(births: Sequence["Birth"], grace: timedelta) -> list[SagaRun]:
-    """Insert the runs whose label and key are free, with their steps and first events; return them."""
-    rows = _START.run(
-        json.dumps([_run_data(birth) for birth in births]),
-        json.dumps([_step_data(step) for birth in births for step in birth.steps]),
-        grace,
-    )
-    made = {run_id: moments for run_id, *moments in rows}
-    new = [birth.run for birth in births if birth.run.pk in made]
-    for run in new:
-        run.deadline, run.created_at = made[run.pk]
-        run.updated_at = run.created_at
-    return new
-
-
-def _run_data(birth: "Birth") -> dict[str, Any]:
-    run = birth.run
-    return {
-        "id": str(run.pk),
-        "label": run.label,
-        "version": run.version,
-        "key": run.key,
-        "remaining": run.remaining,
-        "input": run.input,
-        "tags": run.tags,
-        "options": run.options,
-        "timeout": _interval(birth.timeout),
-    }
-
-
-def _step_data(step: StepRun) -> dict[str, Any]:
-    return {
-        "id": str(step.pk),
-        "run_id": str(step.run_id),
-        "name": step.name,
-        "position": step.position,
-        "handler": step.handler,
-        "compensation": step.compensation,
-        "blockers": step.blockers,
-        "successors": step.successors,
-        "in_place": step.in_place,
-        "pivot": step.pivot,
-        "critical": step.critical,
-        "options": step.options,
-        "timeout": None if step.timeout is None else _interval(step.timeout),
-        "idempotency_key": step.idempotency_key,
-    }
-
-
-def _interval(duration: timedelta) -> str:
-    return f"{duration.total_seconds():.6f} seconds"
 
 
 def succeed(step: StepRun, output: object, claimant: "Claimant | None") -> Succession | None:

@@ -1,7 +1,18 @@
 -- Runs come into being with their steps and first events, where their label and key are free.
 -- birth.insert_runs() is the specification.
--- $1 runs · $2 steps, both as JSON lists of objects · $3 grace of a first message
-WITH made AS (
+-- $1 runs, as a JSON list of what each has of its own · $2 their plan, as a JSON object
+-- $3 grace of a first message
+WITH plan AS (
+    SELECT * FROM jsonb_to_record($2::jsonb) AS plan (
+        label text, version int, remaining int, options jsonb, timeout interval, steps jsonb
+    )
+),
+own AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS run (
+        id uuid, key text, input jsonb, tags jsonb, steps uuid[]
+    )
+),
+made AS (
     INSERT INTO sagas_sagarun
         (id, label, version, key, state, ends_as, remaining, pivot_passed, has_warnings, input,
          tags, options, failed_step, error_code, error, compensation_error, deadline, retry_count,
@@ -9,21 +20,21 @@ WITH made AS (
     SELECT id, label, version, key, 'running', '', remaining, false, false, input,
            tags, options, '', '', '', '', STATEMENT_TIMESTAMP() + timeout, 0,
            0, false, '', STATEMENT_TIMESTAMP(), STATEMENT_TIMESTAMP()
-    FROM jsonb_to_recordset($1::jsonb) AS run (
-        id uuid, label text, version int, key text, remaining int, input jsonb, tags jsonb,
-        options jsonb, timeout interval
-    )
+    FROM own, plan
     ON CONFLICT (label, key) DO NOTHING
     RETURNING id, deadline, created_at
 ),
 planned AS (
-    SELECT step.*
+    SELECT own.id AS run_id, own.steps[step.position + 1] AS id, step.*,
+           (SELECT coalesce(jsonb_agg(own.steps[place + 1] ORDER BY nth), '[]')
+            FROM unnest(step.successors) WITH ORDINALITY AS following (place, nth)) AS followers
     FROM made
-    JOIN jsonb_to_recordset($2::jsonb) AS step (
-        id uuid, run_id uuid, name text, position int, handler text, compensation text,
-        blockers int, successors jsonb, in_place boolean, pivot boolean, critical boolean,
-        options jsonb, timeout interval, idempotency_key text
-    ) ON step.run_id = made.id
+    JOIN own ON own.id = made.id
+    CROSS JOIN plan
+    CROSS JOIN jsonb_to_recordset(plan.steps) AS step (
+        position int, name text, compensation text, blockers int, successors int[],
+        in_place boolean, pivot boolean, critical boolean, options jsonb, timeout interval
+    )
 ),
 stepped AS (
     INSERT INTO sagas_steprun
@@ -31,12 +42,12 @@ stepped AS (
          in_place, pivot, critical, options, fence, attempt, doubtful, asking, asked, follow_up,
          due_at, send_at, timeout, task_id, worker, idempotency_key, error_code, error,
          created_at, updated_at)
-    SELECT id, run_id, name, 'forward', position, handler, compensation,
-           CASE blockers WHEN 0 THEN 'ready' ELSE 'pending' END, blockers, successors,
+    SELECT id, run_id, name, 'forward', position, name, compensation,
+           CASE blockers WHEN 0 THEN 'ready' ELSE 'pending' END, blockers, followers,
            in_place, pivot, critical, options, 0, 0, false, false, 0, false,
            CASE blockers WHEN 0 THEN STATEMENT_TIMESTAMP() END,
            CASE blockers WHEN 0 THEN STATEMENT_TIMESTAMP() + $3::interval END,
-           timeout, '', '', idempotency_key, '', '',
+           timeout, '', '', run_id || ':' || name, '', '',
            STATEMENT_TIMESTAMP(), STATEMENT_TIMESTAMP()
     FROM planned
 ),
