@@ -1,12 +1,27 @@
-"""Which database holds the rows, and how long to wait for its locks."""
+"""Which database holds the rows, how long to wait for its locks, and how long to keep them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import OperationalError, connections, router, transaction
+from django.db import (
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connections,
+    router,
+    transaction,
+)
+from django.db.models import Func, QuerySet, TextField, Value
 
+from sagas.conf import saga_settings
 from sagas.models import SagaRun
+
+
+_MAY_IDLE = "idle_in_transaction_session_timeout"
+
+ENDED_BY_SERVER = frozenset({"25P03", "25P04"})
+"""A transaction was idle, or lasted, for longer than PostgreSQL lets it; its session is gone."""
 
 
 class LockNotGranted(Exception):
@@ -27,6 +42,37 @@ def claim_checks_health() -> None:
     connection.health_check_done = True
 
 
+def is_connection_lost(error: BaseException) -> bool:
+    """Whether the database went away, or gave up this transaction; nothing is wrong with the data."""
+    if isinstance(error, InternalError):
+        return getattr(error.__cause__, "sqlstate", None) in ENDED_BY_SERVER
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def is_in_transaction() -> bool:
+    """Whether one is open on the connection that the rows are written by."""
+    return connections[saga_database()].in_atomic_block
+
+
+def bounded_by_lease(runs: "QuerySet[SagaRun]") -> "QuerySet[SagaRun]":
+    """Have the query that will begin a transaction of ours also say how long it may idle: a lease.
+
+    A process that stands still in it keeps the run's lock, and the saga would wait until it wakes.
+    So PostgreSQL ends it, and the process finds its connection lost. A transaction that is open
+    already is somebody else's, who may idle in it; elsewhere nothing is said.
+    """
+    if is_in_transaction() or connections[saga_database()].vendor != "postgresql":
+        return runs
+    bound = Func(
+        Value(_MAY_IDLE),
+        Value(_lease()),
+        Value(value=True),
+        function="set_config",
+        output_field=TextField(),
+    )
+    return runs.annotate(_may_idle=bound)
+
+
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
     """Open a transaction in which no statement waits longer than this for another one's lock.
@@ -36,9 +82,10 @@ def patience(seconds: float) -> Iterator[None]:
     Raises:
         LockNotGranted: it would have had to. Nothing was changed.
     """
+    is_ours = not is_in_transaction()
     try:
         begin = transaction.atomic(using=saga_database())
-        with _busy_timeout(seconds), begin, _lock_timeout(seconds):
+        with _busy_timeout(seconds), begin, _limits(seconds, is_ours=is_ours):
             yield
     except OperationalError as error:
         if _is_about_a_lock(error):
@@ -47,19 +94,22 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _lock_timeout(seconds: float) -> Iterator[None]:
-    """PostgreSQL: for the rest of this transaction; a rollback brings back the old one by itself."""
+def _limits(seconds: float, *, is_ours: bool) -> Iterator[None]:
+    """PostgreSQL: how long to wait for a lock and, in a transaction of ours, to idle with one.
+
+    In here alone; a rollback brings back what was by itself.
+    """
     connection = connections[saga_database()]
     if connection.vendor != "postgresql":
         yield
         return
     with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('lock_timeout')")
-        before = cursor.fetchone()[0]
-        setting = "SELECT set_config('lock_timeout', %s, true)"
-        cursor.execute(setting, [f"{int(seconds * 1000)}ms"])
+        cursor.execute(f"SELECT current_setting('lock_timeout'), current_setting('{_MAY_IDLE}')")
+        before = cursor.fetchone()
+        limits = f"SELECT set_config('lock_timeout', %s, true), set_config('{_MAY_IDLE}', %s, true)"
+        cursor.execute(limits, [_milliseconds(seconds), _lease() if is_ours else before[1]])
         yield
-        cursor.execute(setting, [before])
+        cursor.execute(limits, before)
 
 
 @contextmanager
@@ -76,6 +126,14 @@ def _busy_timeout(seconds: float) -> Iterator[None]:
             yield
         finally:
             cursor.execute(f"PRAGMA busy_timeout = {int(before)}")
+
+
+def _lease() -> str:
+    return _milliseconds(saga_settings().LEASE_SECONDS)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{int(seconds * 1000)}ms"
 
 
 def _is_about_a_lock(error: OperationalError) -> bool:

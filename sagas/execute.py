@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
+from django.db import DatabaseError, Error, connections, transaction
 
 from sagas import advance, leases, transitions
 from sagas.advance import Recorded
 from sagas.conf import saga_settings
-from sagas.database import saga_database
+from sagas.database import is_connection_lost, is_in_transaction, saga_database
 from sagas.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
 from sagas.definitions import Saga, SagaDefinition, StepDefinition, registry
 from sagas.exceptions import (
@@ -45,9 +45,6 @@ from sagas.transitions import Claimant
 
 logger = logging.getLogger("sagas.execute")
 T = TypeVar("T")
-
-CONNECTION_LOST = (OperationalError, InterfaceError)
-"""The database went away, or gave up this transaction; nothing is wrong with the data."""
 
 PAUSES = (0.1, 0.3, 1.0, 3.0)
 """Seconds between tries of a short transaction whose connection was lost."""
@@ -100,8 +97,8 @@ def insistently(transaction_of_ours: Callable[[], T], further: Sequence[float] =
     for pause in (*PAUSES, *further):
         try:
             return transaction_of_ours()
-        except CONNECTION_LOST as error:
-            if connections[saga_database()].in_atomic_block:
+        except Error as error:
+            if is_in_transaction() or not is_connection_lost(error):
                 raise
             facts = {"action": "database_lost"}
             logger.warning("database lost, again in %s s: %s", pause, error, extra=facts)
@@ -241,7 +238,7 @@ def _classify(error: Exception, handler: Any) -> Failed:
         timeout = StepTimeout(f"the soft time limit of {limit} s was reached")
         return _failed(timeout, retryable=True, doubtful=True)
     options = handler.options
-    if isinstance(error, CONNECTION_LOST) and not isinstance(error, options.dont_autoretry_for):
+    if is_connection_lost(error) and not isinstance(error, options.dont_autoretry_for):
         return _failed(error, retryable=True, doubtful=True)
     retryable = isinstance(error, options.autoretry_for) and not isinstance(
         error, options.dont_autoretry_for

@@ -44,6 +44,10 @@ class ReasonForm(forms.Form):
         help_text=gettext_lazy("Kept with the saga for whoever looks at it after you."),
     )
 
+    def details(self) -> dict[str, object]:
+        """Return what else was typed in, as the verb's own options."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Subject:

@@ -8,13 +8,14 @@ from typing import Any
 
 from django.apps import apps
 from django.db.models import TextField
-from django.db.models.functions import Cast, Left
+from django.db.models.functions import Cast, Left, Now
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
 
 from sagas.admin.badges import state_badge
 from sagas.admin.verbs import Verb, legal_step_verbs
+from sagas.admin.waits import Wait, waits_of
 from sagas.conf import saga_settings
 from sagas.durations import format_duration
 from sagas.models import SagaEvent, SagaRun, StepRun
@@ -39,6 +40,8 @@ class StepLine:
     verbs: Sequence[Verb]
     """What this user can do to it now."""
     payloads: tuple[tuple[str, str], ...]
+    wait: Wait | None
+    """Set while it waits for an outside party."""
 
     @property
     def anchor(self) -> str:
@@ -60,6 +63,7 @@ def step_lines(run: SagaRun, request: HttpRequest, now: datetime) -> list[StepLi
     steps = list(_steps_with_cut_payloads(run))
     verbs = legal_step_verbs(run, steps, request)
     undoing = {step.name for step in steps if step.is_backward}
+    waits = waits_of(run, steps, steps[0].read_at) if steps else {}
     return [
         StepLine(
             step=step,
@@ -69,6 +73,7 @@ def step_lines(run: SagaRun, request: HttpRequest, now: datetime) -> list[StepLi
             task_url=f"{task_results}?task_id={step.task_id}" if task_results else "",
             verbs=verbs.get(step.name, []) if _is_meant(step, undoing) else [],
             payloads=_payloads(step),
+            wait=waits.get(step.pk),
         )
         for step in steps
     ]
@@ -121,13 +126,17 @@ def _duration(start: datetime | None, end: datetime | None, now: datetime) -> st
     return format_duration(max((end or now) - start, timedelta(0))) if start else ""
 
 
-def _steps_with_cut_payloads(run: SagaRun) -> Iterable[StepRun]:
-    """A page of 500 steps must not load 500 whole payloads: the database cuts them."""
+def _steps_with_cut_payloads(run: SagaRun) -> Iterable[Any]:
+    """A page of 500 steps must not load 500 whole payloads: the database cuts them.
+
+    It tells its own time with them.
+    """
     cut = {
         f"{name}_text": Left(Cast(name, TextField()), PAYLOAD_SHOWN + 1)
         for name in ("input", "output")
     }
-    return run.steps.defer("input", "output", "answer", "successors").annotate(**cut)
+    steps = run.steps.defer("input", "output", "answer", "successors")
+    return steps.annotate(**cut, read_at=Now())
 
 
 def _payloads(step: Any) -> tuple[tuple[str, str], ...]:

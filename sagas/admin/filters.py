@@ -24,18 +24,19 @@ class GroupFilter(admin.SimpleListFilter):
         return [
             ("attention", _("Needs attention")),
             ("active", _("Active")),
+            ("waiting", _("Waiting for others")),
             ("finished", _("Finished")),
         ]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         """Narrow to the group that was chosen."""
-        if self.value() == "attention":
-            return queryset.needs_attention()
-        if self.value() == "active":
-            return queryset.active()
-        if self.value() == "finished":
-            return queryset.finished()
-        return queryset
+        groups = {
+            "attention": queryset.needs_attention,
+            "active": queryset.active,
+            "waiting": queryset.waiting,
+            "finished": queryset.finished,
+        }
+        return groups.get(self.value() or "", queryset.all)()
 
 
 class LabelFilter(admin.SimpleListFilter):

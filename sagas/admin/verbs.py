@@ -1,6 +1,6 @@
 """What an operator can do to a run: the words for it. The doing is :mod:`sagas.operations`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,6 +35,10 @@ class Verb:
     options: Mapping[str, Any] = field(default_factory=dict)
     undoes: bool = False
     """Whether its page lists what would be undone."""
+    without_result: "StrOrPromise" = ""
+    """What it means that no result is typed in; nothing where none is asked for."""
+    names_handler: bool = False
+    """Whether it names a compensation by its own method; else by the step that it undoes."""
 
     def is_permitted(self, request: HttpRequest) -> bool:
         """Whether this user may do it to any run at all."""
@@ -50,12 +54,21 @@ class Verb:
         operation: _Operation = getattr(operations, self.operation or f"{self.name}_saga")
         return operation(run, reason=reason, actor=actor, **self.options, **details)
 
+    def name_of(self, step: StepRun) -> str:
+        """Return what the operation calls the step."""
+        return step.handler if self.names_handler else step.name
+
     def done(self, count: int) -> str:
         """Say what was done."""
         return ngettext(
             "%(title)s: done for %(count)d saga.", "%(title)s: done for %(count)d sagas.", count
         ) % {"title": self.title, "count": count}
 
+
+_CANNOT_BE_REDONE = _("What is undone cannot be redone: the work has to be started as a new saga.")
+_NOBODY_CHECKS = _(
+    "Nobody checks it. Look at what the step does outside before you say how it ended."
+)
 
 RETRY = Verb(
     name="retry",
@@ -73,7 +86,7 @@ CANCEL = Verb(
         "run is undone, the latest first. The saga ends as cancelled."
     ),
     undoes=True,
-    danger=_("What is undone cannot be redone: the work has to be started as a new saga."),
+    danger=_CANNOT_BE_REDONE,
 )
 COMPENSATE = Verb(
     name="compensate",
@@ -83,7 +96,7 @@ COMPENSATE = Verb(
         "first. The saga ends as compensated."
     ),
     undoes=True,
-    danger=_("What is undone cannot be redone: the work has to be started as a new saga."),
+    danger=_CANNOT_BE_REDONE,
 )
 RESOLVE = Verb(
     name="resolve",
@@ -140,28 +153,59 @@ SKIP_STEP = Verb(
         "a result it succeeded, and is undone if the saga turns back. Without one it is skipped, and "
         "never undone. Skipping a compensation says that you have undone its step by hand."
     ),
-    danger=_("Nobody checks it. Look at what the step does outside before you say how it ended."),
+    danger=_NOBODY_CHECKS,
     operation="skip_step",
+    without_result=_("Empty: it is skipped without a result."),
+)
+COMPLETE_STEP = Verb(
+    name="complete_step",
+    title=_("Complete step"),
+    effect=_(
+        "You answer for the outside party: what the step waits for has happened. It succeeded, and "
+        "the saga goes on from there. It is undone if the saga turns back."
+    ),
+    danger=_NOBODY_CHECKS,
+    permission="answer_step",
+    operation="complete_step",
+    without_result=_("Empty: null."),
+    names_handler=True,
+)
+FAIL_STEP = Verb(
+    name="fail_step",
+    title=_("Fail step"),
+    effect=_(
+        "You answer for the outside party: what the step waits for definitely did not happen. The "
+        "step failed. It is neither tried again nor undone, and the saga turns back unless it can do "
+        "without it. If a compensation fails, its saga waits for a human."
+    ),
+    danger=_NOBODY_CHECKS,
+    permission="answer_step",
+    operation="fail_step",
+    names_handler=True,
 )
 
-STEP_VERBS = (RETRY_STEP, SKIP_STEP)
+STEP_VERBS = (COMPLETE_STEP, FAIL_STEP, RETRY_STEP, SKIP_STEP)
 VERBS = (RETRY, RESUME, PAUSE, CANCEL, COMPENSATE, REVERT, RESOLVE)
 
 
 def legal_verbs(run: SagaRun, request: HttpRequest) -> list[Verb]:
     """Return what this user can do to this run now."""
-    permitted = [verb for verb in VERBS if verb.is_permitted(request)]
-    allowed = operations.allowed_actions(run) if permitted else frozenset()
-    return [verb for verb in permitted if verb.name in allowed]
+    permitted = _permitted(VERBS, request)
+    return _among(permitted, operations.allowed_actions(run)) if permitted else []
 
 
 def legal_step_verbs(
     run: SagaRun, steps: Sequence[StepRun], request: HttpRequest
 ) -> dict[str, list[Verb]]:
     """Return what this user can do to single steps of this run now, by the step's name."""
-    permitted = [verb for verb in STEP_VERBS if verb.is_permitted(request)]
+    permitted = _permitted(STEP_VERBS, request)
     allowed = operations.allowed_step_actions(run, steps) if permitted else {}
-    return {
-        name: [verb for verb in permitted if verb.name in actions]
-        for name, actions in allowed.items()
-    }
+    return {name: _among(permitted, actions) for name, actions in allowed.items()}
+
+
+def _permitted(verbs: Sequence[Verb], request: HttpRequest) -> list[Verb]:
+    return [verb for verb in verbs if verb.is_permitted(request)]
+
+
+def _among(verbs: Sequence[Verb], allowed: Collection[str]) -> list[Verb]:
+    return [verb for verb in verbs if verb.name in allowed]

@@ -45,6 +45,11 @@ class SagaRunQuerySet(models.QuerySet["SagaRun"]):
         """A human must decide, or a best-effort step failed and wants a follow-up."""
         return self.filter(Q(state=SagaState.DEAD_LETTER) | Q(has_warnings=True))
 
+    def waiting(self) -> Self:
+        """A step of theirs waits for an outside party."""
+        waiting = StepRun.objects.filter(state=StepState.WAITING)
+        return self.filter(pk__in=waiting.values("run_id"))
+
     def stale(self, before: datetime) -> Self:
         """Active, not paused, waiting for no one, without a change of it or its steps since ``before``."""
         moved = StepRun.objects.filter(
@@ -131,6 +136,7 @@ class SagaRun(models.Model):
             ("revert_sagarun", _("Can revert completed sagas")),
             ("pause_sagarun", _("Can pause and resume sagas")),
             ("skip_step_sagarun", _("Can skip steps of sagas")),
+            ("answer_step_sagarun", _("Can complete and fail waiting steps of sagas")),
         )
         constraints = (
             models.UniqueConstraint(fields=("label", "key"), name="sagas_run_label_key"),

@@ -10,6 +10,9 @@ from sagas.states import ACTIVE_SAGAS, SagaState, StepState
 
 
 UNSUCCESSFUL = frozenset({StepState.FAILED, StepState.UNKNOWN})
+NOT_RUNNING = frozenset({StepState.READY, StepState.WAITING})
+"""No worker has it at this moment, so a human can settle it."""
+
 _NOT_BEGUN = frozenset(
     {
         StepState.PENDING,
@@ -51,13 +54,15 @@ def allowed_actions(run: SagaRun) -> frozenset[str]:
 
 
 def allowed_step_actions(run: SagaRun, steps: Sequence[StepRun]) -> dict[str, frozenset[str]]:
-    """Return ``retry_step`` and ``skip_step`` where the state allows them, by the step's name.
+    """Return which verbs of steps the state allows, by the step's name.
 
     ``steps`` are all rows of the run. A step that has a compensation stands for that one.
     """
     newest = {step.name: step for step in sorted(steps, key=lambda step: step.is_backward)}
     names = {
-        name: frozenset(_retrying(run, step, steps) | _settling(run, step, steps))
+        name: frozenset(
+            _retrying(run, step, steps) | _settling(run, step, steps) | _answering([step])
+        )
         for name, step in newest.items()
     }
     return {name: actions for name, actions in names.items() if actions}
@@ -77,7 +82,7 @@ def _settling(run: SagaRun, step: StepRun, steps: Sequence[StepRun]) -> set[str]
     if run.state not in {*ACTIVE_SAGAS, SagaState.COMPLETED}:
         return set()
     ended = step.state in UNSUCCESSFUL and (step.is_backward or run.state != SagaState.COMPENSATING)
-    return {"skip_step"} if ended or step.state == StepState.READY else set()
+    return {"skip_step"} if ended or step.state in NOT_RUNNING else set()
 
 
 def steps_of(run: SagaRun) -> list[StepRun]:
@@ -127,23 +132,18 @@ def refuse(run: SagaRun, action: str, why: str) -> Never:
 
 def _of_running(run: SagaRun, steps: list[StepRun]) -> set[str]:
     turning = set() if pivot_begun(steps) else {"cancel", "compensate"}
-    return (
-        turning
-        | _pausing(run)
-        | _following_up(steps)
-        | _skipping(steps, StepState.READY, StepState.WAITING)
-    )
+    return turning | _pausing(run) | _following_up(steps) | _skipping(steps, *NOT_RUNNING)
 
 
 def _of_compensating(run: SagaRun, steps: list[StepRun]) -> set[str]:
     backward = [step for step in steps if step.is_backward]
     failed = _skipping(backward, *UNSUCCESSFUL)
-    return _pausing(run) | _skipping(steps, StepState.READY, StepState.WAITING) | failed
+    return _pausing(run) | _skipping(steps, *NOT_RUNNING) | failed
 
 
 def _of_completed(_run: SagaRun, steps: list[StepRun]) -> set[str]:
     reverting = set() if pivot_begun(steps) else {"revert"}
-    return reverting | _following_up(steps) | _skipping(steps, StepState.READY, StepState.WAITING)
+    return reverting | _following_up(steps) | _skipping(steps, *NOT_RUNNING)
 
 
 def _of_dead_letter(run: SagaRun, steps: list[StepRun]) -> set[str]:
@@ -168,6 +168,6 @@ def _skipping(steps: list[StepRun], *states: StepState) -> set[str]:
     return {"skip_step"} if any(step.state in states for step in steps) else set()
 
 
-def _answering(steps: list[StepRun]) -> set[str]:
+def _answering(steps: Sequence[StepRun]) -> set[str]:
     waiting = any(step.state == StepState.WAITING for step in steps)
     return {"complete_step", "fail_step"} if waiting else set()

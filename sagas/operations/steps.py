@@ -6,15 +6,11 @@ from sagas import advance, compensate, dispatch, resume, transitions
 from sagas.decisions import Skipped, Succeeded
 from sagas.definitions import NO_VALUE, registry
 from sagas.models import SagaRun, StepRun
-from sagas.operations.allowed import UNSUCCESSFUL, in_the_way, refuse, steps_of
+from sagas.operations.allowed import NOT_RUNNING, UNSUCCESSFUL, in_the_way, refuse, steps_of
 from sagas.operations.dead_letters import resume_counted
 from sagas.operations.locking import locked
 from sagas.payloads import Codec, annotation_name, truncate_error
 from sagas.states import ACTIVE_SAGAS, EventType, SagaState, StepState
-
-
-NOT_RUNNING = frozenset({StepState.READY, StepState.WAITING})
-"""No worker has it at this moment, so a human can settle it."""
 
 
 def retry_step(run: SagaRun, name: str, *, reason: str, actor: str = "") -> SagaRun:

@@ -11,7 +11,7 @@ from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 
 from sagas.conf import saga_settings
-from sagas.database import saga_database
+from sagas.database import bounded_by_lease, saga_database
 from sagas.models import SagaRun, StepRun
 from sagas.payloads import truncate_error
 from sagas.states import (
@@ -36,8 +36,10 @@ def change(run_id: UUID, claimant: Claimant | None = None) -> "Iterator[RunChang
     ``claimant`` goes on in place where it may.
     ``no_key``: inserts of steps and events, which only reference the run, need not wait.
     """
+    runs = SagaRun.objects.select_for_update(no_key=True).defer("input", "tags")
+    locking = bounded_by_lease(runs)
     with transaction.atomic(using=saga_database()):
-        run = SagaRun.objects.select_for_update(no_key=True).defer("input", "tags").get(pk=run_id)
+        run = locking.get(pk=run_id)
         changing = RunChange(run, claimant)
         yield changing
         changing.journal.write()

@@ -14,10 +14,13 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from sagas import start_saga
 from sagas.models import SagaRun
 from sagas.states import SagaState
 from tests.browser import chromium_in, complaints
+from tests.driving import drive, step_of
 from tests.factories import make_dead_letter, make_run, make_running, record_sweep
+from tests.traced import Five, Script
 
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -111,6 +114,35 @@ def test_a_step_is_settled_by_hand_and_a_slip_costs_nothing(
     assert complaints(browser) == []
 
 
+def test_a_step_that_waits_is_found_and_answered(browser: webdriver.Chrome, sagas_url: str) -> None:
+    run = drive(start_saga(Five, Script({"b": "wait=60"}), key="order-17"))
+    drive(start_saga(Five, Script(), key="order-18"))
+    browser.get(sagas_url)
+    follow(browser, browser.find_element(By.LINK_TEXT, "Waiting for others"))
+    follow(browser, browser.find_element(By.CSS_SELECTOR, ".field-key a"))
+    waiting = element(browser, "#step-forward-b")
+    text = waiting.find_element(By.CLASS_NAME, "saga-wait").text
+    assert "others do b" in text
+    assert step_of(run, "b").idempotency_key in text
+    assert re.search(r"Until\n.* \(in \d+", text)
+
+    follow(browser, waiting.find_element(By.LINK_TEXT, "Complete step…"))
+    assert "others do b" in element(browser, ".saga-wait").text
+    element(browser, "textarea[name=reason]").send_keys("they rang")
+    element(browser, "textarea[name=result]").send_keys('{"of": 7}')
+    follow(browser, element(browser, "input[type=submit].default"))
+    row = element(browser, ".form-row:has(textarea[name=result])")
+    assert "is no Receipt" in row.find_element(By.CLASS_NAME, "errorlist").text
+
+    row.find_element(By.NAME, "result").clear()
+    element(browser, "textarea[name=result]").send_keys('{"of": "outside"}')
+    follow(browser, element(browser, "input[type=submit].default"))
+    assert "Complete step: done for 1 saga." in element(browser, ".messagelist").text
+    assert "they rang" in element(browser, "#events").text
+    assert step_of(run, "b").output == {"of": "outside"}
+    assert complaints(browser) == []
+
+
 def test_several_are_retried_at_once(browser: webdriver.Chrome, sagas_url: str) -> None:
     for key in ("order-1", "order-2"):
         make_dead_letter(key)
@@ -139,18 +171,24 @@ def test_what_came_from_outside_stays_text(browser: webdriver.Chrome, sagas_url:
     assert complaints(browser) == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_badge_can_be_read(browser: webdriver.Chrome, sagas_url: str, theme: str) -> None:
+@pytest.mark.parametrize("system", ["light", "dark"])
+@pytest.mark.parametrize("chosen", ["auto", "light", "dark"])
+def test_every_badge_can_be_read(
+    browser: webdriver.Chrome, sagas_url: str, system: str, chosen: str
+) -> None:
     for state in SagaState:
         make_run(state, key=state.value)
-    media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    media = {"features": [{"name": "prefers-color-scheme", "value": system}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.get(sagas_url)
+    browser.execute_script("document.documentElement.dataset.theme = arguments[0]", chosen)
     badges = browser.find_elements(By.CSS_SELECTOR, ".saga-badge")
     assert len(badges) == len(SagaState)
     for badge in badges:
         colours = [badge.value_of_css_property(name) for name in ("color", "background-color")]
         assert contrast(*colours) >= 4.5, badge.text
+        is_dark = luminance(colours[1]) < luminance(colours[0])
+        assert is_dark == ((system if chosen == "auto" else chosen) == "dark")
 
 
 def test_a_page_fits_a_phone(browser: webdriver.Chrome, sagas_url: str) -> None:

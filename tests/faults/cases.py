@@ -36,6 +36,9 @@ BACKWARD = Target(name="backward", step="third", direction="backward", refuses="
 ATOMIC_BACKWARD = Target(
     name="atomic backward", step="booked", direction="backward", refuses="last", ends=_UNDONE
 )
+LAST_UNDO = Target(
+    name="last undo", step="first", direction="backward", refuses="last", ends=_UNDONE
+)
 SINGLE_TRY = Target(
     name="single try",
     step="third",
@@ -75,7 +78,6 @@ SUDDEN = (
     Fault.BROKER_CUT,
 )
 IN_MAIN_PROCESS = SUDDEN[1:]
-# Not in a transaction: whoever sleeps there keeps the run's lock, and everybody waits for it.
 UNDER_WAY = (
     Boundary.AFTER_CLAIM,
     Boundary.BEFORE_EFFECT,
@@ -108,7 +110,7 @@ class Case:
     @property
     def ends_late(self) -> bool:
         """Whether the attempt that is hit reports when it has been given up."""
-        return self.sleeps and self.boundary in UNDER_WAY
+        return self.sleeps and self.boundary in (*UNDER_WAY, Boundary.IN_OUTCOME)
 
     @property
     def plan(self) -> Plan:
@@ -131,6 +133,9 @@ def _all() -> Iterator[Case]:
         product((RECOVERED,), SWEEP, IN_MAIN_PROCESS),
         product(slow_to_tell, UNDER_WAY, (Fault.CHILD_STOPPED,)),
         product((FORWARD,), (Boundary.BEFORE_CLAIM, Boundary.BEFORE_SEND), (Fault.CHILD_STOPPED,)),
+        # Not one statement: the process holds the run's lock when it falls asleep. In an atomic step
+        # it would keep it, because that transaction is the handler's too.
+        product((LAST_UNDO,), (Boundary.IN_OUTCOME,), (Fault.CHILD_STOPPED,)),
         product(slow_to_tell, (Boundary.AFTER_EFFECT,), (Fault.WORKER_STOPPED,)),
         product(slow_to_tell, IN_HANDLER, (Fault.INTERPRETER_HELD,)),
     ):
@@ -159,6 +164,7 @@ FAST = frozenset(
         (IN_PLACE, Boundary.AFTER_CLAIM, Fault.CHILD_KILLED),
         (FORWARD, Boundary.BEFORE_EFFECT, Fault.INTERPRETER_HELD),
         (SINGLE_TRY, Boundary.BEFORE_EFFECT, Fault.CHILD_STOPPED),
+        (LAST_UNDO, Boundary.IN_OUTCOME, Fault.CHILD_STOPPED),
         (RECOVERED, Boundary.BEFORE_ERROR_DOOR, Fault.CHILD_KILLED),
         (RECOVERED, Boundary.AFTER_GIVING_UP, Fault.WORKER_KILLED),
     )

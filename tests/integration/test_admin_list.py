@@ -18,6 +18,7 @@ from tests.factories import (
     make_run,
     make_running,
     make_step,
+    make_waiting,
     record_sweep,
 )
 
@@ -88,7 +89,8 @@ class TestFinding:
         ("group", "expected"),
         [
             ("attention", ["warned", "dead"]),
-            ("active", ["active"]),
+            ("active", ["waits", "active"]),
+            ("waiting", ["waits"]),
             ("finished", ["warned"]),
         ],
     )
@@ -96,6 +98,7 @@ class TestFinding:
         make_run(key="active")
         make_dead_letter(key="dead")
         make_run(SagaState.COMPLETED, key="warned", has_warnings=True)
+        make_waiting(key="waits")
         assert keys(admin_client, group=group) == expected
 
     def test_by_state_label_and_warning(self, admin_client: Client) -> None:

@@ -1,18 +1,25 @@
 """The database goes away for a moment: the engine insists, and a handler's outcome stays honest."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import psycopg
 import pytest
 from django.contrib.auth.models import Group
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
+from pytest_django import Settings
 
 from sagas import Saga, execute, start_saga, step
+from sagas.advance import end_lost_attempt
 from sagas.models import SagaRun
-from sagas.states import SagaState, StepState
-from tests.driving import drive, run_one, step_of
+from sagas.operations import pause_saga
+from sagas.operations.locking import locked
+from sagas.states import EventType, SagaState, StepState
+from sagas.transitions import change
+from tests.driving import drive, expire_lease, run_one, step_of
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -83,6 +90,58 @@ class TestHandlers:
         assert [group.name for group in Group.objects.all()] == ["booked-2"]
 
 
+@pytest.mark.postgres
+class TestStandingStillInAnOutcome:
+    """A process that is stopped while it holds the run's lock: the server takes the lock away."""
+
+    @pytest.fixture(autouse=True)
+    def _portable(self, settings: Settings) -> None:
+        settings.SAGAS = {**settings.SAGAS, "POSTGRESQL_STATEMENTS": False, "LEASE_SECONDS": 1.0}
+
+    def test_the_run_is_free_before_it_wakes_and_the_outcome_is_recorded_then(self) -> None:
+        run = start()
+        row = step_of(run, "charge")
+        with asleep_until_others_hold(run, when=lambda: CALLS == ["charge"]):
+            assert execute.execute(row.pk, row.fence) == "succeeded"
+        assert step_of(run, "charge").state == StepState.SUCCEEDED
+        assert CALLS == ["charge"]
+
+    def test_what_happens_meanwhile_makes_the_outcome_a_late_one(self) -> None:
+        run = start()
+        row = step_of(run, "charge")
+
+        def give_up() -> None:
+            expire_lease(row.pk)
+            assert end_lost_attempt(step_of(run, "charge"))
+
+        meanwhile = partial(in_another_thread, give_up)
+        with asleep_until_others_hold(run, when=lambda: CALLS == ["charge"], then=meanwhile):
+            assert execute.execute(row.pk, row.fence) == "late"
+        assert run.events.filter(type=EventType.STEP_LATE).exists()
+        assert drive(run).state == SagaState.COMPLETED
+
+    def test_a_transaction_of_the_caller_may_idle_as_long_as_it_likes(self) -> None:
+        run = start()
+        with transaction.atomic():
+            with locked(run, "look"):
+                assert may_idle() == "0"
+            with change(run.pk):
+                assert may_idle() == "0"
+            pause_saga(run, reason="x")
+            assert may_idle() == "0"
+
+    def test_an_operators_verb_is_bounded_too(self) -> None:
+        run = start()
+        with locked(run, "look"):
+            assert may_idle() == "1s"
+        assert may_idle() == "0"
+
+    def test_a_bound_ends_with_its_transaction(self) -> None:
+        with change(start().pk):
+            assert may_idle() == "1s"
+        assert may_idle() == "0"
+
+
 class TestInsisting:
     @pytest.mark.postgres
     def test_an_outcome_whose_connection_was_cut_is_recorded_on_a_new_one(self) -> None:
@@ -114,6 +173,46 @@ class TestInsisting:
         with pytest.raises(OperationalError):
             execute.insistently(lost)
         assert len(tries) == 3
+
+
+def may_idle() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        return str(cursor.fetchone()[0])
+
+
+def in_another_thread(act: Callable[[], None]) -> None:
+    def then_close() -> None:
+        try:
+            act()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(then_close).result(60)
+
+
+@contextmanager
+def asleep_until_others_hold(
+    run: SagaRun, *, when: Callable[[], bool], then: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Stand still after ``when``, once the run is locked, until another session has had that lock."""
+    slept: list[bool] = []
+
+    def hold() -> None:
+        with transaction.atomic():
+            SagaRun.objects.select_for_update().get(pk=run.pk)
+
+    def sleep(call: Callable[..., object], sql: str, *rest: object) -> object:
+        if when() and sql.startswith("UPDATE") and connection.in_atomic_block and not slept:
+            slept.append(True)
+            in_another_thread(hold)
+            then()
+        return call(sql, *rest)
+
+    with connection.execute_wrapper(sleep):
+        yield
+    assert slept
 
 
 @contextmanager
