@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from sagas import dispatch, start_saga, start_sagas
 from sagas.models import SagaRun
+from sagas.publishing import Publisher
 from sagas.states import SagaState
 from tests.broker import publishing_to
 from tests.conftest import WorkerFactory
@@ -29,7 +30,7 @@ PATIENCE = 30.0
 
 @pytest.fixture(autouse=True)
 def _fresh_publisher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "_publisher", dispatch._Publisher())
+    monkeypatch.setattr(dispatch, "_publisher", Publisher())
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from django.db import transaction
 from sagas import Saga, astart_saga, dispatch, recover, start_saga, step
 from sagas.exceptions import SagaConflict
 from sagas.models import SagaRun, StepRun
+from sagas.publishing import Publisher
 from sagas.states import SagaState, StepState
 from tests.driving import drive, fresh, nothing_is_written, step_of
 from tests.races import together
@@ -161,7 +162,7 @@ class TestCallersTransaction:
         def refuse(message: object) -> None:
             raise OSError("no broker")
 
-        publisher = dispatch._Publisher()
+        publisher = Publisher()
         monkeypatch.setattr(publisher, "_publish", refuse)
         monkeypatch.setattr(dispatch, "_publisher", publisher)
         run = start_saga(Five, Script(), key="k")

@@ -16,6 +16,7 @@ from sagas import dispatch, recover, start_saga, start_sagas
 from sagas.conf import saga_settings
 from sagas.exceptions import IdempotencyRequired, PayloadError, SagaConflict
 from sagas.models import SagaRun, StepRun
+from sagas.publishing import Publisher
 from tests.broker import publishing_to
 from tests.chains import Fails, chain
 from tests.driving import fresh, nothing_is_written
@@ -129,7 +130,7 @@ def test_no_instance_is_made_that_nobody_asked_for(messages: list[str]) -> None:
 
 @pytest.fixture
 def _fresh_publisher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "_publisher", dispatch._Publisher())
+    monkeypatch.setattr(dispatch, "_publisher", Publisher())
 
 
 @pytest.mark.usefixtures("_fresh_publisher")
