@@ -2,6 +2,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
+# Most tests wait for workers, leases and locks, so there are more processes than processors. A file
+# is run by one of them, because what it starts is shared within the file.
+PROCESSES ?= 4
+PARALLEL = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
 MEASURED := --results benchmarks/results/latest.json --report docs/performance.md
 
 .DEFAULT_GOAL := help
@@ -25,9 +30,9 @@ serve: install ## The shop and the admin in a browser, with a worker
 	$(BIN)/python -m examples.shop.serve
 
 test: install ## Run every test, on SQLite and on PostgreSQL with Redis and RabbitMQ
-	SAGAS_TEST_DATABASE=sqlite $(BIN)/pytest tests/unit tests/integration \
+	SAGAS_TEST_DATABASE=sqlite $(BIN)/pytest tests/unit tests/integration $(PARALLEL) \
 		-m "not acceptance and not redis and not rabbitmq" --cov --cov-report=
-	SAGAS_TEST_DATABASE= $(BIN)/pytest -m "not slow" --cov --cov-append
+	SAGAS_TEST_DATABASE= $(BIN)/pytest $(PARALLEL) -m "not slow" --cov --cov-append
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/lint-imports --no-cache
 

@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 
 from tests.broker import publishing_to, purge
-from tests.database import TEST_DATABASE, suite
+from tests.database import suite
 from tests.servers import rabbitmq, redis
 from tests.servers.process import ServerProcess, Unavailable
 from tests.worker_process import WorkerProcess
@@ -26,9 +26,14 @@ WORKERS = pytest.StashKey[list[WorkerProcess]]()
 ON_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Whoever ends the run early ends the servers and workers it started as well."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(LongestFirst())
+    shared = [name for name in (redis.URL_VARIABLE, rabbitmq.URL_VARIABLE) if os.environ.get(name)]
+    if shared and config.getoption("numprocesses"):
+        raise pytest.UsageError(f"Processes would meet in the broker of {shared[0]}; use -n 0.")
 
 
 def pytest_report_header() -> str:
@@ -46,6 +51,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     elif foreign:
         config.hook.pytest_deselected(items=foreign)
         items[:] = [item for item in items if item not in foreign]
+
+
+class LongestFirst:
+    """The order for parallel processes: none is left alone at the end with a file of minutes."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: not {"acceptance", "faults"} & set(item.path.parts))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,11 +83,12 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings() -> None:
-    """Before Django creates the test database, there is a server to create it on."""
+def django_db_modify_db_settings(django_db_modify_db_settings_xdist_suffix: None) -> None:
+    """Before Django creates the test database, there is a server to create it on.
+
+    On a server that was given, parallel processes have databases by different names.
+    """
     suite.start()
-    if suite.kind == "postgresql":
-        connection.settings_dict["TEST"]["NAME"] = TEST_DATABASE
 
 
 @pytest.fixture

@@ -15,9 +15,6 @@ from tests.servers import postgres
 from tests.servers.process import ServerProcess, Unavailable, free_port
 
 
-TEST_DATABASE = "test_sagas"
-
-
 @dataclass
 class SuiteDatabase:
     """The database under test: where it is, and whether that was wished for."""

@@ -1,6 +1,7 @@
 """Run sagas in this process, without a broker: each ready row is executed as a message would do."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models.functions import Now
@@ -10,10 +11,13 @@ from sagas.decisions import Outcome
 from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.testing.running import execute_ready, ready_steps
+from sagas.transitions import claim
 
 
 __all__ = [
+    "claimed",
     "drive",
+    "everything",
     "expire_lease",
     "fresh",
     "nothing_is_written",
@@ -55,9 +59,22 @@ def won(attempt: StepRun, outcome: Outcome) -> bool:
     return record_outcome(attempt, outcome).won
 
 
+def claimed(run: SagaRun, name: str, direction: str = "forward") -> StepRun:
+    """Begin an attempt of a ready step as a worker does, and leave it in flight."""
+    row = step_of(run, name, direction=direction)
+    attempt = claim(row.pk, row.fence, task_id="", worker="")
+    assert attempt is not None
+    return attempt
+
+
 def expire_lease(step_id: UUID) -> None:
     """Let the lease of an attempt run out, as a dead process would."""
     StepRun.objects.filter(pk=step_id).update(lease_until=Now() - timedelta(seconds=1))
+
+
+def everything() -> list[Any]:
+    """Return all that is stored of all sagas, to see whether something has changed."""
+    return [list(model.objects.order_by("pk").values()) for model in (SagaRun, StepRun, SagaEvent)]
 
 
 def nothing_is_written() -> bool:

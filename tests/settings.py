@@ -8,6 +8,9 @@ from config.settings import *  # noqa: F403
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.flows", "tests.faults.crashes"]  # noqa: F405
 
+# Every test of the admin makes a user, and a hash that resists guessing takes half a second.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
 # A second database, for what a shard is: the router sends sagas there while a test says so.
 _default = DATABASES["default"]  # noqa: F405
 _tested = _default.get("TEST", {}).get("NAME", "test_sagas")

@@ -97,7 +97,9 @@ def _progress(config: pytest.Config, total: int) -> Iterator[Any]:
         with capture.global_and_fixture_disabled():
             reporter.write_line(line)
 
-    yield tell if config.get_verbosity() >= 0 else lambda number, ending: None
+    # One of parallel processes has nowhere to say it.
+    told = reporter is not None and config.get_verbosity() >= 0
+    yield tell if told else lambda number, ending: None
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

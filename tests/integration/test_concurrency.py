@@ -15,8 +15,17 @@ from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import cancel_saga
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import claim
-from tests.driving import drive, expire_lease, fresh, ready_steps, run_one, states, step_of, won
+from tests.driving import (
+    claimed,
+    drive,
+    expire_lease,
+    fresh,
+    ready_steps,
+    run_one,
+    states,
+    step_of,
+    won,
+)
 from tests.races import Racers, racers
 from tests.traced import CALLS, Diamond, Five, Script
 
@@ -33,13 +42,6 @@ def _nothing_called(messages: list[str]) -> None:
 def two(transactional_db: None) -> Iterator[Racers]:
     with racers(2) as runners:
         yield runners
-
-
-def claimed(run: SagaRun, name: str) -> StepRun:
-    row = step_of(run, name)
-    attempt = claim(row.pk, row.fence, task_id="", worker="")
-    assert attempt is not None
-    return attempt
 
 
 def branches_begun(key: int) -> tuple[SagaRun, StepRun, StepRun]:

@@ -24,7 +24,7 @@ from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import SagaState
 from sagas.transitions import claim
 from tests.chains import Fails, chain
-from tests.driving import drive, expire_lease, ready_steps, run_one, step_of
+from tests.driving import claimed, drive, expire_lease, ready_steps, run_one, step_of
 from tests.factories import make_run, make_step
 
 
@@ -81,13 +81,6 @@ def started(saga: Any, *, fails_at: int = -1, done: int = 0) -> SagaRun:
     for _ in range(done):
         run_one(run)
     return run
-
-
-def claimed(run: SagaRun, name: str, direction: str = "forward") -> StepRun:
-    row = step_of(run, name, direction=direction)
-    attempt = claim(row.pk, row.fence, task_id="", worker="")
-    assert attempt is not None
-    return attempt
 
 
 def fill_history() -> None:

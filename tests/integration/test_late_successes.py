@@ -5,12 +5,11 @@ import pytest
 from sagas import start_saga
 from sagas.advance import record_outcome
 from sagas.decisions import Failed, Succeeded
-from sagas.models import SagaRun, StepRun
+from sagas.models import StepRun
 from sagas.operations import cancel_saga
 from sagas.recover import sweep
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import claim
-from tests.driving import drive, expire_lease, fresh, run_one, states, step_of
+from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, step_of
 from tests.traced import CALLS, Diamond, Five, Script
 
 
@@ -22,13 +21,6 @@ LATE = Succeeded(output={"of": "late"})
 @pytest.fixture(autouse=True)
 def _nothing_called(messages: list[str]) -> None:
     CALLS.clear()
-
-
-def claimed(run: SagaRun, name: str, direction: str = "forward") -> StepRun:
-    row = step_of(run, name, direction=direction)
-    attempt = claim(row.pk, row.fence, task_id="", worker="")
-    assert attempt is not None
-    return attempt
 
 
 @pytest.fixture

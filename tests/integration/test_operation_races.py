@@ -25,7 +25,7 @@ from sagas.operations import (
 )
 from sagas.states import EventType, SagaState, StepState
 from sagas.transitions import claim
-from tests.driving import drive, fresh, run_one, states, step_of, won
+from tests.driving import claimed, drive, fresh, run_one, states, step_of, won
 from tests.mild import Mild
 from tests.races import Racers, racers
 from tests.traced import CALLS, Receipt, Script
@@ -89,13 +89,6 @@ def stuck_at_the_last_retry(key: object) -> SagaRun:
     run = stuck(key)
     SagaRun.objects.filter(pk=run.pk).update(retry_count=9)
     return run
-
-
-def claimed(run: SagaRun, name: str) -> StepRun:
-    row = step_of(run, name)
-    attempt = claim(row.pk, row.fence, task_id="", worker="")
-    assert attempt is not None
-    return attempt
 
 
 def shifted(number: int, verb: Verb, *args: Any, **options: Any) -> Callable[[], Any]:

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 
 from sagas import start_saga
 from sagas.exceptions import ActionNotAllowed, DeadLetterError
-from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.models import SagaRun
 from sagas.operations import (
     allowed_actions,
     cancel_saga,
@@ -18,7 +17,7 @@ from sagas.operations import (
     resume_saga,
     retry_saga,
 )
-from tests.driving import drive, fresh, run_one
+from tests.driving import drive, everything, fresh, run_one
 from tests.traced import CALLS, Diamond, Five, Script
 
 
@@ -115,10 +114,6 @@ EXPECTED = {
     "dead letter past the pivot": STUCK,
     "dead letter at the cap": {"resolve", "skip_step"},
 }
-
-
-def everything() -> list[Any]:
-    return [list(model.objects.order_by("pk").values()) for model in (SagaRun, StepRun, SagaEvent)]
 
 
 class TestAllowedActions:

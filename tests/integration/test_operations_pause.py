@@ -14,8 +14,7 @@ from sagas.execute import execute
 from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga, pause_saga, resume_saga
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import claim
-from tests.driving import drive, fresh, run_one, states, step_of
+from tests.driving import claimed, drive, fresh, run_one, states, step_of
 from tests.traced import CALLS, Diamond, Five, Script
 
 
@@ -32,13 +31,6 @@ def five(done: int = 0, **faults: str) -> SagaRun:
     for _ in range(done):
         run_one(run)
     return run
-
-
-def claimed(run: SagaRun, name: str) -> StepRun:
-    row = step_of(run, name)
-    attempt = claim(row.pk, row.fence, task_id="", worker="")
-    assert attempt is not None
-    return attempt
 
 
 def let_time_pass(run: SagaRun, hours: float) -> None:

@@ -16,8 +16,7 @@ from sagas.operations import (
     retry_saga,
 )
 from sagas.states import EventType, SagaState
-from sagas.transitions import claim
-from tests.driving import drive, fresh, run_one, step_of
+from tests.driving import claimed, drive, fresh, run_one, step_of
 from tests.mild import Mild
 from tests.traced import CALLS, Diamond, Five, Script
 
@@ -42,13 +41,6 @@ def diamond(*done: str, **faults: str) -> SagaRun:
     for name in done:
         run_one(run, name)
     return fresh(run)
-
-
-def claimed(run: SagaRun, name: str) -> StepRun:
-    row = step_of(run, name)
-    attempt = claim(row.pk, row.fence, task_id="", worker="")
-    assert attempt is not None
-    return attempt
 
 
 class TestRevert:

@@ -9,7 +9,7 @@ from sagas import start_saga
 from sagas.advance import record_outcome
 from sagas.decisions import Succeeded
 from sagas.exceptions import ActionNotAllowed, PayloadError, RetryCapExceeded, UnknownHandler
-from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.models import SagaRun
 from sagas.operations import (
     cancel_saga,
     compensate_saga,
@@ -20,7 +20,7 @@ from sagas.operations import (
 )
 from sagas.states import EventType, SagaState, StepState
 from sagas.transitions import claim
-from tests.driving import drive, fresh, ready_steps, run_one, states, step_of
+from tests.driving import drive, everything, fresh, ready_steps, run_one, states, step_of
 from tests.mild import Mild
 from tests.traced import CALLS, Diamond, Five, Receipt, Script
 
@@ -48,10 +48,6 @@ def stuck_on_its_way_back() -> SagaRun:
 def repair(run: SagaRun) -> None:
     SagaRun.objects.filter(pk=run.pk).update(input={"faults": {}})
     CALLS.clear()
-
-
-def everything() -> list[Any]:
-    return [list(model.objects.order_by("pk").values()) for model in (SagaRun, StepRun, SagaEvent)]
 
 
 def refused(verb: Callable[..., SagaRun], run: SagaRun, name: str, why: str) -> None:

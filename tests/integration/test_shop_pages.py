@@ -16,6 +16,7 @@ from tests.driving import drive, run_one
 pytestmark = pytest.mark.django_db
 
 EVIL = "<script>alert('x')</script>"
+UNKNOWN = "01900000-0000-7000-8000-000000000000"
 
 
 def answers(**changes: str) -> dict[str, str]:
@@ -197,7 +198,7 @@ class TestTheStatus:
         undone = [step["name"] for step in status["steps"] if step["direction"] == "backward"]
         assert undone == ["process_payment", "reserve_inventory"]
 
-    @pytest.mark.parametrize("run_id", [str(uuid.uuid4()), "nonsense", "1"])
+    @pytest.mark.parametrize("run_id", [UNKNOWN, "nonsense", "1"])
     def test_of_nothing_is_not_found_in_json(self, client: Client, run_id: str) -> None:
         response = client.get(f"/orders/{run_id}/status.json")
         assert response.status_code == 404

@@ -10,7 +10,7 @@ from sagas.models import SagaRun, StepRun
 from sagas.operations import retry_saga
 from sagas.states import SagaState, StepState
 from sagas.transitions import claim
-from tests.driving import drive, fresh, run_one, states, step_of
+from tests.driving import claimed, drive, fresh, run_one, states, step_of
 from tests.traced import CALLS, Receipt, Script, Traced
 
 
@@ -44,13 +44,6 @@ class Forked(Traced):
 @pytest.fixture(autouse=True)
 def _nothing_called(messages: list[str]) -> None:
     CALLS.clear()
-
-
-def claimed(run: SagaRun, name: str) -> StepRun:
-    row = step_of(run, name)
-    attempt = claim(row.pk, row.fence, task_id="", worker="")
-    assert attempt is not None
-    return attempt
 
 
 def forked(saga: type[Saga[Script]] = Forked) -> SagaRun:

@@ -24,11 +24,19 @@ class Unavailable(Exception):
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback port that nobody listens on now.
+
+    It may be opened later, so parallel processes of the suite draw from different ports.
+    """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        # The system prefers ports of one parity.
+        if port // 2 % processes == process % processes:
+            return port
 
 
 def binary(name: str, *folders: str, package: str) -> str:
