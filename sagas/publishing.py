@@ -140,6 +140,7 @@ def _send_task(app: Any, producer: Any, message: Message) -> None:
         message.args,
         {},
         errbacks=[message.error_door],
+        reply_to=app.thread_oid,
         time_limit=message.time_limit,
         soft_time_limit=message.soft_time_limit,
         create_sent_event=app.conf.task_send_sent_event,

@@ -1,0 +1,136 @@
+"""A step's message is one that Celery itself would have sent."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from celery import current_app, signals
+from django.test import override_settings
+
+from config.celery import app
+from sagas import dispatch, start_saga
+from sagas.definitions import StepOptions
+from sagas.models import SagaRun, StepRun
+from sagas.publishing import Publisher
+from tests.traced import Five, Script
+
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.redis]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_publisher(monkeypatch: pytest.MonkeyPatch, redis_broker: str) -> None:
+    monkeypatch.setattr(dispatch, "_publisher", Publisher())
+
+
+def started(**options: Any) -> tuple[SagaRun, StepRun]:
+    run = start_saga(Five, Script(), key="k")
+    step = run.steps.get(name="a")
+    StepRun.objects.filter(pk=step.pk).update(options={**step.options, **options})
+    step.refresh_from_db()
+    return run, step
+
+
+def as_celery_sends_it(run: SagaRun, step: StepRun, **options: Any) -> None:
+    door = current_app.signature(
+        dispatch.STEP_FAILED,
+        args=(str(step.pk), step.fence + 1),
+        immutable=True,
+        queue="saga.coordinator",
+    )
+    current_app.send_task(
+        "sagas.tests.Five.a",
+        (str(step.pk), step.fence),
+        task_id=f"{step.pk}-{step.fence}",
+        link_error=door,
+        headers={"saga_id": str(run.pk), "saga_step": "a"},
+        ignore_result=True,
+        **options,
+    )
+
+
+def taken(url: str, queue: str) -> list[dict[str, Any]]:
+    """Take what is queued, without what differs between any two messages."""
+    with redis.Redis.from_url(url) as client:
+        found = [json.loads(text) for text in client.lrange(queue, 0, -1)]
+        client.delete(queue)
+    for message in found:
+        message["body"] = json.loads(base64.b64decode(message["body"]))
+        message["properties"].pop("delivery_tag")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("of_step", "of_message"),
+    [
+        ({"queue": "payments"}, {}),
+        ({"queue": "payments", "priority": 3}, {"priority": 3}),
+        ({"queue": "payments", "soft_time_limit": 5}, {"soft_time_limit": 5}),
+    ],
+)
+def test_it_is_the_same_to_the_last_header(
+    redis_broker: str, of_step: dict[str, Any], of_message: dict[str, Any]
+) -> None:
+    run, step = started(**of_step)
+    limit = StepOptions.from_snapshot(step.options).time_limit + 1
+    limits = {"time_limit": limit, "soft_time_limit": None}
+    priority = of_message.get("priority", 0)
+    queue = f"payments\x06\x16{priority}" if priority else "payments"
+    assert dispatch.send(run, step)
+    as_celery_sends_it(run, step, queue="payments", **{**limits, **of_message})
+    theirs, ours = taken(redis_broker, queue)
+    assert ours == theirs
+
+
+def test_the_signals_are_sent_with_which_others_trace_it() -> None:
+    run, step = started()
+    heard: list[str] = []
+
+    def before(sender: str, headers: dict[str, Any], **_: object) -> None:
+        headers["traceparent"] = "x"
+        heard.append(f"before {sender}")
+
+    def after(sender: str, headers: dict[str, Any], **_: object) -> None:
+        heard.append(f"after {sender} {headers['traceparent']} {headers['saga_step']}")
+
+    signals.before_task_publish.connect(before)
+    signals.after_task_publish.connect(after)
+    try:
+        assert dispatch.send(run, step)
+    finally:
+        signals.before_task_publish.disconnect(before)
+        signals.after_task_publish.disconnect(after)
+    assert heard == ["before sagas.tests.Five.a", "after sagas.tests.Five.a x a"]
+
+
+def test_a_result_is_asked_for_when_the_project_wants_it(redis_broker: str) -> None:
+    run, step = started(queue="payments")
+    with override_settings(SAGAS={"STORE_TASK_RESULTS": True}):
+        assert dispatch.send(run, step)
+    ((message),) = taken(redis_broker, "payments")
+    assert message["headers"]["ignore_result"] is False
+
+
+@pytest.fixture
+def _routes() -> Iterator[None]:
+    before = app.conf.task_routes
+    _route({"sagas.tests.*": {"priority": 6, "queue": "elsewhere"}})
+    yield
+    _route(before)
+
+
+def _route(routes: Any) -> None:
+    app.conf.task_routes = routes
+    app.amqp.flush_routes()
+    app.amqp.__dict__.pop("router", None)
+
+
+@pytest.mark.usefixtures("_routes")
+def test_the_projects_routes_are_asked_for_what_the_step_leaves_open(redis_broker: str) -> None:
+    run, step = started(queue="payments")
+    assert dispatch.send(run, step)
+    (message,) = taken(redis_broker, "payments\x06\x166")
+    assert message["properties"]["priority"] == 6
