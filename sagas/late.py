@@ -36,6 +36,7 @@ def take_up(change: transitions.RunChange, stale: StepRun, output: object) -> No
         change.reconsider_warnings()
     elif step.state != StepState.SUCCEEDED:
         return
+    transitions.distrust_undo(step)
     if change.run.state in {*ROLLED_BACK, SagaState.COMPENSATING}:
         _draw_consequences(change, step)
     elif change.run.state == SagaState.DEAD_LETTER:

@@ -26,6 +26,7 @@ from sagas.transitions.change import RunChange, change
 from sagas.transitions.claiming import Claimant, claim, succeed
 from sagas.transitions.sweeping import begin_sweep, longest_silence
 from sagas.transitions.turning import (
+    distrust_undo,
     insert_pending,
     insert_undo,
     insert_undo_chain,
@@ -47,6 +48,7 @@ __all__ = [
     "begin_wait",
     "change",
     "claim",
+    "distrust_undo",
     "end_leases_of",
     "end_waits",
     "hurry",

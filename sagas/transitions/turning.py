@@ -105,6 +105,16 @@ def succeed_late(change: RunChange, step: StepRun, output: object) -> bool:
     return bool(won)
 
 
+def distrust_undo(step: StepRun) -> None:
+    """A success of ``step`` comes late: what was said of undoing it before no longer counts.
+
+    An outside party that undoes it answers a request that may have come before the effect; without
+    doubt in the row, that answer does not end the attempt which is still to be made.
+    """
+    undo = StepRun.objects.backward().filter(run_id=step.run_id, name=step.name)
+    undo.update(doubtful=False, updated_at=Now())
+
+
 def undo_again(change: RunChange, backward: StepRun) -> None:
     """A compensation came before the effect that it undoes: it is ready once more, by itself.
 

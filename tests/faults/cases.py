@@ -1,13 +1,13 @@
 """The cases of the crash matrix: what is hit, at which boundary, by which fault."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from sagas.states import SagaState
 from tests.faults.crashes.blows import ASLEEP, Fault
 from tests.faults.crashes.points import IN_HANDLER, Boundary, Plan
-from tests.faults.crashes.sagas import Crash, Crashes, InPlace, SingleTry
+from tests.faults.crashes.sagas import Crash, Crashes, InPlace, Outside, SingleTry, Waits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +22,15 @@ class Target:
     dies: str = ""
     """The step whose first attempt is killed anyway, so that there is something to recover."""
     ends: frozenset[str] = frozenset({SagaState.COMPLETED})
+    outside: Outside | None = None
+    """What becomes of the step, where an outside party completes it."""
 
     def script(self, ledger: str) -> Crash:
         """Return the saga's input."""
-        return Crash(ledger=ledger, refuses=self.refuses, dies=self.dies)
+        crash = Crash(ledger=ledger, refuses=self.refuses, dies=self.dies)
+        if self.outside is None:
+            return crash
+        return replace(crash, waits=self.direction, outside=self.outside)
 
 
 _UNDONE = frozenset({SagaState.COMPENSATED.value})
@@ -47,6 +52,13 @@ SINGLE_TRY = Target(
 )
 IN_PLACE = Target(name="in place", step="third", saga=InPlace)
 RECOVERED = Target(name="recovered", step="third", dies="third")
+WAITING = Target(name="waiting", step="third", saga=Waits, outside=Outside.COMPLETES)
+WAITING_BACKWARD = replace(
+    WAITING, name="waiting backward", direction="backward", refuses="last", ends=_UNDONE
+)
+DENIED = replace(WAITING, name="denied", outside=Outside.DENIES, ends=_UNDONE)
+EARLY = replace(WAITING, name="answered early", outside=Outside.COMPLETES_EARLY)
+UNANSWERED = replace(WAITING, name="unanswered", outside=Outside.SILENT, ends=_UNDONE)
 
 ATTEMPT = (
     Boundary.BEFORE_CLAIM,
@@ -69,6 +81,18 @@ SWEEP = (
     Boundary.AFTER_GIVING_UP,
     Boundary.BEFORE_RESEND,
     Boundary.AFTER_RESEND,
+)
+WAIT = (
+    Boundary.AFTER_EFFECT,
+    Boundary.BEFORE_OUTCOME,
+    Boundary.IN_OUTCOME,
+    Boundary.AFTER_OUTCOME,
+)
+ANSWER = (
+    Boundary.BEFORE_ANSWER,
+    Boundary.IN_ANSWER,
+    Boundary.BEFORE_SEND,
+    Boundary.AFTER_SEND,
 )
 SUDDEN = (
     Fault.CHILD_KILLED,
@@ -131,6 +155,10 @@ def _all() -> Iterator[Case]:
         product((IN_PLACE,), (*UNDER_WAY, Boundary.IN_OUTCOME), SUDDEN),
         product((RECOVERED,), DOORS, SUDDEN),
         product((RECOVERED,), SWEEP, IN_MAIN_PROCESS),
+        product((WAITING, WAITING_BACKWARD), (*WAIT, *ANSWER), SUDDEN),
+        product((DENIED,), ANSWER, SUDDEN),
+        product((EARLY,), (*ANSWER[:2], *WAIT[1:3]), SUDDEN),
+        product((UNANSWERED,), SWEEP[:2], IN_MAIN_PROCESS),
         product(slow_to_tell, UNDER_WAY, (Fault.CHILD_STOPPED,)),
         product((FORWARD,), (Boundary.BEFORE_CLAIM, Boundary.BEFORE_SEND), (Fault.CHILD_STOPPED,)),
         # Not one statement: the process holds the run's lock when it falls asleep. In an atomic step
@@ -167,5 +195,12 @@ FAST = frozenset(
         (LAST_UNDO, Boundary.IN_OUTCOME, Fault.CHILD_STOPPED),
         (RECOVERED, Boundary.BEFORE_ERROR_DOOR, Fault.CHILD_KILLED),
         (RECOVERED, Boundary.AFTER_GIVING_UP, Fault.WORKER_KILLED),
+        (WAITING, Boundary.AFTER_OUTCOME, Fault.WORKER_KILLED),
+        (WAITING, Boundary.IN_ANSWER, Fault.CHILD_KILLED),
+        (WAITING, Boundary.BEFORE_SEND, Fault.BROKER_CUT),
+        (WAITING_BACKWARD, Boundary.BEFORE_SEND, Fault.CHILD_KILLED),
+        (DENIED, Boundary.IN_ANSWER, Fault.DATABASE_CUT),
+        (EARLY, Boundary.BEFORE_OUTCOME, Fault.CHILD_KILLED),
+        (UNANSWERED, Boundary.BEFORE_GIVING_UP, Fault.WORKER_KILLED),
     )
 )

@@ -19,6 +19,7 @@ from tests.faults.cases import Case
 from tests.faults.crashes.blows import wake
 from tests.faults.crashes.points import Boundary, struck, who_was_struck
 from tests.faults.fleet import Fleet
+from tests.faults.outside import OutsideParty
 from tests.faults.verdict import violations
 
 
@@ -73,11 +74,13 @@ def run_cases(
     open_: list[Ending] = []
     ended: dict[Case, Ending] = {}
     missed: list[Ending] = []
+    outside = OutsideParty()
     while waiting or open_:
         while (case := _next(waiting, open_)) is not None:
             waiting.remove(case)
             open_.append(_start(case, folder))
         fleet.keep_alive()
+        outside.answer(ending.run for ending in open_)
         time.sleep(0.1)
         for ending in [ending for ending in open_ if _has_ended(ending, folder)]:
             open_.remove(ending)

@@ -46,5 +46,5 @@ def _cell(ending: Ending | None) -> str:
 
 
 def _line(target: str, boundary: str, cells: Sequence[str]) -> str:
-    columns = [f"{target:15}", f"{boundary:19}", *(f"{cell:{WIDTH}}" for cell in cells)]
+    columns = [f"{target:16}", f"{boundary:19}", *(f"{cell:{WIDTH}}" for cell in cells)]
     return " ".join(columns).rstrip()

@@ -77,9 +77,15 @@ def test_a_thousand_lives_end_as_promised(scenario: Scenario) -> None:
     [
         pytest.param("sagas.late.take_up", lambda *_: None, 7, marks=pytest.mark.slow),
         ("sagas.transitions.RunChange.has_in_flight", lambda _: False, 2),
+        ("sagas.operations.waiting._may_have_happened", lambda _: False, 2),
         ("sagas.compensate.MAY_HAVE_HAPPENED", frozenset({StepState.SUCCEEDED}), 2),
     ],
-    ids=["late successes ignored", "not waiting for what is in flight", "unknown not undone"],
+    ids=[
+        "late successes ignored",
+        "not waiting for what is in flight",
+        "late answers refused",
+        "unknown not undone",
+    ],
 )
 def test_an_engine_without_a_part_is_found_out(
     part: str, broken: object, found_soon_by: int

@@ -110,6 +110,16 @@ class TestLateAnswers:
         assert drive(run).state == SagaState.CANCELLED
         assert CALLS == ["a", "b", "undo_b", "undo_b", "undo_a(a)"]
 
+    @pytest.mark.parametrize("undo", ["wait", "once-network", "once-unknown"])
+    def test_what_is_said_of_an_undoing_that_came_before_it_does_not_count(self, undo: str) -> None:
+        run = cancel_saga(five(b="wait", undo_b=undo), reason="x")
+        run_one(run)
+        answer(run, "b")
+        if undo == "once-unknown":
+            retry_saga(run, reason="it did not answer")
+        refused(lambda: complete_step(run, "undo_b", reason="withdrawn"), "undo of b is ready")
+        assert "undo_b(outside)" not in CALLS
+
     def test_a_failure_after_the_turn_is_refused(self) -> None:
         run = cancel_saga(five(b="wait"), reason="x")
         refused(lambda: fail_step(run, "b", error="x", reason="x"), "b is unknown since")

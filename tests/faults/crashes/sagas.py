@@ -2,14 +2,31 @@
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import uuid4
 
 from django.contrib.auth.models import Group
 
-from sagas import PermanentError, Saga, step
+from sagas import PermanentError, Saga, Wait, step
+from sagas.exceptions import ActionNotAllowed
+from sagas.models import SagaRun
+from sagas.operations import complete_step
+from tests.faults.crashes.blows import Injected
 from tests.faults.crashes.points import Boundary, Place, reach
 from tests.flows import ledger
+
+
+class Outside(StrEnum):
+    """What becomes of a step that an outside party completes."""
+
+    COMPLETES = "completes"
+    COMPLETES_EARLY = "completes early"
+    """Before the handler says that it waits."""
+    DENIES = "denies"
+    SILENT = "silent"
+    """It is done, and nobody says so in time."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +36,9 @@ class Crash:
     ledger: str
     refuses: str = ""
     dies: str = ""
+    waits: str = ""
+    """The direction in which the third step is left to an outside party."""
+    outside: Outside = Outside.COMPLETES
 
 
 RETRIED = {"max_retries": 5, "retry_backoff": False, "default_retry_delay": 0.1}
@@ -43,9 +63,13 @@ class Crashes(Saga[Crash]):
         if in_row:
             Group.objects.create(name=f"{self.idempotency_key} {uuid4()}")
         else:
-            ledger.write(self.input.ledger, name, direction, self.idempotency_key, self.attempt)
+            self.tell(name, direction)
         reach(Boundary.AFTER_EFFECT, place)
         return name
+
+    def tell(self, name: str, phase: str) -> None:
+        """Have an effect outside the system."""
+        ledger.write(self.input.ledger, name, phase, self.idempotency_key, self.attempt)
 
     @step
     def first(self) -> str:
@@ -93,3 +117,38 @@ class InPlace(Crashes):
     class Meta:
         label = "crashes.InPlace"
         step_defaults = RETRIED
+
+
+class Waits(Crashes):
+    """The same, where an outside party completes the third step or its compensation."""
+
+    class Meta:
+        label = "crashes.Waits"
+        in_place = False
+        step_defaults = RETRIED
+
+    def act(self, name: str, direction: str = "forward", *, in_row: bool = False) -> str:
+        """Have the effect by whoever is asked, and leave it to them to say so."""
+        done = super().act(name, direction, in_row=in_row)
+        if not self._is_left(name, direction):
+            return done
+        if self.input.outside == Outside.COMPLETES_EARLY:
+            self._complete(name)
+        silent = self.input.outside == Outside.SILENT
+        raise Wait("an outside party", timeout=1.0 if silent else None)
+
+    def tell(self, name: str, phase: str) -> None:
+        """Who denies a request has seen it, and has done nothing."""
+        denied = self._is_left(name, phase) and self.input.outside == Outside.DENIES
+        super().tell(name, "asked" if denied else phase)
+
+    def _is_left(self, name: str, direction: str) -> bool:
+        return (name, direction) == ("third", self.input.waits)
+
+    def _complete(self, name: str) -> None:
+        try:
+            with suppress(ActionNotAllowed):
+                run = SagaRun.objects.get(pk=self.run.id)
+                complete_step(run, name, result=name, reason="faster than the handler")
+        except Injected as error:
+            raise ConnectionError from error

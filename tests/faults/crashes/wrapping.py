@@ -13,6 +13,7 @@ from django.db import transaction
 from sagas import advance, dispatch, execute, recover, transitions
 from sagas.database import saga_database
 from sagas.models import StepRun
+from sagas.operations import waiting
 from sagas.transitions.postgresql import Succession
 from tests.faults.crashes.points import Boundary, Place, reach
 
@@ -21,7 +22,7 @@ Locate = Callable[..., Place | None]
 
 
 class _Current:
-    """The step whose attempt this process is at: the pool's children run one at a time."""
+    """The step at whose attempt or answer this process is: the pool's children run one at a time."""
 
     place: Place | None = None
 
@@ -29,9 +30,10 @@ class _Current:
 def wrap_engine() -> None:
     """Wrap what a worker does between a message and the next one."""
     _wrap(transitions, "claim", _of_id, Boundary.BEFORE_CLAIM, None)
-    _wrap(advance, "record_outcome", _of_step, Boundary.BEFORE_OUTCOME, None)
+    _wrap(advance, "record_outcome", _of_step, Boundary.BEFORE_OUTCOME, Boundary.AFTER_OUTCOME)
     _wrap(transitions.RunChange, "end_attempt", _of_second, None, Boundary.IN_OUTCOME)
     _commit_later()
+    _wrap(waiting, "_answer", _of_answered, Boundary.BEFORE_ANSWER, Boundary.IN_ANSWER)
     _wrap(dispatch._Outbox, "send", _of_current, Boundary.BEFORE_SEND, Boundary.AFTER_SEND)
     _wrap(recover, "suspect", _of_id, Boundary.BEFORE_ERROR_DOOR, Boundary.AFTER_ERROR_DOOR)
     _wrap(recover, "resend", _of_id, Boundary.BEFORE_SUCCESS_DOOR, Boundary.AFTER_SUCCESS_DOOR)
@@ -98,6 +100,11 @@ def _of_step(step: StepRun, *_: Any, **__: Any) -> Place:
 
 def _of_second(_: Any, step: StepRun, *__: Any, **___: Any) -> Place:
     return _of_step(step)
+
+
+def _of_answered(_: Any, step: StepRun, *__: Any, **___: Any) -> Place:
+    _Current.place = _of_step(step)  # for the message that its commit sends
+    return _Current.place
 
 
 def _of_id(step_id: UUID, *_: Any, **__: Any) -> Place | None:

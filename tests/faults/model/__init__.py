@@ -13,4 +13,9 @@ delivered at once; that is among the interleavings.
 What an attempt does after it was given up is promised this much: reported, it is undone; never
 reported (its process died between its effect and its report), nobody can know of it. The world
 calls the latter a ``stray``.
+
+A step that waits is left to an outside party, which decides once for its key, at any moment or
+never, and says so any number of times, before the step waits, while it does, or when it is over. What
+it says once it was decided that nobody waits any more is a late outcome. An answer names a step and
+not a request; so one to a request for undoing is not heard when the next attempt has begun.
 """

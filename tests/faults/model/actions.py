@@ -4,26 +4,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sagas.states import ACTIVE_SAGAS, SagaState
+from tests.faults.model.answering import Answering as Engine
 from tests.faults.model.deciding import Told
-from tests.faults.model.engine import Engine
-from tests.faults.model.rows import require
 from tests.faults.model.state import (
+    ACTED,
+    ASKED,
+    DENIED,
     DONE,
-    FAILED,
+    IN_FLIGHT,
     LATE,
-    NOTHING,
     READY,
     RUNNING,
     SHUT,
     STRAY,
-    UNDONE,
     UNKNOWN,
     VOID,
+    WAITING,
     Plan,
     Row,
     State,
     Worker,
 )
+from tests.faults.model.world import ask_outside, take_effect
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,19 @@ class Action:
     @property
     def is_fault(self) -> bool:
         """Whether things could go well without it."""
-        return self.name in FAULTS or self.told in {Told.REFUSED, Told.NO_ANSWER}
+        return self.name in FAULTS or self.told in {Told.REFUSED, Told.NO_ANSWER, Told.DENIED}
+
+    @property
+    def is_help(self) -> bool:
+        """Whether somebody outside helps: an operator, or a party that is asked."""
+        return self.name in HELP and self.told is not Told.DENIED
 
 
-FAULTS = frozenset({"lose", "deliver again", "crash", "stall", "cancel", "deadline", "retry"})
+FAULTS = frozenset({"lose", "deliver again", "crash", "stall", "cancel", "deadline"})
+
+HELP = frozenset({"retry", "outside decides", "outside says"})
+
+SAW = "saw"
 
 MAY_CANCEL = frozenset({"pending", "ready", "failed", "skipped"})
 
@@ -56,6 +67,8 @@ def possible(plan: Plan, state: State) -> Iterator[Action]:
                 yield Action("stall" if held else "lease ends", index, row.fence)
     for worker in state.workers:
         yield from _of_worker(plan, state, worker)
+    for index in plan.waits:
+        yield from _of_party(plan, state, index)
     yield from _of_run(plan, state)
 
 
@@ -78,6 +91,9 @@ def _of_message(plan: Plan, state: State, index: int, row: Row) -> Iterator[Acti
 def _of_worker(plan: Plan, state: State, worker: Worker) -> Iterator[Action]:
     index, fence = worker.row, worker.fence
     yield Action("crash", index, fence)
+    if worker.did == SAW:
+        yield Action("end the wait", index, fence)
+        return
     if worker.asking:
         if not worker.did:
             yield Action("ask", index, fence)
@@ -88,12 +104,28 @@ def _of_worker(plan: Plan, state: State, worker: Worker) -> Iterator[Action]:
         return
     step = index % plan.size
     if worker.did:
-        yield Action("tell", index, fence, Told.SUCCEEDED)
+        told = Told.WAITS if index in plan.waits else Told.SUCCEEDED
+        yield Action("tell", index, fence, told)
     else:
         if index >= plan.size or state.world[step] != VOID:
             yield Action("act", index, fence)
         yield Action("tell", index, fence, Told.REFUSED)
     yield Action("tell", index, fence, Told.NO_ANSWER)
+
+
+def _of_party(plan: Plan, state: State, index: int) -> Iterator[Action]:
+    """What whoever was asked does and says; nothing, for ever, is among it."""
+    party, row = state.parties[index], state.rows[index]
+    if party == ASKED:
+        yield Action("outside decides", index, told=Told.SUCCEEDED)
+        yield Action("outside decides", index, told=Told.DENIED)
+    elif party:
+        told = Told.SUCCEEDED if party == ACTED else Told.DENIED
+        yield Action("outside says", index, told=told)
+    if row is not None and row.state == WAITING and "waits end" not in plan.without:
+        seen = Worker(index, row.fence, did=SAW) in state.workers
+        if not seen and len(state.workers) < plan.workers:
+            yield Action("see the wait run out", index, row.fence)
 
 
 def _of_run(plan: Plan, state: State) -> Iterator[Action]:
@@ -148,35 +180,12 @@ def _lease_ends(engine: Engine, action: Action) -> None:
 def _act(engine: Engine, action: Action) -> None:
     place = _worker(engine, action)
     row = engine.row(action.row)
-    given_up = row.state != RUNNING or row.fence != action.fence
-    if engine.is_backward(action.row):
-        _undo(engine, action.row - engine.plan.size, given_up=given_up)
+    if action.row in engine.plan.waits:
+        ask_outside(engine, action.row)
     else:
-        effect = engine.world[action.row]
-        if not given_up:
-            engine.world[action.row] = DONE
-        elif effect in {NOTHING, UNDONE}:
-            engine.world[action.row] = STRAY
+        given_up = row.state != RUNNING or row.fence != action.fence
+        take_effect(engine, action.row, given_up=given_up)
     engine.workers[place] = engine.workers[place]._replace(did="acted")
-
-
-def _undo(engine: Engine, step: int, *, given_up: bool) -> None:
-    if not given_up:
-        later = engine.plan.descendants[step] - engine.plan.no_compensation
-        for other in later:
-            given_up_on = engine.plan.continue_undoing and _undo_failed(engine, other)
-            done_first = engine.world[other] != DONE or given_up_on
-            require("what came last is undone first", done_first, f"{step} before {other}")
-    effect = engine.world[step]
-    if effect in {DONE, STRAY, LATE}:
-        engine.world[step] = VOID if engine.plan.refusing else UNDONE
-    elif engine.plan.refusing:
-        engine.world[step] = VOID
-
-
-def _undo_failed(engine: Engine, step: int) -> bool:
-    row = engine.rows[engine.plan.size + step]
-    return row is not None and row.state in {FAILED, UNKNOWN}
 
 
 def _ask(engine: Engine, action: Action) -> None:
@@ -194,6 +203,31 @@ def _tell(engine: Engine, action: Action) -> None:
     engine.record_outcome(worker.row, worker.fence, action.told)
 
 
+def _outside_decides(engine: Engine, action: Action) -> None:
+    denied = action.told is Told.DENIED
+    engine.parties[action.row] = DENIED if denied else ACTED
+    if not denied:
+        row = engine.row(action.row)
+        given_up = row.state not in IN_FLIGHT or row.asking
+        take_effect(engine, action.row, given_up=given_up)
+
+
+def _outside_says(engine: Engine, action: Action) -> None:
+    assert action.told is not None
+    if not engine.is_backward(action.row) and engine.world[action.row] == STRAY:
+        engine.world[action.row] = LATE
+    engine.answer(action.row, action.told)
+
+
+def _see_wait(engine: Engine, action: Action) -> None:
+    engine.see_it_run_out(action.row, action.fence)
+
+
+def _end_wait(engine: Engine, action: Action) -> None:
+    del engine.workers[_worker(engine, action)]
+    engine.end_lost_wait(action.row, action.fence)
+
+
 def _deadline(engine: Engine, action: Action) -> None:
     engine.run = engine.run._replace(overdue=True)
     engine.turn_back(SagaState.COMPENSATED)
@@ -205,6 +239,7 @@ def _cancel(engine: Engine, action: Action) -> None:
 
 def _retry(engine: Engine, action: Action) -> None:
     engine.retry_saga()
+    engine.parties = ["" if party == DENIED else party for party in engine.parties]
 
 
 _DO: dict[str, Callable[[Engine, Action], None]] = {
@@ -218,6 +253,10 @@ _DO: dict[str, Callable[[Engine, Action], None]] = {
     "act": _act,
     "ask": _ask,
     "tell": _tell,
+    "outside decides": _outside_decides,
+    "outside says": _outside_says,
+    "see the wait run out": _see_wait,
+    "end the wait": _end_wait,
     "deadline": _deadline,
     "cancel": _cancel,
     "retry": _retry,

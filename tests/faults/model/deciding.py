@@ -14,6 +14,7 @@ from sagas.decisions import (
     Skipped,
     Succeeded,
     Verdict,
+    Waiting,
     after_step,
     judge,
     replan,
@@ -35,6 +36,13 @@ class Told(Enum):
     NO_ANSWER = auto()
     LOST = auto()
     ABSENT = auto()
+    WAITS = auto()
+    SILENCE = auto()
+    """The wait for somebody outside ran out."""
+    SILENCE_AGAIN = auto()
+    """The same of a compensation, which asks once more."""
+    DENIED = auto()
+    """Somebody outside says that it did not happen."""
 
 
 OUTCOMES: dict[Told, Outcome] = {
@@ -44,6 +52,12 @@ OUTCOMES: dict[Told, Outcome] = {
     Told.NO_ANSWER: Failed(code="X", error="no answer", retryable=True, doubtful=True),
     Told.LOST: Failed(code="LOST", error="lost", retryable=True, doubtful=True, at_once=True),
     Told.ABSENT: NotHappened(),
+    Told.WAITS: Waiting(),
+    Told.SILENCE: Failed(code="SILENCE", error="no answer", doubtful=True, at_once=True),
+    Told.SILENCE_AGAIN: Failed(
+        code="SILENCE", error="no answer", retryable=True, doubtful=True, at_once=True
+    ),
+    Told.DENIED: Failed(code="DENIED", error="denied", certain=True),
 }
 
 

@@ -3,7 +3,7 @@
 Each guard can be taken out (``Plan.without``), to show that the search would miss it.
 """
 
-from sagas.decisions import Next
+from sagas.decisions import Next, Verdict
 from sagas.states import ACTIVE_SAGAS, CLAIMABLE_SAGAS, Direction, SagaState, StepState
 from tests.faults.model import deciding
 from tests.faults.model.deciding import Told
@@ -12,18 +12,28 @@ from tests.faults.model.rows import require
 from tests.faults.model.state import (
     COMPENSATED,
     FAILED,
+    IN_FLIGHT,
     PENDING,
     READY,
     RUNNING,
+    SKIPPED,
     SUCCEEDED,
     UNKNOWN,
+    WAITING,
     Row,
     Worker,
 )
 
 
 GIVEN_UP = frozenset({UNKNOWN, FAILED, COMPENSATED})
+DONE = frozenset({SUCCEEDED, SKIPPED})
 ROLLED_BACK = frozenset({SagaState.COMPENSATED, SagaState.CANCELLED})
+KEEP_DOUBT = frozenset(Told) - {Told.SUCCEEDED, Told.SKIPPED, Told.ABSENT}
+GUARDS_OF_STATE = {
+    RUNNING: "outcome checks the state",
+    WAITING: "the end of a wait checks the state",
+}
+"""Whoever decided upon a row that was in this state, and found another."""
 
 
 class Engine(Resuming):
@@ -51,50 +61,75 @@ class Engine(Resuming):
             told=False,
         )
         self.workers.append(Worker(index, row.fence + 1, asking=row.asking))
+        if self.is_backward(index):
+            self.parties[index] = ""  # an answer names the step, not the request: none is that late
         return True
 
     def record_outcome(self, index: int, fence: int, told: Told) -> None:
         """``advance.record_outcome``."""
+        self.take_in(index, fence, told, came_from=RUNNING)
+
+    def take_in(self, index: int, fence: int, told: Told, *, came_from: str) -> None:
+        """``advance.take_in``."""
+        row = self.row(index)
+        verdict = self._judge(index, told)
+        to = verdict.state.value
+        won = (
+            (row.state == came_from or not self.keeps(GUARDS_OF_STATE[came_from]))
+            and (row.fence == fence or not self.keeps("outcome checks the fence"))
+            and (not row.answer or to in DONE or told is Told.DENIED or self._overlooks(to))
+        )
+        if won:
+            first = row.fence == fence and not row.told
+            require("an attempt has one outcome at most", first, f"row {index}")
+            self._write(index, to, told, verdict.doubtful, verdict.asking)
+            if to not in {READY, WAITING}:
+                self.follow(index, verdict.state)
+        elif (
+            told is not Told.SUCCEEDED and row.answer and (row.state, row.fence) == (RUNNING, fence)
+        ):
+            self.take_in(index, fence, Told[row.answer], came_from=RUNNING)
+        else:
+            self._tell_late(index, told)
+
+    def _judge(self, index: int, told: Told) -> Verdict:
         row = self.row(index)
         back = self.is_backward(index)
         wanted = SagaState.COMPENSATING if back else SagaState.RUNNING
-        verdict = deciding.verdict(
+        ends_in_its_way = told is Told.WAITS and self.run.state == SagaState.DEAD_LETTER
+        return deciding.verdict(
             told,
             row.attempt,
             self.plan.undo_retries if back else self.plan.max_retries,
             row.doubtful and self.keeps("doubt stays"),
-            self.run.state == wanted,
+            self.run.state == wanted or ends_in_its_way,
             index in self.plan.reconcile,
             row.asking,
             row.asked + self.plan.asks_left_out,
         )
-        won = (row.state == RUNNING or not self.keeps("outcome checks the state")) and (
-            row.fence == fence or not self.keeps("outcome checks the fence")
-        )
-        if not won:
-            if not self.keeps("only the winner lowers counters"):
-                self.release_successors(index)
-            if told is Told.SUCCEEDED and self.keeps("a late success is taken up"):
-                self.take_up(index)
-            return
-        first = row.fence == fence and not row.told
-        require("an attempt has one outcome at most", first, f"row {index}")
-        self._write(index, verdict.state.value, told, verdict.doubtful, verdict.asking)
-        if verdict.state != StepState.READY:
-            self.follow(index, verdict.state)
+
+    def _overlooks(self, to: str) -> bool:
+        return to == WAITING and not self.keeps("a wait looks for an early answer")
+
+    def _tell_late(self, index: int, told: Told) -> None:
+        if not self.keeps("only the winner lowers counters"):
+            self.release_successors(index)
+        if told is Told.SUCCEEDED and self.keeps("a late success is taken up"):
+            self.take_up(index)
 
     def _write(self, index: int, to: str, told: Told, doubtful: bool, asking: bool) -> None:  # noqa: FBT001
         row = self.row(index)
-        keeps_doubt = told in {Told.LOST, Told.NO_ANSWER, Told.REFUSED}
-        columns: dict[str, object] = {"state": to, "told": True}
-        columns["doubtful"] = doubtful if keeps_doubt else False
+        columns: dict[str, object] = {"state": to, "told": to != WAITING}
+        columns["doubtful"] = doubtful if told in KEEP_DOUBT else False
         if told is Told.SKIPPED:
             columns["doubtful"] = row.doubtful
+        if told is Told.DENIED:
+            columns["answer"] = told.name
         if to == READY:
             columns["sent"] = False
             if asking:
                 columns |= {"asking": True, "asked": row.asked + int(row.asking)}
-        else:
+        elif to != WAITING:
             columns["ended"] = self.now()
         self.put(index, **columns)
 
@@ -159,13 +194,14 @@ class Engine(Resuming):
         row = self.row(index)
         if row.asking and row.state in {READY, RUNNING}:
             if self.keeps("a late success answers a question"):
-                self._succeed_late(index)
+                self.succeed_late(index)
                 self.follow(index, StepState.SUCCEEDED)
             return
         if row.state in GIVEN_UP:
-            self._succeed_late(index)
+            self.succeed_late(index)
         elif row.state != SUCCEEDED:
             return
+        self._distrust_undo(index)
         if self.run.state in {*ROLLED_BACK, SagaState.COMPENSATING}:
             self._draw_consequences(index)
         elif self.run.state == SagaState.DEAD_LETTER and self.keeps(
@@ -173,11 +209,17 @@ class Engine(Resuming):
         ):
             self._give_up_undo(index)
 
-    def _succeed_late(self, index: int) -> None:
+    def succeed_late(self, index: int) -> None:
+        """``transitions.succeed_late``."""
         moment = self.now()
         self.step_arrow(
             index, SUCCEEDED, doubtful=False, asking=False, ended=moment, sent=False, told=True
         )
+
+    def _distrust_undo(self, index: int) -> None:
+        backward = self.plan.size + index
+        if self.rows[backward] is not None and self.keeps("an undo too early leaves no doubt"):
+            self.put(backward, doubtful=False)
 
     def _draw_consequences(self, index: int) -> None:
         is_pivot = index in self.plan.pivot
@@ -196,7 +238,7 @@ class Engine(Resuming):
 
     def _give_up_undo(self, index: int) -> None:
         row = self.rows[self.plan.size + index]
-        if row is not None and row.state == RUNNING:
+        if row is not None and row.state in IN_FLIGHT:
             self._undo_again(self.plan.size + index)
 
     def _undo_late(self, index: int) -> None:
@@ -206,11 +248,11 @@ class Engine(Resuming):
             new = Row(state=READY, position=len(self.backward()), sent=True)
             self.rows[backward] = new
             self.run = self.run._replace(remaining=self.run.remaining + 1)
-        elif row.state in {RUNNING, SUCCEEDED}:
+        elif row.state in {*IN_FLIGHT, SUCCEEDED}:
             self._undo_again(backward)
 
     def _undo_again(self, backward: int) -> None:
         if self.row(backward).state == SUCCEEDED:
             self.put(backward, successors=())
             self.run = self.run._replace(remaining=self.run.remaining + 1)
-        self.step_arrow(backward, READY, attempt=0, ended=0, sent=True)
+        self.step_arrow(backward, READY, attempt=0, ended=0, sent=True, answer="")

@@ -14,6 +14,7 @@ from tests.faults.model.state import Plan, State, canonical
 
 NOT_STUCK = "from everywhere an end is reached when nothing more goes wrong"
 NOT_HOPELESS = "a dead letter that is retried reaches an end when nothing more goes wrong"
+"""And whoever is asked answers. Not to be stuck, nobody outside need say a word."""
 
 
 @dataclass
@@ -47,7 +48,7 @@ class _Explorer:
         self.parents = array("q")
         self.by: list[Action | None] = []
         self.helps_from, self.helps_to = array("q"), array("q")
-        self.retry_from, self.retry_to = array("q"), array("q")
+        self.hope_from, self.hope_to = array("q"), array("q")
 
     def search(self) -> Search:
         states = self.found.states
@@ -74,9 +75,9 @@ class _Explorer:
                 to = self._number(canonical(after(plan, state, action)), number, action)
             except Violation as violation:
                 self._report(violation.promise, number, action)
-            if action.name == "retry":
-                self.retry_from.append(number)
-                self.retry_to.append(to)
+            if action.is_help:
+                self.hope_from.append(number)
+                self.hope_to.append(to)
             elif not action.is_fault and to != number:
                 self.helps_from.append(number)
                 self.helps_to.append(to)
@@ -107,7 +108,7 @@ class _Explorer:
         try:
             settled = self._reaching(is_settled, (self.helps_from, self.helps_to))
             self._require_all(NOT_STUCK, settled, range(len(states)))
-            helps = self.helps_from + self.retry_from, self.helps_to + self.retry_to
+            helps = self.helps_from + self.hope_from, self.helps_to + self.hope_to
             ended = self._reaching(is_final, helps)
             hopeful = (
                 number

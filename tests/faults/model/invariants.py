@@ -7,14 +7,15 @@ from tests.faults.model.engine import ROLLED_BACK
 from tests.faults.model.rows import Violation
 from tests.faults.model.state import (
     DONE,
+    IN_FLIGHT,
     LATE,
     PENDING,
     READY,
-    RUNNING,
     SKIPPED,
     STRAY,
     SUCCEEDED,
     UNDONE,
+    WAITING,
     Plan,
     Row,
     State,
@@ -25,10 +26,10 @@ Invariant = Callable[[Plan, State], bool]
 
 
 def nothing_runs_forward_once_undoing_began(plan: Plan, state: State) -> bool:
-    """While compensations exist, no forward step runs or could be started."""
+    """While compensations exist, no forward step runs, waits or could be started."""
     undoing = any(row is not None for row in state.rows[plan.size :])
     return not undoing or all(
-        row.state not in {READY, RUNNING, PENDING} for row in forward(plan, state)
+        row.state not in {PENDING, READY, *IN_FLIGHT} for row in forward(plan, state)
     )
 
 
@@ -80,7 +81,7 @@ def no_counter_is_wrong(plan: Plan, state: State) -> bool:
 
 def _forward_counters(plan: Plan, state: State) -> bool:
     rows = forward(plan, state)
-    open_ = [row.state in {PENDING, READY, RUNNING} for row in rows]
+    open_ = [row.state in {PENDING, READY, *IN_FLIGHT} for row in rows]
     blockers = all(
         row.blockers == sum(open_[before] for before in plan.after[step])
         for step, row in enumerate(rows)
@@ -88,6 +89,12 @@ def _forward_counters(plan: Plan, state: State) -> bool:
     )
     last = sum(open_[step] for step in range(plan.size) if not plan.following[step])
     return blockers and state.run.remaining == last
+
+
+def turning_back_waits_for_nobody(plan: Plan, state: State) -> bool:
+    """A saga that undoes, or is about to, waits for no outside party to say how a step ended."""
+    turned = state.run.state == SagaState.COMPENSATING
+    return not turned or all(row.state != WAITING for row in forward(plan, state))
 
 
 def before_the_pivot_only_undoing_needs_a_human(plan: Plan, state: State) -> bool:
@@ -108,6 +115,7 @@ PROMISES: dict[str, Invariant] = {
     "rolled back means undone": rolled_back_means_undone,
     "a refusing world keeps no stray": a_stray_needs_a_world_that_forgets,
     "no counter is wrong": no_counter_is_wrong,
+    "turning back waits for nobody": turning_back_waits_for_nobody,
     "before the pivot only undoing needs a human": before_the_pivot_only_undoing_needs_a_human,
 }
 

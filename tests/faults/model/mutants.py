@@ -13,6 +13,8 @@ from tests.faults.model.plans import (
     PIVOTED,
     RETRIED,
     TURNED_BACK,
+    WAITED_IN_CALM,
+    WAITED_UNDO,
 )
 from tests.faults.model.state import Plan
 
@@ -63,4 +65,12 @@ MUTANTS = (
     Mutant("the end asks for every compensation", CONTINUED, UNDONE),
     Mutant("a retry resets what failed", RETRIED, COUNTERS),
     Mutant("a retry acts and does not ask", ASKED_IN_CALM, NOT_HOPELESS),
+    Mutant("waits end", WAITED_IN_CALM, NOT_STUCK),
+    Mutant("the end of a wait checks the state", WAITED_IN_CALM, ONE_OUTCOME),
+    Mutant("an answer is for a wait that has not ended", WAITED_IN_CALM, ONE_OUTCOME),
+    Mutant("a wait looks for an early answer", WAITED_IN_CALM, NOT_STUCK),
+    Mutant("a late answer counts", WAITED_IN_CALM, UNDONE),
+    Mutant("a wait that is given up may have happened", WAITED_IN_CALM, UNDONE),
+    Mutant("an undo too early leaves no doubt", WAITED_UNDO, UNDONE),
+    Mutant("turning back ends waits", WAITED_IN_CALM, "turning back waits for nobody"),
 )

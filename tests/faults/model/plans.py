@@ -11,6 +11,7 @@ from tests.faults.model.state import Plan
 
 _FORK = Plan(name="start → {left ∥ right}", after=((), (0,), (0,)))
 _JOIN = Plan(name="{left ∥ right} → join", after=((), (), (0, 1)))
+_PAIR = Plan(name="left ∥ right", after=((), ()))
 _PIVOT = Plan(
     name="pivot → {ship ∥ tell}",
     after=((), (0,), (0,)),
@@ -73,9 +74,35 @@ PAIR = Plan(
 )
 REFUSING = _plan(_FORK, "outside refuses what was undone", loses=False, refusing=True, **_CALM)
 
+WAITED = _plan(
+    _PAIR,
+    "one left to an outside party",
+    loses=False,
+    max_retries=0,
+    can_expire=False,
+    operator_retries=0,
+    waits=frozenset({0}),
+)
+WAITED_IN_CALM = _plan(WAITED, "one worker", workers=1)
+WAITED_AND_ASKED = _plan(WAITED, "which can be asked", reconcile=frozenset({0}))
+WAITED_UNDO = _plan(
+    WAITED,
+    "and its undoing, one worker",
+    waits=frozenset({0, 2}),
+    can_cancel=False,
+    undo_retries=1,
+    workers=1,
+)
+WAITED_UNDO_RETRIED = replace(
+    WAITED_UNDO, name=f"{WAITED_UNDO.name}, retried by hand", undo_retries=0, operator_retries=1
+)
+WAITED_AFTER_PIVOT = _plan(
+    _PIVOT, "shipping left to an outside party", loses=False, max_retries=0, waits=frozenset({1})
+)
+
 LOST_ONCE = _plan(LOST_MESSAGES, "each step once", max_retries=0)
 
-FAST = (LOST_ONCE, REFUSING)
+FAST = (LOST_ONCE, REFUSING, WAITED_IN_CALM)
 
 NAMED = (
     REFUSING,
@@ -88,12 +115,18 @@ NAMED = (
     CONTINUED,
     ASKED_PIVOT,
     ASKED_AFTER_PIVOT,
+    WAITED,
+    WAITED_AND_ASKED,
+    WAITED_UNDO,
+    WAITED_UNDO_RETRIED,
+    WAITED_AFTER_PIVOT,
 )
 
 THOROUGH = (
     *NAMED,
     LOST_ONCE,
     PAIR,
+    WAITED_IN_CALM,
     _plan(_FORK, "everything, each step once", max_retries=0),
     replace(CONTINUED, name=f"{CONTINUED.name}, retried", can_expire=True, operator_retries=1),
     _plan(_FORK, "everything, steps retried", loses=False),

@@ -1,5 +1,6 @@
 """The same actions on the real engine, and what its rows then say, in the model's words."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -9,14 +10,15 @@ from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
 from sagas import Saga, recover, start_saga, step
-from sagas.advance import record_outcome
+from sagas.advance import end_lost_attempt, record_outcome
+from sagas.exceptions import ActionNotAllowed
 from sagas.models import SagaRun, StepRun
-from sagas.operations import cancel_saga, retry_saga
+from sagas.operations import cancel_saga, complete_step, fail_step, retry_saga
 from sagas.states import Direction, StepState
 from sagas.transitions import claim
 from tests.driving import expire_lease
 from tests.faults.model.actions import Action
-from tests.faults.model.deciding import OUTCOMES
+from tests.faults.model.deciding import OUTCOMES, Told
 from tests.faults.model.state import Plan, Row, Run, State
 from tests.traced import Receipt, Script, Traced
 
@@ -52,11 +54,11 @@ class Fork(Traced):
         self.undo("undo_right", receipt)
 
 
-class Join(Traced):
-    """{left ∥ right} → join."""
+class Pair(Traced):
+    """left ∥ right."""
 
     class Meta:
-        label = "tests.ModelJoin"
+        label = "tests.ModelPair"
 
     @step
     def left(self) -> Receipt:
@@ -74,7 +76,14 @@ class Join(Traced):
     def undo_right(self, receipt: Receipt | None) -> None:
         self.undo("undo_right", receipt)
 
-    @step(after=[left, right])
+
+class Join(Pair):
+    """{left ∥ right} → join."""
+
+    class Meta:
+        label = "tests.ModelJoin"
+
+    @step(after=[Pair.left, Pair.right])
     def join(self) -> Receipt:
         return self.act("join")
 
@@ -106,6 +115,8 @@ def saga_of(plan: Plan) -> type[Saga[Script]]:
     """Return the saga with this plan's shape."""
     if plan.pivot:
         return Pivot
+    if plan.size == 2:
+        return Pair
     return Fork if plan.after[1] else Join
 
 
@@ -116,6 +127,7 @@ class Replay:
     plan: Plan
     key: str
     claimed: dict[tuple[int, int], StepRun] = field(default_factory=dict)
+    seen: dict[tuple[int, int], StepRun] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Start the saga, with the options of the plan."""
@@ -168,6 +180,22 @@ class Replay:
 
     _stall = _lease_ends
 
+    def _see_the_wait_run_out(self, action: Action) -> None:
+        self.seen[action.row, action.fence] = self.row(action.row)
+
+    def _end_the_wait(self, action: Action) -> None:
+        end_lost_attempt(self.seen.pop((action.row, action.fence)))
+
+    def _outside_says(self, action: Action) -> None:
+        back, place = divmod(action.row, self.plan.size)
+        name = f"undo_{self.names[place]}" if back else self.names[place]
+        with suppress(ActionNotAllowed):
+            if action.told is Told.DENIED:
+                fail_step(self.run, name, error="denied", reason="asked")
+            else:
+                result = None if back else Receipt("model")
+                complete_step(self.run, name, result=result, reason="asked")
+
     def _deadline(self, action: Action) -> None:
         SagaRun.objects.filter(pk=self.run.pk).update(deadline=Now())
         recover.turn_back_expired(10)
@@ -202,6 +230,7 @@ def _told(row: StepRun, number: dict[UUID, int]) -> tuple[Any, ...]:
         row.asking,
         row.asked,
         row.position,
+        row.answer is not None,
     )
 
 
@@ -229,4 +258,5 @@ def _of_row(row: Row) -> tuple[Any, ...]:
         row.asking,
         row.asked,
         row.position,
+        bool(row.answer),
     )

@@ -2,7 +2,7 @@
 
 from sagas.states import SagaState
 from tests.faults.model import deciding
-from tests.faults.model.state import PENDING, READY, RUNNING, Row
+from tests.faults.model.state import IN_FLIGHT, PENDING, READY, Row
 from tests.faults.model.turning import Turning
 
 
@@ -44,7 +44,7 @@ class Resuming(Turning):
             planned.append(self.plan.size + step)
             if self.rows[planned[-1]] is None:
                 self.rows[planned[-1]] = Row(position=place)
-        in_flight = [index for index in planned if self.row(index).state == RUNNING]
+        in_flight = [index for index in planned if self.row(index).state in IN_FLIGHT]
         chain = [index for index in planned if index not in in_flight]
         for index in in_flight:
             self.put(index, blockers=0, successors=tuple(chain[:1]))
@@ -58,7 +58,7 @@ class Resuming(Turning):
 
     def _reset(self, index: int, to: str, blockers: int) -> None:
         if self.row(index).state != to:
-            self.step_arrow(index, to, attempt=0, ended=0)
+            self.step_arrow(index, to, attempt=0, ended=0, answer="")
             if self.keeps("a retry acts and does not ask"):
                 self.put(index, asking=False, asked=0)
         self.put(index, blockers=blockers)

@@ -27,10 +27,12 @@ class Rows:
         self.rows: list[Row | None] = list(state.rows)
         self.workers: list[Worker] = list(state.workers)
         self.world: list[str] = list(state.world)
+        self.parties: list[str] = list(state.parties)
 
     def frozen(self) -> State:
         """Return the state as it stands now."""
-        return State(self.run, tuple(self.rows), tuple(self.workers), tuple(self.world))
+        workers, world, parties = tuple(self.workers), tuple(self.world), tuple(self.parties)
+        return State(self.run, tuple(self.rows), workers, world, parties)
 
     def keeps(self, guard: str) -> bool:
         """Whether this guard has not been taken out."""

@@ -8,8 +8,9 @@ from sagas.decisions import MAX_ASKS
 from sagas.states import SagaState, StepState
 
 
-PENDING, READY, RUNNING = (
-    state.value for state in (StepState.PENDING, StepState.READY, StepState.RUNNING)
+PENDING, READY, RUNNING, WAITING = (
+    state.value
+    for state in (StepState.PENDING, StepState.READY, StepState.RUNNING, StepState.WAITING)
 )
 SUCCEEDED, FAILED, UNKNOWN = (
     state.value for state in (StepState.SUCCEEDED, StepState.FAILED, StepState.UNKNOWN)
@@ -17,7 +18,8 @@ SUCCEEDED, FAILED, UNKNOWN = (
 SKIPPED, SHUT, COMPENSATED = (
     state.value for state in (StepState.SKIPPED, StepState.CANCELLED, StepState.COMPENSATED)
 )
-BETWEEN_ENDS = frozenset({READY, RUNNING})
+IN_FLIGHT = frozenset({RUNNING, WAITING})
+BETWEEN_ENDS = frozenset({READY, RUNNING, WAITING})
 
 
 class Row(NamedTuple):
@@ -41,6 +43,9 @@ class Row(NamedTuple):
     told: bool = False
     """An outcome was recorded for the attempt of the present fence."""
 
+    answer: str = ""
+    """What an outside party said while the attempt ran, or with which it failed the step."""
+
 
 class Run(NamedTuple):
     """The saga, as its row has it."""
@@ -55,13 +60,13 @@ class Run(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """A process that holds an attempt, whether or not the row still knows of it."""
+    """A process that holds an attempt, or a wait to end, whether or not the row still knows of it."""
 
     row: int
     fence: int
     asking: bool = False
     did: str = ""
-    """``acted``; of a question ``found`` or ``absent``; or nothing so far."""
+    """``acted``; of a question ``found`` or ``absent``; ``saw`` a wait run out; or nothing so far."""
 
 
 NOTHING, DONE, UNDONE, VOID = "nothing", "done", "undone", "void"
@@ -73,6 +78,9 @@ STRAY, LATE = "stray", "late"
 before or after it happened, and refuses it from then on.
 """
 
+ASKED, ACTED, DENIED = "asked", "acted", "denied"
+"""How far the outside party of a step that waits is: by its key it decides once."""
+
 
 class State(NamedTuple):
     """One moment. Rows: the steps, then their compensations (None while they do not exist)."""
@@ -81,6 +89,8 @@ class State(NamedTuple):
     rows: tuple[Row | None, ...]
     workers: tuple[Worker, ...]
     world: tuple[str, ...]
+    parties: tuple[str, ...]
+    """The outside parties, in the order of the rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +103,9 @@ class Plan:
     best_effort: frozenset[int] = frozenset()
     reconcile: frozenset[int] = frozenset()
     no_compensation: frozenset[int] = frozenset()
+    waits: frozenset[int] = frozenset()
+    """The rows whose handlers leave it to an outside party."""
+
     workers: int = 2
     max_retries: int = 1
     undo_retries: int = 0
@@ -138,7 +151,8 @@ class Plan:
         )
         last = sum(not following for following in self.following)
         nothing = (NOTHING,) * self.size
-        return State(Run(remaining=last), (*steps, *(None,) * self.size), (), nothing)
+        nobody = ("",) * (2 * self.size)
+        return State(Run(remaining=last), (*steps, *(None,) * self.size), (), nothing, nobody)
 
 
 def _closure(following: tuple[tuple[int, ...], ...], step: int) -> frozenset[int]:
@@ -180,7 +194,7 @@ def canonical(state: State) -> State:
             rows[index] = row._replace(fence=fence, attempt=attempt, ended=ended, sent=sent)
     if len(workers) > 1:
         workers = tuple(sorted(workers))
-    return State(state.run, tuple(rows) if rows else state.rows, workers, state.world)
+    return state._replace(rows=tuple(rows) if rows else state.rows, workers=workers)
 
 
 @cache

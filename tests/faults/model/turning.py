@@ -4,12 +4,13 @@ from sagas.states import SagaState
 from tests.faults.model import deciding
 from tests.faults.model.rows import Rows, require
 from tests.faults.model.state import (
+    IN_FLIGHT,
     PENDING,
     READY,
-    RUNNING,
     SHUT,
     SUCCEEDED,
     UNKNOWN,
+    WAITING,
     Row,
 )
 
@@ -32,6 +33,8 @@ class Turning(Rows):
         """What is not under way is cancelled; between attempts it is unknown, or asked about."""
         for index in range(self.plan.size):
             row = self.row(index)
+            if row.state == WAITING and self.keeps("turning back ends waits"):
+                self._end_wait(index)
             if row.state not in {PENDING, READY}:
                 continue
             if row.doubtful and index in self.plan.reconcile:
@@ -42,10 +45,19 @@ class Turning(Rows):
             else:
                 self.put(index, state=SHUT)
 
+    def _end_wait(self, index: int) -> None:
+        """``transitions.end_waits``."""
+        if index in self.plan.reconcile:
+            self.put(index, state=READY, asking=True, sent=True, told=True)
+        elif self.keeps("a wait that is given up may have happened"):
+            self.put(index, state=UNKNOWN, ended=self.now(), told=True)
+        else:
+            self.put(index, state=SHUT, told=True)
+
     def in_flight(self) -> bool:
-        """Whether a forward step is under way, or being asked about."""
+        """Whether a forward step is under way, waits, or is being asked about."""
         forward = (self.row(index) for index in range(self.plan.size))
-        return any(r.state == RUNNING or (r.state == READY and r.asking) for r in forward)
+        return any(r.state in IN_FLIGHT or (r.state == READY and r.asking) for r in forward)
 
     def past_pivot(self) -> bool:
         """``compensate.past_pivot``."""

@@ -7,7 +7,15 @@ from tests.faults.simulation.world import DONE, LATE, NOTHING, UNDONE
 
 
 ROLLED_BACK = frozenset({SagaState.COMPENSATED, SagaState.CANCELLED})
-BEFORE = {"left": ("start",), "right": ("start",), "join": ("left", "right", "start")}
+_TO_JOIN = ("start", "left", "right")
+BEFORE = {
+    "left": ("start",),
+    "right": ("start",),
+    "join": _TO_JOIN,
+    "approve": (*_TO_JOIN, "join"),
+    "sign": (*_TO_JOIN, "join"),
+    "close": (*_TO_JOIN, "join", "approve", "sign"),
+}
 
 
 def check(life: Life, run: SagaRun) -> None:

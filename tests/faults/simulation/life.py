@@ -22,6 +22,7 @@ from sagas.operations import cancel_saga, retry_saga
 from sagas.states import ACTIVE_SAGAS, SagaState, StepState
 from sagas.transitions.journal import Journal
 from tests.faults.simulation import sagas
+from tests.faults.simulation.parties import Parties
 from tests.faults.simulation.scenario import KILLED, STOPPED, Scenario
 from tests.faults.simulation.world import World
 
@@ -65,6 +66,10 @@ class Life:
     calm: bool = False
     """Nothing more goes wrong."""
 
+    def __post_init__(self) -> None:
+        """Let outside parties act in the same world."""
+        self.parties = Parties(self.world)
+
     def play(self) -> SagaRun:
         """Return the run as it stands when nothing moves any more."""
         with self._patched():
@@ -72,12 +77,20 @@ class Life:
             for move, which in self.scenario.moves:
                 self._move(move, which)
             self.calm = True
+            self.come_to_rest(heard=self.scenario.heard)
+            self.parties.say_all(self.run)
             self.come_to_rest()
         return self.fresh()
 
-    def come_to_rest(self, bound: int = 60) -> None:
-        """Sweep and deliver until the run needs no worker; at most ``bound`` times."""
+    def come_to_rest(self, bound: int = 60, *, heard: bool = False) -> None:
+        """Sweep and deliver until the run needs no worker; at most ``bound`` times.
+
+        ``heard``: all that are asked do it and say so; else nobody says a word until the end.
+        """
         for _ in range(bound):
+            if heard:
+                self.parties.act_all()
+                self.parties.say_all(self.run)
             if self.fresh().state not in ACTIVE_SAGAS and not self.broker:
                 return
             self._pass_time(LONG)
@@ -89,7 +102,7 @@ class Life:
         """The operator retries a dead letter, and it comes to rest once more."""
         with self._patched():
             retry_saga(self.run, reason="the simulation is calm")
-            self.come_to_rest()
+            self.come_to_rest(heard=True)
 
     def fresh(self) -> SagaRun:
         """Return the run as the database has it."""
@@ -113,12 +126,15 @@ class Life:
         if trouble == "no answer":
             message = f"{name} did not answer"
             raise ConnectionError(message)
-        effect = self.world.undo if undone else self.world.do
-        effect(name, process.key, given_up=self._is_given_up(process))
+        if name in sagas.LEFT:
+            self.parties.ask(name, process.key, process.step_id)
+        else:
+            effect = self.world.undo if undone else self.world.do
+            effect(name, process.key, given_up=self._is_given_up(process))
         self.point("after effect")
         if trouble:
             raise (ConnectionError if trouble == "no answer but done" else OutcomeUnknown)(name)
-        process.succeeded = True
+        process.succeeded = name not in sagas.LEFT
 
     def _is_given_up(self, process: Process) -> bool:
         mine = StepRun.objects.filter(pk=process.step_id, fence=process.fence)
@@ -157,6 +173,8 @@ class Life:
     def _follow_attempt(self, attempt: Callable[[], Told], step: StepRun) -> Told:
         """A claimed step is executed: the one of the message, or one in place."""
         process = self.running[-1] = Process(step.pk, step.fence)
+        if step.is_backward:
+            self.parties.forget(f"undo {step.name}")
         self.point("after claim")
         told, following = attempt()
         if told == "late" and process.succeeded and not process.handler.startswith("undo "):
@@ -166,7 +184,9 @@ class Life:
     # What happens besides
 
     def _move(self, move: str, which: int) -> None:
-        if move == "deliver" and self.broker:
+        if move.startswith("outside "):
+            self.parties.move(move, which, self.run)
+        elif move == "deliver" and self.broker:
             self._execute(*self.broker.pop(which % len(self.broker)))
         elif move == "deliver a copy" and self.broker:
             self._execute(*self.broker[which % len(self.broker)])

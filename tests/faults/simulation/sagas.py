@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
-from sagas import Saga, step
+from sagas import Saga, Wait, step
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class Outside:
     find: ClassVar[Callable[[str], bool]]
     """Whether an effect of this key stands."""
 
+
+WAIT = 30.0
+"""Seconds: longer than time that just passes, shorter than a lease that ends."""
 
 OPTIONS = {"max_retries": 1, "retry_jitter": False}
 
@@ -123,4 +126,54 @@ class Order(Simulated):
         return self.act("tell")
 
 
-SAGAS: dict[str, type[Simulated]] = {"Trip": Trip, "Stubborn": Stubborn, "Order": Order}
+class Asked(Simulated):
+    """The same, then two at once that outside parties do, one of which can be asked; then the end."""
+
+    class Meta:
+        label = "tests.SimulatedAsked"
+        step_defaults = OPTIONS
+
+    def leave(self, name: str) -> NoReturn:
+        """Ask whoever does it, and wait for them."""
+        Outside.act(self, name)
+        raise Wait(name, timeout=WAIT)
+
+    @step(after=[Simulated.join])
+    def approve(self) -> Receipt:
+        self.leave("approve")
+
+    @approve.compensation(max_retries=1)
+    def undo_approve(self, receipt: Receipt | None) -> None:
+        assert receipt in {None, Receipt("approve")}
+        self.leave("undo approve")
+
+    @step(after=[Simulated.join])
+    def sign(self) -> Receipt:
+        self.leave("sign")
+
+    @sign.compensation(max_retries=1)
+    def undo_sign(self, receipt: Receipt | None) -> None:
+        self.undo("sign", receipt)
+
+    @sign.reconcile
+    def find_sign(self) -> Receipt | None:
+        return Receipt("sign") if Outside.find(self.idempotency_key) else None
+
+    @step(after=[approve, sign])
+    def close(self) -> Receipt:
+        return self.act("close")
+
+    @close.compensation(max_retries=0)
+    def undo_close(self, receipt: Receipt | None) -> None:
+        self.undo("close", receipt)
+
+
+LEFT = frozenset({"approve", "undo approve", "sign"})
+"""The handlers whose work outside parties do."""
+
+SAGAS: dict[str, type[Simulated]] = {
+    "Trip": Trip,
+    "Stubborn": Stubborn,
+    "Order": Order,
+    "Asked": Asked,
+}

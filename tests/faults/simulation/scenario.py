@@ -22,8 +22,8 @@ KILLED, STOPPED = "killed", "stopped"
 TROUBLES = ("refused", "no answer", "no answer but done", "unknown but done")
 """What a handler meets outside."""
 
-STEPS = ("start", "left", "right", "join", "pivot", "ship", "tell")
-HANDLERS = (*STEPS[:4], *(f"undo {step}" for step in STEPS[:4]), *STEPS[4:])
+UNDOABLE = ("start", "left", "right", "join", "approve", "sign", "close")
+HANDLERS = (*UNDOABLE, *(f"undo {step}" for step in UNDOABLE), "pivot", "ship", "tell")
 
 MOVES = (
     "deliver",
@@ -35,6 +35,9 @@ MOVES = (
     "deadline",
     "cancel",
     "retry",
+    "outside acts",
+    "outside denies",
+    "outside says",
 )
 
 
@@ -59,6 +62,9 @@ class Scenario:
     troubles: tuple[tuple[str, int, str], ...]
     """What the n-th attempt of a handler meets."""
 
+    heard: bool
+    """When nothing more goes wrong, all that are asked do it and say so; else nobody says a word."""
+
 
 _FAULTS = st.builds(
     Fault,
@@ -67,14 +73,17 @@ _FAULTS = st.builds(
     kind=st.sampled_from((KILLED, STOPPED)),
 )
 _TROUBLES = st.tuples(st.sampled_from(HANDLERS), st.integers(1, 2), st.sampled_from(TROUBLES))
+_OUTSIDE = ("outside acts", "outside says")
 _MOVES = st.tuples(
-    st.sampled_from((*["deliver"] * 12, *["sweep", "leases end"] * 2, *MOVES)), st.integers(0, 4)
+    st.sampled_from((*["deliver"] * 12, *["sweep", "leases end"] * 2, *_OUTSIDE * 2, *MOVES)),
+    st.integers(0, 4),
 )
 
 SCENARIOS = st.builds(
     Scenario,
-    saga=st.sampled_from(("Trip", "Order", "Stubborn")),
+    saga=st.sampled_from(("Trip", "Order", "Stubborn", "Asked", "Asked")),
     moves=st.lists(_MOVES, min_size=10, max_size=30).map(tuple),
     faults=st.lists(_FAULTS, min_size=2, max_size=8).map(tuple),
     troubles=st.lists(_TROUBLES, min_size=2, max_size=8).map(tuple),
+    heard=st.booleans(),
 )

@@ -1,0 +1,49 @@
+"""What happens outside: effects, their undoing, and parties that are asked for either."""
+
+from tests.faults.model.rows import Rows, require
+from tests.faults.model.state import (
+    ASKED,
+    DONE,
+    FAILED,
+    LATE,
+    NOTHING,
+    STRAY,
+    UNDONE,
+    UNKNOWN,
+    VOID,
+)
+
+
+def ask_outside(rows: Rows, index: int) -> None:
+    """Ask whoever completes the step; asked twice with a key, they decide once. To undo, each time."""
+    if rows.is_backward(index) or not rows.parties[index]:
+        rows.parties[index] = ASKED
+
+
+def take_effect(rows: Rows, index: int, *, given_up: bool) -> None:
+    """Do or undo what the row stands for; ``given_up``: nobody waits for it any more."""
+    if rows.is_backward(index):
+        _undo(rows, index - rows.plan.size, given_up=given_up)
+    elif not given_up:
+        rows.world[index] = DONE
+    elif rows.world[index] in {NOTHING, UNDONE}:
+        rows.world[index] = STRAY
+
+
+def _undo(rows: Rows, step: int, *, given_up: bool) -> None:
+    if not given_up:
+        later = rows.plan.descendants[step] - rows.plan.no_compensation
+        for other in later:
+            given_up_on = rows.plan.continue_undoing and _undo_failed(rows, other)
+            done_first = rows.world[other] != DONE or given_up_on
+            require("what came last is undone first", done_first, f"{step} before {other}")
+    effect = rows.world[step]
+    if effect in {DONE, STRAY, LATE}:
+        rows.world[step] = VOID if rows.plan.refusing else UNDONE
+    elif rows.plan.refusing:
+        rows.world[step] = VOID
+
+
+def _undo_failed(rows: Rows, step: int) -> bool:
+    row = rows.rows[rows.plan.size + step]
+    return row is not None and row.state in {FAILED, UNKNOWN}
