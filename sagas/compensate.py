@@ -72,11 +72,22 @@ def no_way_back(change: transitions.RunChange) -> None:
 
 def to_undo(forward: list[StepRun]) -> list[StepRun]:
     """Return the forward steps that would be undone, in that order."""
+    kept = kept_for_good(forward)
     return [
         step
         for step in decisions.undo_order(forward)
-        if step.compensation and step.state in MAY_HAVE_HAPPENED
+        if step.compensation and step.state in MAY_HAVE_HAPPENED and step.name not in kept
     ]
+
+
+def kept_for_good(forward: Iterable[StepRun]) -> set[str]:
+    """Return the names of the steps whose ``compensable_until`` was reached.
+
+    Only a success that is known reaches it: when nobody can tell, a step is rather undone.
+    """
+    steps = list(forward)
+    reached = {step.name for step in steps if step.happened}
+    return {step.name for step in steps if step.options.get("compensable_until") in reached}
 
 
 def plan_undo(forward: list[StepRun], *, in_place: bool) -> list[StepRun]:

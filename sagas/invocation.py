@@ -55,11 +55,8 @@ class RowInvocation:
         if row is None:
             # Another version of the saga planned this run, without this step.
             return StepOutcome(state=StepState.SKIPPED)
-        happened = row.state == StepState.SUCCEEDED or (
-            row.state == StepState.COMPENSATED and not row.doubtful
-        )
         return StepOutcome(
-            state=StepState(row.state), value=self._load(row) if happened else NO_VALUE
+            state=StepState(row.state), value=self._load(row) if row.happened else NO_VALUE
         )
 
     def set_tags(self, tags: Mapping[str, str]) -> None:

@@ -44,7 +44,7 @@ def take_up(change: transitions.RunChange, stale: StepRun, output: object) -> No
 
 
 def _draw_consequences(change: transitions.RunChange, step: StepRun) -> None:
-    if not step.compensation and not step.pivot:
+    if not step.pivot and not _is_undone(step):
         return  # its author said that there is nothing to undo
     if change.run.state in ROLLED_BACK:
         change.move(
@@ -60,6 +60,11 @@ def _draw_consequences(change: transitions.RunChange, step: StepRun) -> None:
         compensate.no_way_back(change)
     else:
         _undo(change, step)
+
+
+def _is_undone(step: StepRun) -> bool:
+    forward = StepRun.objects.forward().filter(run_id=step.run_id)
+    return bool(step.compensation) and step.name not in compensate.kept_for_good(forward)
 
 
 def _give_up_undo(change: transitions.RunChange, step: StepRun) -> None:

@@ -60,6 +60,8 @@ def _options(step: StepDefinition) -> dict[str, Any]:
     compensation = step.compensation
     if step.atomic:
         options["atomic"] = True
+    if step.compensable_until is not None:
+        options["compensable_until"] = step.compensable_until
     if step.reconcile is not None:
         options["reconcile"] = True
     if compensation is not None:

@@ -104,6 +104,7 @@ def _define(
         owner=chosen.get("owner", ""),
         compensation=_compensation(saga, step),
         no_compensation_reason=step.no_compensation_reason,
+        compensable_until=chosen.get("compensable_until"),
         condition=_companion(saga, step.condition_handler, arguments=1, form="(self)"),
         reconcile=_companion(saga, step.reconcile_handler, arguments=1, form="(self)"),
     )

@@ -126,7 +126,9 @@ COMPENSATION_RULES: Mapping[str, Rule] = MappingProxyType(
     {**CELERY_RULES, "atomic": FLAG, "owner": TEXT}
 )
 STEP_DEFAULTS_RULES: Mapping[str, Rule] = MappingProxyType({**COMPENSATION_RULES, "critical": FLAG})
-STEP_RULES: Mapping[str, Rule] = MappingProxyType({**STEP_DEFAULTS_RULES, "pivot": FLAG})
+STEP_RULES: Mapping[str, Rule] = MappingProxyType(
+    {**STEP_DEFAULTS_RULES, "pivot": FLAG, "compensable_until": TEXT}
+)
 
 
 def check_options(

@@ -47,7 +47,9 @@ def step_problems(label: str, steps: tuple[StepDefinition, ...]) -> Iterator[Pro
             hint="Take one of them out of the after= of the next.",
         )
     else:
-        yield from _pivot_problems(label, steps, graph.ancestors(predecessors))
+        ancestors = graph.ancestors(predecessors)
+        yield from _pivot_problems(label, steps, ancestors)
+        yield from _compensable_problems(label, steps, ancestors)
     for step in steps:
         yield from unstorable(label, lambda step=step: step.result_codec)  # type: ignore[misc]
         yield from _compensation_mismatch(label, step)
@@ -98,6 +100,29 @@ def _pivot_problems(
                     f"Add @{step.name}.compensation,"
                     f' or {step.name}.no_compensation("why none is needed") in the class body.'
                 ),
+            )
+
+
+def _compensable_problems(
+    label: str, steps: Iterable[StepDefinition], ancestors: dict[str, frozenset[str]]
+) -> Iterator[Problem]:
+    for step in steps:
+        until = step.compensable_until
+        if until is None:
+            continue
+        if step.name not in ancestors.get(until, ()):
+            later = sorted(name for name, before in ancestors.items() if step.name in before)
+            yield Problem(
+                id="sagas.E016",
+                message=f"{label}: {step.name} is compensable until {until}, which does not come"
+                " after it.",
+                hint=f"Name a step that waits for it: {', '.join(later) or 'there is none'}.",
+            )
+        if step.compensation is None:
+            yield Problem(
+                id="sagas.E016",
+                message=f"{label}: {step.name} is compensable until {until}, and has none.",
+                hint=f"Add @{step.name}.compensation, or remove compensable_until.",
             )
 
 

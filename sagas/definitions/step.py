@@ -24,6 +24,7 @@ class StepKeywords(CompensationKeywords, total=False):
 
     pivot: bool
     critical: bool
+    compensable_until: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,9 @@ class StepDefinition:
     owner: str
     compensation: CompensationDefinition | None
     no_compensation_reason: str | None
+    compensable_until: str | None
+    """The step whose success ends the time in which this one is undone; None: that never ends."""
+
     condition: Callable[[Any], bool] | None
     reconcile: Callable[[Any], object] | None
 

@@ -157,6 +157,13 @@ class StepRun(models.Model):
         """Whether this row is a compensation."""
         return self.direction == Direction.BACKWARD
 
+    @property
+    def happened(self) -> bool:
+        """Whether it is known to have happened, undone since or not."""
+        return self.state == StepState.SUCCEEDED or (
+            self.state == StepState.COMPENSATED and not self.doubtful
+        )
+
     def explain(self) -> str:
         """Say what this step waits for, as the second half of a sentence."""
         if self.state == StepState.RUNNING:

@@ -82,8 +82,13 @@ class _Ended:
 
 def _to_undo(forward: list[StepRun]) -> list[StepRun]:
     now = timezone.now()
-    ordered = decisions.undo_order([_as_ended(step, now) for step in forward])
-    return [e.step for e in ordered if e.step.compensation and _may_have_happened(e.step)]
+    ordered = [e.step for e in decisions.undo_order([_as_ended(step, now) for step in forward])]
+    kept = compensate.kept_for_good(forward)
+    return [
+        step
+        for step in ordered
+        if step.compensation and _may_have_happened(step) and step.name not in kept
+    ]
 
 
 def _as_ended(step: StepRun, now: datetime) -> _Ended:

@@ -336,6 +336,67 @@ class TestTime:
         assert found(Pay) == {}
 
 
+class TestCompensableUntil:
+    def test_it_names_a_step_that_comes_after(self) -> None:
+        class Pay(Saga[OrderInput]):
+            @step
+            def reserve(self) -> None: ...
+
+            reserve.no_compensation("a test")
+
+            @step(compensable_until="reserve")
+            def charge(self) -> None: ...
+
+            @charge.compensation
+            def refund(self, _: None) -> None: ...
+
+            @step
+            def confirm(self) -> None: ...
+
+            confirm.no_compensation("a test")
+
+        problem = found(Pay)["sagas.E016"]
+        assert "charge is compensable until reserve, which does not come after it" in problem
+        assert "Name a step that waits for it: confirm." in problem
+
+    def test_so_does_a_name_that_no_step_has(self) -> None:
+        class Pay(Saga[OrderInput]):
+            @step(compensable_until="confirmed")
+            def charge(self) -> None: ...
+
+            @charge.compensation
+            def refund(self, _: None) -> None: ...
+
+        assert "there is none" in found(Pay)["sagas.E016"]
+
+    def test_what_has_no_compensation_cannot_keep_one(self) -> None:
+        class Pay(Saga[OrderInput]):
+            @step(compensable_until="confirm")
+            def charge(self) -> None: ...
+
+            charge.no_compensation("a test")
+
+            @step(pivot=True)
+            def confirm(self) -> None: ...
+
+        assert "charge is compensable until confirm, and has none" in found(Pay)["sagas.E016"]
+
+    def test_a_later_one_is_fine(self) -> None:
+        class Pay(Saga[OrderInput]):
+            @step(compensable_until="confirm")
+            def charge(self) -> None: ...
+
+            @charge.compensation
+            def refund(self, _: None) -> None: ...
+
+            @step
+            def confirm(self) -> None: ...
+
+            confirm.no_compensation("a test")
+
+        assert found(Pay) == {}
+
+
 class TestReconcile:
     def test_a_step_that_may_return_none_cannot_be_asked_about(self) -> None:
         class Pay(Saga[OrderInput]):
