@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from celery import bootsteps, current_app, signals
+from django.db import connections
 
 from sagas import leases, recover
 from sagas.conf import saga_settings
@@ -13,24 +14,40 @@ from sagas.definitions import registry
 from sagas.logs import process_name
 
 
-class _ForkGate:
-    """Lets no child be forked in the middle of a sweep, whose locks and sockets it would inherit."""
+class ForkGate:
+    """Lets no child be forked in the middle of a sweep, whose locks and sockets it would inherit.
+
+    Nor does one inherit the connection that a sweep leaves to the next: it is closed before the fork.
+    """
 
     def __init__(self) -> None:
+        """Watch every fork of this process from now on."""
         self._lock = threading.Lock()
+        self._left_open: Any = ()
+        self._closed = False
         os.register_at_fork(
-            before=self._shut, after_in_parent=self._open, after_in_child=self._replace
+            before=self.shut, after_in_parent=self._open, after_in_child=self._replace
         )
 
     def __enter__(self) -> None:
         self._lock.acquire()
+        if self._closed:
+            self._closed = False
+            connections.close_all()
 
     def __exit__(self, *_: object) -> None:
+        self._left_open = connections.all(initialized_only=True)
         self._open()
 
-    def _shut(self) -> None:
+    def shut(self) -> None:
+        """Wait for the sweep at hand, and close what it left open. The thread is another one."""
         # Bounded: a database that hangs must not keep the pool from replacing a dead child.
-        self._lock.acquire(timeout=5)
+        if not self._lock.acquire(timeout=5):
+            return
+        for wrapper in self._left_open:
+            if wrapper.connection is not None:
+                wrapper.connection.close()
+                self._closed = True
 
     def _open(self) -> None:
         if self._lock.locked():
@@ -88,7 +105,7 @@ class SweepStep(bootsteps.StartStopStep):
         self._thread = threading.Thread(
             target=recover.sweep_forever,
             args=(saga_settings().SWEEP_INTERVAL_SECONDS, self._stop),
-            kwargs={"worker": parent.hostname, "gate": _ForkGate(), "first": children.bury},
+            kwargs={"worker": parent.hostname, "gate": ForkGate(), "first": children.bury},
             name="saga-sweep",
             daemon=True,
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import close_old_connections, connections, transaction
 from django.db.models import DurationField, Exists, ExpressionWrapper, F
 from django.db.models.functions import Now
 
@@ -77,19 +77,26 @@ def sweep_forever(
 ) -> None:
     """Sweep every ``interval`` seconds until ``stop`` is set. Outlives a database that is away.
 
-    Each round runs inside ``gate``, calls ``first`` before it sweeps, and leaves no connection open.
+    Each round runs inside ``gate`` and calls ``first`` before it sweeps. Its connection lives as long
+    as ``CONN_MAX_AGE`` lets any other.
     """
     outage = Outage(logger, "sweep", "sweep")
     while not stop.wait(interval):
         with gate or nullcontext():
             try:
+                close_old_connections()
                 first()
                 sweep(worker=worker, force=False)
                 outage.over()
             except Exception as error:  # noqa: BLE001 the next round tries again
                 outage.failed(error)
-            with suppress(Exception):
-                connections.close_all()
+                _close_connections()
+    _close_connections()
+
+
+def _close_connections() -> None:
+    with suppress(Exception):
+        connections.close_all()
 
 
 def send_due(limit: int) -> int:
