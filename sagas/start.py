@@ -110,8 +110,9 @@ def start_sagas(
     """Start many sagas of one kind in one transaction: all of them, or none.
 
     As so many calls of :func:`start_saga`, with rows in bulk and the messages through one producer,
-    pipelined where the broker's transport can. ``keys`` has one for each input; ``tags`` are for all. Returns the runs in the
-    order of ``inputs``; one whose key was there before has ``created`` False.
+    pipelined where the broker's transport can. ``keys`` has one for each input; ``tags`` are for
+    all. Returns the runs in the order of ``inputs``; one whose key was there before has
+    ``created`` False.
 
     Raises:
         ValueError: ``keys`` has another length than ``inputs``.
