@@ -17,7 +17,7 @@ from sagas import OutcomeUnknown, PermanentError, Saga, advance, recover, start_
 from sagas import execute as engine
 from sagas.exceptions import ActionNotAllowed
 from sagas.execute import execute
-from sagas.models import SagaRun, StepRun
+from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import cancel_saga, retry_saga
 from sagas.states import ACTIVE_SAGAS, SagaState, StepState
 from sagas.transitions.journal import Journal
@@ -222,6 +222,8 @@ class Life:
         moments = ("due_at", "send_at", "lease_until", "ended_at")
         nearer = {column: F(column) - span for column in moments}  # what is not set stays so
         StepRun.objects.filter(run=self.run).update(**nearer)
+        # How long ago a queue gave out something.
+        SagaEvent.objects.filter(run=self.run).update(at=F("at") - span)
 
     def publish(self, message: Any) -> bool:
         """Take a message, in place of the broker."""
@@ -256,6 +258,7 @@ class Life:
                 ("sagas.advance.record_outcome", recording),
                 ("sagas.transitions.journal.Journal.write", writing),
                 ("sagas.dispatch._publisher.publish", self.publish),
+                ("sagas.dispatch._publisher.is_empty", lambda _: not self.broker),
                 ("tests.faults.simulation.sagas.Outside.act", self.act),
                 ("tests.faults.simulation.sagas.Outside.find", self.world.has),
             ):
