@@ -105,7 +105,10 @@ def send_due(limit: int) -> int:
         due = StepRun.objects.unsent(Now()).select_related("run")
         steps = list(due.select_for_update(skip_locked=True, of=("self",))[:limit])
         queued = backlog.still_queued(steps)
-        for delay, ids in _by_delay((step for step in steps if step.pk in queued), _doubled):
+        # Asked about again soon, for the queue may be lost at any time; or, when they are so many
+        # that they would keep a sweep from what else is due, at intervals that double.
+        delay_of = _doubled if len(steps) == limit else _grace
+        for delay, ids in _by_delay((step for step in steps if step.pk in queued), delay_of):
             transitions.leave_queued(ids, longer=delay)
         unsent = [step for step in steps if step.pk not in queued]
         _put_off(unsent)
@@ -174,6 +177,10 @@ def _by_delay(
     for step in steps:
         found[delay_of(step)].append(step.pk)
     return [(timedelta(seconds=delay), ids) for delay, ids in found.items()]
+
+
+def _grace(_: StepRun) -> float:
+    return saga_settings().RESEND_SECONDS
 
 
 def _doubled(step: StepRun) -> float:

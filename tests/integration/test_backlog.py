@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db.models import F
 from django.db.models.functions import Now
+from django.test import override_settings
 
 from sagas import recover, start_saga
 from sagas.models import SagaEvent, SagaRun, StepRun
@@ -59,21 +60,32 @@ def test_it_is_not_while_the_queue_gives_out_older_ones(messages: list[str]) -> 
     assert not sent_again(messages)
 
 
-def test_it_is_asked_about_again_after_intervals_that_double(messages: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("batch", "moments"),
+    [(200, (20, 30, 40, 50)), (1, (30, 70, 130, 190))],
+    ids=["soon", "at intervals that double when a sweep is full of them"],
+)
+def test_it_is_asked_about_again(messages: list[str], batch: int, moments: tuple[int, ...]) -> None:
     older, waiting = started("older"), started("waiting")
-    due_at = first_of(waiting).due_at
-    assert due_at is not None
     given_out(older)
-    for waited, expected in ((11, 30), (20, 70), (40, 130), (60, 190)):
-        age(waiting, waited)
-        StepRun.objects.filter(pk=first_of(older).pk).update(
-            due_at=F("due_at") - timedelta(hours=1)
-        )
-        assert not sent_again(messages)
-        row = first_of(waiting)
-        assert row.send_at is not None
-        assert row.due_at is not None
-        assert row.send_at - row.due_at == timedelta(seconds=expected)
+    waited = 0.0
+    for next_moment in moments:
+        due = send_after(waiting)
+        age(waiting, due + 1 - waited)
+        waited = due + 1
+        past = F("due_at") - timedelta(hours=1)
+        StepRun.objects.filter(pk=first_of(older).pk).update(due_at=past)
+        with override_settings(SAGAS={"SWEEP_BATCH": batch}):
+            assert not sent_again(messages)
+        assert send_after(waiting) == next_moment
+
+
+def send_after(run: SagaRun) -> float:
+    """Return how long after it became due the first step of a run is looked at again, in seconds."""
+    row = first_of(run)
+    assert row.send_at is not None
+    assert row.due_at is not None
+    return (row.send_at - row.due_at).total_seconds()
 
 
 def test_it_is_when_the_queue_has_given_out_a_younger_one(messages: list[str]) -> None:
