@@ -46,7 +46,8 @@ class SagaSettings:
     """Whether every Celery worker sweeps by itself; otherwise run ``manage.py saga sweep --loop``."""
 
     RESEND_SECONDS: float = 10.0
-    """How long a message may be unclaimed before it is sent again; doubles with its age."""
+    """How long a message may be unclaimed before it is sent again; doubles with its age. One that is
+    known to wait behind others in its queue is not."""
 
     RESEND_MAX_SECONDS: float = 60.0
     """The most that doubling comes to. Where the queue is empty nothing is waiting in it, so that
