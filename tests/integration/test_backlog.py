@@ -46,6 +46,15 @@ def given_out(run: SagaRun) -> None:
     assert claim(step.pk, step.fence, task_id="t", worker="w")
 
 
+def behind_an_older_one() -> SagaRun:
+    """Let one saga's message wait, while that of another, which is returned, is given out."""
+    older, waiting = started("older"), started("waiting")
+    age(older, 12)
+    age(waiting, 11)
+    given_out(older)
+    return older
+
+
 def sent_again(messages: list[str]) -> bool:
     messages.clear()
     recover.sweep()
@@ -53,10 +62,7 @@ def sent_again(messages: list[str]) -> bool:
 
 
 def test_it_is_not_while_the_queue_gives_out_older_ones(messages: list[str]) -> None:
-    older, waiting = started("older"), started("waiting")
-    age(older, 12)
-    age(waiting, 11)
-    given_out(older)
+    behind_an_older_one()
     assert not sent_again(messages)
 
 
@@ -98,10 +104,7 @@ def test_it_is_when_the_queue_has_given_out_a_younger_one(messages: list[str]) -
 def test_it_is_when_nothing_is_left_in_the_queue(
     messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    older, lost = started("older"), started("lost")
-    age(older, 12)
-    age(lost, 11)
-    given_out(older)
+    behind_an_older_one()
     monkeypatch.setattr("sagas.dispatch.is_empty", lambda _: True)
     assert sent_again(messages)
 
@@ -116,10 +119,7 @@ def test_it_is_when_nobody_has_read_the_queue_for_a_while(messages: list[str]) -
 
 
 def test_what_another_queue_gives_out_says_nothing(messages: list[str]) -> None:
-    older, waiting = started("older"), started("waiting")
-    age(older, 12)
-    age(waiting, 11)
-    given_out(older)
+    older = behind_an_older_one()
     StepRun.objects.filter(pk=first_of(older).pk).update(options={"queue": "elsewhere"})
     assert sent_again(messages)
 

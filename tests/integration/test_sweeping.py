@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -101,7 +101,3 @@ def test_a_fork_finds_it_closed_and_the_next_round_opens_another() -> None:
     with lasting(600):
         assert len(set(servers_met(gate=Watched()))) == ROUNDS
     assert len(raw) == ROUNDS
-
-
-def test_without_a_gate_it_sweeps_as_well() -> None:
-    assert len(servers_met(gate=nullcontext())) == ROUNDS
