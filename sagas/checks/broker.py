@@ -1,0 +1,68 @@
+"""The broker: whether it forgets, blocks, or delivers twice."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from celery import current_app
+from django.core.checks import CheckMessage, Warning, register  # noqa: A004 Django's word
+
+from sagas.checks.tag import TAG
+from sagas.definitions import StepOptions, registry
+
+
+REDIS = {"redis", "rediss", "sentinel"}
+WITHOUT_ACKNOWLEDGEMENT = {"memory", "filesystem"}
+REDIS_VISIBILITY_SECONDS = 3600
+"""What kombu takes when ``visibility_timeout`` is not set."""
+
+
+@register(TAG, deploy=True)
+def check_broker(**_: Any) -> list[CheckMessage]:
+    """Report a broker that forgets, blocks, or delivers twice."""
+    transport = str(current_app.connection_for_write().transport_cls)
+    if transport in WITHOUT_ACKNOWLEDGEMENT:
+        return [
+            Warning(
+                f"The broker is {transport}://, which forgets what a killed worker held.",
+                hint="Set CELERY_BROKER_URL to Redis or RabbitMQ in production.",
+                id="sagas.W002",
+            )
+        ]
+    return list(_redis_options(current_app.conf)) if transport in REDIS else []
+
+
+def _redis_options(conf: Any) -> Iterator[CheckMessage]:
+    options: dict[str, Any] = conf.broker_transport_options or {}
+    unbounded = [
+        name for name in ("socket_timeout", "socket_connect_timeout") if not options.get(name)
+    ]
+    if unbounded:
+        yield Warning(
+            f"CELERY_BROKER_TRANSPORT_OPTIONS has no {' and no '.join(unbounded)}:"
+            " a Redis that accepts and never answers blocks whoever sends, for ever.",
+            hint='Add {"socket_timeout": 5, "socket_connect_timeout": 2}.',
+            id="sagas.W004",
+        )
+    visibility = options.get("visibility_timeout", REDIS_VISIBILITY_SECONDS)
+    name, longest = _longest_step()
+    if visibility < longest:
+        yield Warning(
+            f"visibility_timeout is {visibility} s, but {name} may run for {longest} s:"
+            " Redis delivers it again, and again, while it runs.",
+            hint=f"Set visibility_timeout in CELERY_BROKER_TRANSPORT_OPTIONS above {longest}.",
+            id="sagas.W005",
+        )
+
+
+def _longest_step() -> tuple[str, float]:
+    """Return the place and the time limit, in seconds, of what may run longest."""
+    return max(_time_limits(), key=lambda limit: limit[1], default=("", 0.0))
+
+
+def _time_limits() -> Iterator[tuple[str, float]]:
+    for saga in registry.all():
+        for step in saga.definition.steps:
+            options: Iterable[StepOptions] = [step.options]
+            if step.compensation is not None:
+                options = [step.options, step.compensation.options]
+            yield step.place, max(option.time_limit for option in options)

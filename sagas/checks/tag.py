@@ -1,0 +1,3 @@
+"""What all checks of the package are registered under: ``manage.py check --tag sagas``."""
+
+TAG = "sagas"
