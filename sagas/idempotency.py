@@ -19,6 +19,7 @@ from sagas.definitions import Saga
 from sagas.exceptions import PayloadError, PermanentError, SagaDefinitionError
 from sagas.models import IdempotencyRecord
 from sagas.payloads import Codec
+from sagas.texts import require_storable
 
 
 R = TypeVar("R")
@@ -102,9 +103,9 @@ def idempotent(handler: Callable[[SagaT], R]) -> Callable[[SagaT], R]:
 
 def _is_first(record: IdempotencyRecord, database: str) -> bool:
     """Write the record, or find that somebody has: waits for whoever is about to commit one."""
-    if not 0 < len(record.key) <= KEY_LENGTH or "\x00" in record.key:
-        message = f"an idempotency key is text of 1 to {KEY_LENGTH} characters, without NUL"
-        raise PayloadError(message)
+    what = f"an idempotency key (text of 1 to {KEY_LENGTH} characters)"
+    if not require_storable(record.key, what=what, length=KEY_LENGTH):
+        raise PayloadError(f"{what} is empty")
     try:
         with transaction.atomic(using=database):
             IdempotencyRecord.objects.using(database).bulk_create([record])

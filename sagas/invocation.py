@@ -18,7 +18,7 @@ from sagas.definitions import (
 from sagas.exceptions import SagaCancelled
 from sagas.leases import Lease
 from sagas.models import SagaRun, StepRun
-from sagas.payloads import Codec
+from sagas.payloads import Codec, check_tags
 from sagas.states import MAY_HAVE_HAPPENED, StepState
 
 
@@ -61,6 +61,7 @@ class RowInvocation:
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Add tags to the run at once, whatever comes of this attempt."""
+        check_tags(tags, what="the tags of self.set_tags()")
         with transitions.change(self._run_id) as change:
             change.tag(tags)
 

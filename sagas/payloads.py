@@ -6,6 +6,7 @@ reload. A value that JSON or PostgreSQL cannot carry is refused with the reason,
 
 import json
 import re
+from collections.abc import Mapping
 from types import GenericAlias
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
@@ -15,6 +16,7 @@ from pydantic_core import PydanticSerializationError
 
 from sagas.conf import MAX_ERROR_LENGTH, saga_settings
 from sagas.exceptions import PayloadError, PayloadTooLarge
+from sagas.texts import mended, require_storable
 
 
 T = TypeVar("T")
@@ -152,9 +154,24 @@ def check_size(data: object, *, what: str) -> None:
     _refuse_large(_encode(data, what), what)
 
 
+def check_tags(tags: Mapping[Any, Any], *, what: str) -> None:
+    """Refuse tags that cannot be stored or looked for.
+
+    Raises:
+        PayloadError: a name or a value is no text that can be stored; it says which.
+        PayloadTooLarge: they are larger than ``SAGAS["MAX_PAYLOAD_BYTES"]``.
+    """
+    limit = saga_settings().MAX_PAYLOAD_BYTES
+    for name, value in tags.items():
+        require_storable(name, what=f"a name among {what}", length=limit)
+        require_storable(value, what=f"{name!r} of {what}", length=limit)
+    if tags:
+        check_size(tags, what=what)
+
+
 def truncate_error(text: str) -> str:
     """Return ``text`` in at most ``MAX_ERROR_LENGTH`` bytes of UTF-8 that PostgreSQL stores."""
-    encoded = text.replace("\x00", "\ufffd").encode("utf-8", "replace")
+    encoded = mended(text).encode()
     if len(encoded) <= MAX_ERROR_LENGTH:
         return encoded.decode()
     room = MAX_ERROR_LENGTH - len(_CUT.encode())

@@ -22,9 +22,10 @@ from sagas.exceptions import (
 )
 from sagas.identifiers import uuid7s
 from sagas.models import SagaRun
-from sagas.payloads import check_size
+from sagas.payloads import check_tags
 from sagas.planning import plan_of
-from sagas.transitions import Birth
+from sagas.texts import require_storable
+from sagas.transitions import Birth, Born, Plan
 
 
 InputT = TypeVar("InputT")
@@ -65,10 +66,19 @@ def start_saga(
     a second call with the same key and input returns the run of the first, ``run.created`` False.
     Returns at once; workers do the rest. Never fails because of the broker.
 
+    A key stays taken when its saga was undone: a second call returns that run, ``run.created``
+    False and ``run.outcome`` ``"failed"`` or ``"cancelled"``. To try the same business again is
+    another saga, whose key says so: ``"order-42/2"`` (``docs/idempotency.md``).
+
+    Two callers that start the same keys wait for each other. To start many in one transaction use
+    :func:`start_sagas`, which takes the keys in one order; calls in a loop need an order of their own,
+    or PostgreSQL ends one of two such transactions as a deadlock (``OperationalError``).
+
     Raises:
         UnknownSaga: no saga has this label.
         SagaDefinitionError: the saga is declared wrongly, or has no steps.
-        PayloadError, PayloadTooLarge: the input does not fit its type or the limit.
+        PayloadError, PayloadTooLarge: the input does not fit its type or the limit, or the key or
+            a tag is no text that can be stored.
         IdempotencyRequired: neither ``key`` nor ``Meta.key``.
         SagaConflict: the key is taken by a run with another input.
     """
@@ -111,8 +121,9 @@ def start_sagas(
 
     As so many calls of :func:`start_saga`, with rows in bulk and the messages through one producer,
     pipelined where the broker's transport can. ``keys`` has one for each input; ``tags`` are for
-    all. Returns the runs in the order of ``inputs``; one whose key was there before has
-    ``created`` False.
+    all. Returns the runs in the order of ``inputs``; one whose key was there before, or stands
+    earlier in ``keys``, has ``created`` False. Callers with the same keys in any order wait for each
+    other, and do not end in a deadlock.
 
     Raises:
         ValueError: ``keys`` has another length than ``inputs``.
@@ -128,11 +139,7 @@ def start_sagas(
         with _naming(index):
             births.append(_birth(definition, value, key, tags, from_data=from_data))
     with transaction.atomic(using=saga_database()):
-        born = [
-            one
-            for batch in _batches(births)
-            for one in transitions.insert_runs(plan, batch, grace=_first_grace())
-        ]
+        born = _insert(plan, births)
         for index, ((run, _), birth) in enumerate(zip(born, births, strict=True)):
             with _naming(index):
                 _require_same_input(definition, run, birth)
@@ -178,9 +185,17 @@ def _naming(index: int) -> Iterator[None]:
         raise type(error)(f"inputs[{index}]: {error}", **error.facts, index=index) from error
 
 
-def _batches(births: Sequence[Birth]) -> Iterator[Sequence[Birth]]:
-    for first in range(0, len(births), BATCH):
-        yield births[first : first + BATCH]
+def _insert(plan: Plan, births: Sequence[Birth]) -> list[Born]:
+    """Insert in the order of the keys: two callers with the same ones wait, and neither for ever."""
+    places = sorted(range(len(births)), key=lambda place: births[place].key)
+    born: dict[int, Born] = {}
+    for first in range(0, len(places), BATCH):
+        batch = places[first : first + BATCH]
+        inserted = transitions.insert_runs(
+            plan, [births[place] for place in batch], grace=_first_grace()
+        )
+        born |= zip(batch, inserted, strict=True)
+    return [born[place] for place in range(len(births))]
 
 
 def _require_same_input(definition: SagaDefinition, stored: SagaRun, birth: Birth) -> None:
@@ -200,21 +215,18 @@ def _normalise(definition: SagaDefinition, given: Any, *, from_data: bool) -> tu
 def _key(definition: SagaDefinition, value: Any, key: str | None) -> str:
     if key is None:
         key = definition.key_for(value)
+    key = require_storable(key, what=f"the key of {definition.label}", length=KEY_LENGTH)
     if not key.strip():
         raise IdempotencyRequired(location="transaction")
-    if len(key) > KEY_LENGTH or "\x00" in key:
-        message = f"the key of a saga is text of at most {KEY_LENGTH} characters, without NUL"
-        raise PayloadError(message)
     return key
 
 
 def _tags(definition: SagaDefinition, value: Any, tags: Mapping[str, str] | None) -> dict[str, str]:
+    what = f"the tags of {definition.label}"
+    if not isinstance(tags, Mapping | None):
+        raise PayloadError(f"{what} must be a mapping of names to texts, not {type(tags).__name__}")
     merged = {**definition.tags_for(value), **(tags or {})}
-    if not all(isinstance(part, str) for pair in merged.items() for part in pair):
-        message = f"the tags of {definition.label} must be text: name → text, not {merged!r}"
-        raise PayloadError(message)
-    if merged:
-        check_size(merged, what=f"the tags of {definition.label}")
+    check_tags(merged, what=what)
     return merged
 
 

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.db.models import CharField, Count, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Concat, Left
@@ -11,6 +12,7 @@ from django.utils.functional import cached_property
 
 from sagas.models import SagaRun, StepRun
 from sagas.states import IN_FLIGHT_STEPS, Direction, StepState
+from sagas.texts import is_storable
 
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ class SagaRunChangeList(ChangeList):
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
         """Return the rows of the list, without their JSON."""
+        # What is searched for was looked at by Django's form.
+        filters = (texts for name, texts in self.filter_params.items() if name != SEARCH_VAR)
+        if not all(is_storable(text) for texts in filters for text in texts):
+            raise IncorrectLookupParameters
         runs = super().get_queryset(request, *args, **kwargs)
         return with_progress(runs).defer(*_HEAVY_COLUMNS)
 

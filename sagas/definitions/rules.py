@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TypeGuard
 
 from sagas.exceptions import SagaDefinitionError
+from sagas.texts import is_storable
 
 
 MAX_NAME_LENGTH = 100
@@ -49,7 +50,7 @@ def _suggestion(name: str, rules: Mapping[str, Rule]) -> str:
 
 def is_text(value: object) -> TypeGuard[str]:
     """Whether it is a text that says something."""
-    return isinstance(value, str) and bool(value.strip())
+    return is_storable(value) and bool(value.strip())
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

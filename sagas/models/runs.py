@@ -24,6 +24,7 @@ from sagas.states import (
     SagaState,
     StepState,
 )
+from sagas.texts import is_storable
 
 
 class SagaRunQuerySet(models.QuerySet["SagaRun"]):
@@ -63,8 +64,10 @@ class SagaRunQuerySet(models.QuerySet["SagaRun"]):
         return self.filter(state=SagaState.RUNNING, deadline__lte=now, paused_at__isnull=True)
 
     def search(self, text: str) -> Self:
-        """Find by the start of a key, by id, or by ``tag=value``."""
+        """Find by the start of a key, by id, or by ``tag=value``; what no row can hold finds none."""
         text = text.strip()
+        if not is_storable(text):
+            return self.none()
         name, equals, value = text.partition("=")
         if equals and connections[self.db].features.supports_json_field_contains:
             return self.filter(tags__contains={name: value})

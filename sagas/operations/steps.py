@@ -11,6 +11,7 @@ from sagas.operations.dead_letters import resume_counted
 from sagas.operations.locking import locked
 from sagas.payloads import Codec, annotation_name, truncate_error
 from sagas.states import ACTIVE_SAGAS, EventType, SagaState, StepState
+from sagas.texts import mended
 
 
 def retry_step(run: SagaRun, name: str, *, reason: str, actor: str = "") -> SagaRun:
@@ -105,7 +106,7 @@ def _codec(run: SagaRun, name: str) -> Codec[Any]:
 
 def _step(run: SagaRun, name: str, action: str) -> StepRun:
     """Return the step's row; of a saga on its way back, its compensation if there is one."""
-    rows = {row.direction: row for row in StepRun.objects.filter(run_id=run.pk, name=name)}
+    rows = {row.direction: row for row in StepRun.objects.filter(run_id=run.pk, name=mended(name))}
     if not rows:
         names = StepRun.objects.forward().filter(run_id=run.pk).values_list("name", flat=True)
         refuse(run, action, f"it has no such step; it has {', '.join(names)}")

@@ -13,6 +13,7 @@ from sagas.operations.locking import locked
 from sagas.operations.steps import result_as_json
 from sagas.payloads import truncate_error
 from sagas.states import Direction, SagaState, StepState
+from sagas.texts import mended
 
 
 CODE_LENGTH = 100
@@ -75,8 +76,8 @@ def fail_step(
 
 def _addressed(run: SagaRun, name: str, action: str) -> StepRun:
     """Return the row of a step or of a compensation: both may wait for somebody, one after the other."""
-    named = Q(direction=Direction.FORWARD, name=name)
-    named |= Q(direction=Direction.BACKWARD, handler=name)
+    named = Q(direction=Direction.FORWARD, name=mended(name))
+    named |= Q(direction=Direction.BACKWARD, handler=mended(name))
     step = StepRun.objects.filter(named, run_id=run.pk).first()
     if step is None:
         handlers = StepRun.objects.filter(run_id=run.pk).values_list("handler", flat=True)

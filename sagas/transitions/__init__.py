@@ -20,7 +20,7 @@ from sagas.transitions.attempt import (
     shorten_lease,
     tell_unknown_handler,
 )
-from sagas.transitions.birth import Birth, Plan, PlannedStep, insert_runs
+from sagas.transitions.birth import Birth, Born, Plan, PlannedStep, insert_runs
 from sagas.transitions.by_hand import pause, settle, try_again, unpause
 from sagas.transitions.change import RunChange, change
 from sagas.transitions.claiming import Claimant, claim, succeed
@@ -40,6 +40,7 @@ from sagas.transitions.waiting import GIVEN_UP, begin_wait, end_waits, keep_answ
 __all__ = [
     "GIVEN_UP",
     "Birth",
+    "Born",
     "Claimant",
     "Plan",
     "PlannedStep",

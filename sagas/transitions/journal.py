@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import EventType
+from sagas.texts import mended
 
 
 logger = logging.getLogger("sagas")
@@ -116,4 +117,4 @@ def _log(event: _Told) -> None:
 
 
 def _fitting(actor: str) -> str:
-    return actor.replace("\x00", "")[:ACTOR_LENGTH]
+    return mended(actor, length=ACTOR_LENGTH)

@@ -11,6 +11,7 @@ from django.db import transaction
 from sagas import Saga, astart_saga, dispatch, recover, start_saga, step
 from sagas.exceptions import SagaConflict
 from sagas.models import SagaRun, StepRun
+from sagas.operations import cancel_saga
 from sagas.publishing import Publisher
 from sagas.states import SagaState, StepState
 from tests.driving import drive, fresh, nothing_is_written, step_of
@@ -187,6 +188,25 @@ class TestKey:
         assert again.pk == first.pk
         assert StepRun.objects.count() == 5
         assert messages == ["sagas.tests.Five.a"]
+
+    @pytest.mark.parametrize(("verb", "outcome"), [("cancel", "cancelled"), ("fail", "failed")])
+    def test_it_stays_taken_when_the_first_was_undone_and_the_next_try_has_its_own(
+        self, messages: list[str], verb: str, outcome: str
+    ) -> None:
+        script = Script({"b": "bug"} if verb == "fail" else {})
+        first = start_saga(Five, script, key="order-42/1")
+        if verb == "cancel":
+            cancel_saga(first, reason="no longer wanted")
+        drive(first)
+        messages.clear()
+        again = start_saga(Five, script, key="order-42/1")
+        assert (again.pk, again.created, again.outcome) == (first.pk, False, outcome)
+        assert again.is_compensated
+        assert messages == []
+        second = start_saga(Five, Script(), key="order-42/2")
+        assert second.created
+        assert drive(second).is_completed
+        assert list(SagaRun.objects.search("order-42/")) == [second, first]
 
     def test_it_is_found_when_the_first_has_ended(self, messages: list[str]) -> None:
         first = drive(start_saga(Five, Script(), key="k"))

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,9 +18,11 @@ from sagas.conf import saga_settings
 from sagas.exceptions import IdempotencyRequired, PayloadError, SagaConflict
 from sagas.models import SagaRun, StepRun
 from sagas.publishing import Publisher
+from sagas.start import BATCH
 from tests.broker import publishing_to
 from tests.chains import Fails, chain
 from tests.driving import fresh, nothing_is_written
+from tests.races import together
 from tests.servers.process import free_port
 from tests.traced import Diamond, Five, Script
 from tests.typed import TwoDoors, Words
@@ -210,3 +213,18 @@ def plain(message: dict[str, Any]) -> tuple[set[str], str]:
 
 def first_step(run: SagaRun) -> UUID:
     return StepRun.objects.get(run=run, name="a").pk
+
+
+@pytest.mark.postgres
+def test_callers_with_the_same_keys_in_other_orders_wait_for_each_other() -> None:
+    keys = [str(number) for number in range(2 * BATCH)]
+    turned = keys[BATCH:] + keys[:BATCH]
+    for attempt in range(5):
+        orders = [[f"{attempt}-{key}" for key in order] for order in (keys, keys[::-1], turned)]
+        made = together(
+            *(partial(start_sagas, Five, [Script()] * len(keys), keys=order) for order in orders)
+        )
+        for order, runs in zip(orders, made, strict=True):
+            assert [run.key for run in runs] == order
+        created = [run.pk for runs in made for run in runs if run.created]
+        assert len(created) == len(set(created)) == len(keys)

@@ -5,6 +5,7 @@ from uuid import UUID
 from django.core.management.base import CommandError
 
 from sagas.models import SagaRun
+from sagas.texts import is_storable
 
 
 def find_run(name: str) -> SagaRun:
@@ -16,7 +17,7 @@ def find_run(name: str) -> SagaRun:
     try:
         found = SagaRun.objects.filter(pk=UUID(name))
     except ValueError:
-        found = SagaRun.objects.filter(key=name)
+        found = SagaRun.objects.filter(key=name) if is_storable(name) else SagaRun.objects.none()
     runs = list(found[:10])
     if not runs:
         raise CommandError(f"No saga has the id or key {name!r}.")

@@ -14,6 +14,7 @@ from sagas.management.subcommands.output import (
 )
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import SagaState
+from sagas.texts import mended
 
 
 CHARACTERS_SHOWN = 60
@@ -46,7 +47,7 @@ def list_runs(out: TextIO, options: dict[str, Any]) -> None:
         runs = runs.search(options["search"])
     for column in ("state", "label"):
         if options[column]:
-            runs = runs.filter(**{column: options[column]})
+            runs = runs.filter(**{column: mended(options[column])})
     found = list(runs.defer("input", "options")[: max(options["limit"], 0)])
     if options["json"]:
         write_json(out, [_summary(run) for run in found])
