@@ -218,7 +218,7 @@ def follow(
     run = change.run
     if step.pivot and state == StepState.SUCCEEDED:
         change.pass_pivot()
-    if step.follow_up and run.state != SagaState.COMPENSATING:
+    if run.state == SagaState.COMPLETED or (step.follow_up and run.state != SagaState.COMPENSATING):
         change.reconsider_warnings()
         return
     if step.is_backward and run.retry_count + run.auto_retry_count:

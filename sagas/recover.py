@@ -17,7 +17,7 @@ from django.db import close_old_connections, connections, transaction
 from django.db.models import DurationField, Exists, ExpressionWrapper, F
 from django.db.models.functions import Now
 
-from sagas import advance, backlog, compensate, dispatch, resume, transitions
+from sagas import advance, backlog, deadlines, dispatch, resume, transitions
 from sagas.conf import saga_settings
 from sagas.database import saga_database
 from sagas.definitions import registry
@@ -39,7 +39,7 @@ class SweepReport:
     lost: int = 0
     """Attempts given up because their lease ran out."""
     expired: int = 0
-    """Runs turned back because their deadline passed."""
+    """Runs ended because their deadline passed."""
     retried: int = 0
     """Dead letters retried by themselves."""
     skipped: bool = False
@@ -233,7 +233,7 @@ def _retry(run_id: UUID) -> bool:
 
 
 def turn_back_expired(limit: int) -> int:
-    """Turn back runs past their deadline. Returns how many this process won."""
+    """End runs past their deadline: most turn back. Returns how many this process won."""
     expired = SagaRun.objects.past_deadline(Now()).order_by("deadline")
     return sum(_expire(run_id) for run_id in expired.values_list("pk", flat=True)[:limit])
 
@@ -254,8 +254,6 @@ def _expire(run_id: UUID) -> bool:
             deadline_ms=allowed // timedelta(milliseconds=1),
             elapsed_ms=elapsed // timedelta(milliseconds=1),
         )
-        compensate.turn_back(
-            change, ends_as=SagaState.COMPENSATED, code=error.code, error=str(error)
-        )
+        deadlines.end(change, error)
         dispatch.send_on_commit(run, change.made_ready)
     return True

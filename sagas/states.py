@@ -60,7 +60,7 @@ class StepState(TextChoices):
     """Its condition said no; it is never compensated."""
 
     CANCELLED = "cancelled", _("Cancelled")
-    """Never started, because the saga turned back."""
+    """Never started, because the saga turned back, or completed without it at its deadline."""
 
     COMPENSATED = "compensated", _("Compensated")
     """Succeeded or unknown, and since undone."""
@@ -99,6 +99,8 @@ STEP_ARROWS: dict[StepState, frozenset[StepState]] = {
             StepState.PENDING,
             StepState.RUNNING,
             StepState.CANCELLED,
+            # Of a best-effort step between attempts, when the saga completes without it.
+            StepState.FAILED,
             StepState.UNKNOWN,
             StepState.SUCCEEDED,
             StepState.SKIPPED,
@@ -139,7 +141,9 @@ STEP_ARROWS: dict[StepState, frozenset[StepState]] = {
         }
     ),
     StepState.SKIPPED: frozenset(),
-    StepState.CANCELLED: frozenset({StepState.PENDING, StepState.READY}),
+    StepState.CANCELLED: frozenset(
+        {StepState.PENDING, StepState.READY, StepState.SUCCEEDED, StepState.SKIPPED}
+    ),
     StepState.COMPENSATED: frozenset({StepState.SUCCEEDED}),
 }
 

@@ -73,7 +73,7 @@ def _retrying(run: SagaRun, step: StepRun, steps: Sequence[StepRun]) -> set[str]
         alone = in_the_way(steps) == [step] and run.retry_count < MAX_RETRY_COUNT
         return {"retry_step"} if alone else set()
     goes_on = run.state in {SagaState.RUNNING, SagaState.COMPLETED}
-    return {"retry_step"} if goes_on and step.state in UNSUCCESSFUL else set()
+    return {"retry_step"} if goes_on and is_open_end(run, step) else set()
 
 
 def _settling(run: SagaRun, step: StepRun, steps: Sequence[StepRun]) -> set[str]:
@@ -81,8 +81,14 @@ def _settling(run: SagaRun, step: StepRun, steps: Sequence[StepRun]) -> set[str]
         return {"skip_step"} if step in in_the_way(steps) else set()
     if run.state not in {*ACTIVE_SAGAS, SagaState.COMPLETED}:
         return set()
-    ended = step.state in UNSUCCESSFUL and (step.is_backward or run.state != SagaState.COMPENSATING)
+    ended = is_open_end(run, step) and (step.is_backward or run.state != SagaState.COMPENSATING)
     return {"skip_step"} if ended or step.state in NOT_RUNNING else set()
+
+
+def is_open_end(run: SagaRun, step: StepRun) -> bool:
+    """Whether a step ended without success, or its saga completed without it."""
+    left_out = step.state == StepState.CANCELLED and run.state == SagaState.COMPLETED
+    return step.state in UNSUCCESSFUL or left_out
 
 
 def steps_of(run: SagaRun) -> list[StepRun]:
@@ -132,7 +138,7 @@ def refuse(run: SagaRun, action: str, why: str) -> Never:
 
 def _of_running(run: SagaRun, steps: list[StepRun]) -> set[str]:
     turning = set() if pivot_begun(steps) else {"cancel", "compensate"}
-    return turning | _pausing(run) | _following_up(steps) | _skipping(steps, *NOT_RUNNING)
+    return turning | _pausing(run) | _following_up(run, steps) | _skipping(steps, *NOT_RUNNING)
 
 
 def _of_compensating(run: SagaRun, steps: list[StepRun]) -> set[str]:
@@ -141,9 +147,9 @@ def _of_compensating(run: SagaRun, steps: list[StepRun]) -> set[str]:
     return _pausing(run) | _skipping(steps, *NOT_RUNNING) | failed
 
 
-def _of_completed(_run: SagaRun, steps: list[StepRun]) -> set[str]:
+def _of_completed(run: SagaRun, steps: list[StepRun]) -> set[str]:
     reverting = set() if pivot_begun(steps) else {"revert"}
-    return reverting | _following_up(steps) | _skipping(steps, *NOT_RUNNING)
+    return reverting | _following_up(run, steps) | _skipping(steps, *NOT_RUNNING)
 
 
 def _of_dead_letter(run: SagaRun, steps: list[StepRun]) -> set[str]:
@@ -159,8 +165,8 @@ def _pausing(run: SagaRun) -> set[str]:
     return {"pause"} if run.paused_at is None else {"resume"}
 
 
-def _following_up(steps: list[StepRun]) -> set[str]:
-    open_ends = [step for step in steps if not step.is_backward and step.state in UNSUCCESSFUL]
+def _following_up(run: SagaRun, steps: list[StepRun]) -> set[str]:
+    open_ends = [step for step in steps if not step.is_backward and is_open_end(run, step)]
     return {"retry_step", "skip_step"} if open_ends else set()
 
 

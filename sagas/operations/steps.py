@@ -6,7 +6,7 @@ from sagas import advance, compensate, dispatch, resume, transitions
 from sagas.decisions import Skipped, Succeeded
 from sagas.definitions import NO_VALUE, registry
 from sagas.models import SagaRun, StepRun
-from sagas.operations.allowed import NOT_RUNNING, UNSUCCESSFUL, in_the_way, refuse, steps_of
+from sagas.operations.allowed import NOT_RUNNING, in_the_way, is_open_end, refuse, steps_of
 from sagas.operations.dead_letters import resume_counted
 from sagas.operations.locking import locked
 from sagas.payloads import Codec, annotation_name, truncate_error
@@ -114,7 +114,7 @@ def _step(run: SagaRun, name: str, action: str) -> StepRun:
 
 
 def _require_unsuccessful(run: SagaRun, step: StepRun, action: str) -> None:
-    if step.state not in UNSUCCESSFUL:
+    if not is_open_end(run, step):
         refuse(run, action, f"{step} is {step.state}, neither failed nor unknown")
 
 
@@ -136,7 +136,7 @@ def _require_skippable(run: SagaRun, step: StepRun, action: str) -> None:
         return
     if state not in ACTIVE_SAGAS | {SagaState.COMPLETED}:
         refuse(run, action, "nothing of it will run any more")
-    ended = step.state in UNSUCCESSFUL and (step.is_backward or state != SagaState.COMPENSATING)
+    ended = is_open_end(run, step) and (step.is_backward or state != SagaState.COMPENSATING)
     if not ended and step.state not in NOT_RUNNING:
         refuse(run, action, f"{step} is {step.state}, neither ready, waiting, failed nor unknown")
 

@@ -34,6 +34,7 @@ from sagas.transitions.turning import (
     succeed_late,
     undo_again,
 )
+from sagas.transitions.unfinished import leave_unfinished
 from sagas.transitions.waiting import GIVEN_UP, begin_wait, end_waits, keep_answer
 
 
@@ -59,6 +60,7 @@ __all__ = [
     "insert_undo_chain",
     "keep_answer",
     "leave_queued",
+    "leave_unfinished",
     "longest_silence",
     "mark_sent",
     "pause",

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
 from sagas.conf import saga_settings
@@ -27,6 +27,10 @@ from sagas.states import (
 from sagas.transitions.birth import due_now
 from sagas.transitions.claiming import Claimant, claim_ready, tell_claim
 from sagas.transitions.journal import Journal
+
+
+_GOES_ON_WITHOUT = frozenset({SagaState.RUNNING, SagaState.COMPLETED})
+"""Where a saga does without a best-effort step; elsewhere what did not succeed is no warning."""
 
 
 @contextmanager
@@ -77,7 +81,7 @@ class RunChange:
 
     def expires_within(self, step: StepRun, delay: float) -> bool:
         """Whether the step's own time is over ``delay`` seconds from now."""
-        if step.timeout is None:
+        if step.timeout is None and not step.follow_up:
             return False
         end = Now() + timedelta(seconds=delay)
         return StepRun.objects.filter(pk=step.pk, expires_at__lte=end).exists()
@@ -162,11 +166,15 @@ class RunChange:
             self.run.has_warnings = True
 
     def reconsider_warnings(self) -> None:
-        """Take the warning back when no step is left that did not succeed."""
-        forward = StepRun.objects.forward().filter(run_id=self.run.pk)
-        if not forward.filter(state__in=(StepState.FAILED, StepState.UNKNOWN)).exists():
-            self._update_run(has_warnings=False)
-            self.run.has_warnings = False
+        """Warn as long as a step is left that did not succeed, or that is tried again by hand."""
+        left = Q(state__in=(StepState.FAILED, StepState.UNKNOWN))
+        left |= Q(follow_up=True) & ~Q(state__in=(*DONE, StepState.COMPENSATED))
+        if self.run.state == SagaState.COMPLETED:
+            left |= Q(state=StepState.CANCELLED)
+        warns = StepRun.objects.forward().filter(left, run_id=self.run.pk).exists()
+        if warns != self.run.has_warnings and (not warns or self.run.state in _GOES_ON_WITHOUT):
+            self._update_run(has_warnings=warns)
+            self.run.has_warnings = warns
 
     def mark_undone(self, step: StepRun) -> None:
         """The forward step of compensation ``step``: succeeded or unknown → ``compensated``."""

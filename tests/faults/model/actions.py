@@ -230,7 +230,7 @@ def _end_wait(engine: Engine, action: Action) -> None:
 
 def _deadline(engine: Engine, action: Action) -> None:
     engine.run = engine.run._replace(overdue=True)
-    engine.turn_back(SagaState.COMPENSATED)
+    engine.pass_deadline()
 
 
 def _cancel(engine: Engine, action: Action) -> None:

@@ -72,6 +72,15 @@ PAIR = Plan(
     can_cancel=False,
     can_expire=False,
 )
+OPTIONAL = Plan(
+    name="pay → {mail ∥ archive}, which are best effort, and the deadline",
+    after=((), (0,), (0,)),
+    best_effort=frozenset({1, 2}),
+    waits=frozenset({2}),
+    loses=False,
+    can_cancel=False,
+    operator_retries=0,
+)
 REFUSING = _plan(_FORK, "outside refuses what was undone", loses=False, refusing=True, **_CALM)
 
 WAITED = _plan(
@@ -106,6 +115,7 @@ FAST = (LOST_ONCE, REFUSING, WAITED_IN_CALM)
 
 NAMED = (
     REFUSING,
+    OPTIONAL,
     LOST_MESSAGES,
     TURNED_BACK,
     JOINED,

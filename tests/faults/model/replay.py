@@ -141,7 +141,8 @@ class Replay:
                 tuned["compensation"] = {"max_retries": self.plan.undo_retries}
             if row.position in self.plan.reconcile:
                 tuned["reconcile"] = True
-            StepRun.objects.filter(pk=row.pk).update(options=tuned)
+            critical = row.position not in self.plan.best_effort
+            StepRun.objects.filter(pk=row.pk).update(options=tuned, critical=critical)
         self.names = list(self.run.steps.order_by("position").values_list("name", flat=True))
 
     def row(self, index: int) -> StepRun:

@@ -4,10 +4,12 @@ from sagas.states import SagaState
 from tests.faults.model import deciding
 from tests.faults.model.rows import Rows, require
 from tests.faults.model.state import (
+    FAILED,
     IN_FLIGHT,
     PENDING,
     READY,
     SHUT,
+    SKIPPED,
     SUCCEEDED,
     UNKNOWN,
     WAITING,
@@ -28,6 +30,29 @@ class Turning(Rows):
         if self.keeps("turning back shuts what is ready"):
             self.shut_unstarted()
         self.settle()
+
+    def pass_deadline(self) -> None:
+        """``deadlines.end``."""
+        critical = [step for step in range(self.plan.size) if step not in self.plan.best_effort]
+        done = all(self.row(step).state in {SUCCEEDED, SKIPPED} for step in critical)
+        if not done and self.keeps("a deadline looks at what is critical"):
+            self.turn_back(SagaState.COMPENSATED)
+            return
+        if self.keeps("a deadline ends what is left"):
+            self.leave_unfinished()
+        self.run = self.run._replace(remaining=0)
+        self.move(SagaState.COMPLETED)
+
+    def leave_unfinished(self) -> None:
+        """``transitions.leave_unfinished``: what runs is left, all else ends as it stands."""
+        for index in range(self.plan.size):
+            row = self.row(index)
+            if row.state == WAITING or (row.state == READY and row.doubtful):
+                self.put(index, state=UNKNOWN, asking=False, ended=self.now(), told=True)
+            elif row.state == READY and row.attempt:
+                self.put(index, state=FAILED, ended=self.now())
+            elif row.state in {PENDING, READY}:
+                self.put(index, state=SHUT)
 
     def shut_unstarted(self) -> None:
         """What is not under way is cancelled; between attempts it is unknown, or asked about."""
