@@ -5,7 +5,9 @@ sweep sends it. So nothing here raises, and nothing here waits longer than a bou
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from threading import local
 from typing import Any
 from uuid import UUID
@@ -22,6 +24,19 @@ from sagas.publishing import Message, Publisher
 
 STEP_SUCCEEDED = "sagas.step_succeeded"
 STEP_FAILED = "sagas.step_failed"
+
+
+_is_silent = ContextVar("sagas_dispatch_is_silent", default=False)
+
+
+@contextmanager
+def nothing_is_sent() -> Iterator[None]:
+    """Let what happens inside send no message, at its commits neither, however late those come."""
+    token = _is_silent.set(True)
+    try:
+        yield
+    finally:
+        _is_silent.reset(token)
 
 
 def task_name(label: str, step: str, *, backward: bool) -> str:
@@ -44,13 +59,13 @@ def send_all_on_commit(starts: Iterable[tuple[SagaRun, Iterable[StepRun]]]) -> N
     def send_messages() -> None:
         _outbox.send(messages)
 
-    if messages:
+    if messages and not _is_silent.get():
         transaction.on_commit(send_messages, using=saga_database(), robust=True)
 
 
 def send(run: SagaRun, step: StepRun) -> bool:
     """Send one message now; False when the broker did not take it. Must be after the commit."""
-    return _publisher.publish(_message(run, step))
+    return _is_silent.get() or _publisher.publish(_message(run, step))
 
 
 def is_empty(queue: str) -> bool:

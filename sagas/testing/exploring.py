@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from django.db import transaction
 
+from sagas import dispatch
 from sagas.database import saga_database
 from sagas.definitions import Saga, SagaDefinition, StepDefinition
 from sagas.exceptions import OutcomeUnknown
@@ -76,7 +77,7 @@ class CrashPoint(Generic[I]):
         everything = transaction.atomic(using=saga_database())
         # What Django's TestCase says of its own: a durable block may be opened inside.
         everything._from_testcase = True  # type: ignore[attr-defined]  # noqa: SLF001
-        with everything:
+        with dispatch.nothing_is_sent(), everything:
             with self._failing() as failure, self._turning_back():
                 run = run_saga(self._ours(begin(input)))
                 if self.crash == Crash.UNDONE_TWICE and run.is_completed:

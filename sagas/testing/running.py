@@ -1,9 +1,8 @@
 """Run a saga in this process: each ready row is executed as a message would have it done."""
 
-from unittest.mock import patch
-
 from django.db.models.functions import Now
 
+from sagas import dispatch
 from sagas.execute import execute
 from sagas.models import SagaRun, StepRun
 from sagas.states import StepState
@@ -13,13 +12,13 @@ def run_saga(run: SagaRun, *, limit: int = 500) -> SagaRun:
     """Execute the steps of a run in order until nothing is ready, and return the run as it stands.
 
     That is when it is final, a dead letter, paused, or waits for an outside party. Nobody waits for
-    a retry: its delay is skipped. What becomes ready meanwhile is sent to no broker. To be called
-    outside a transaction, but for the one that a ``TestCase`` opens around every test.
+    a retry: its delay is skipped. What becomes ready meanwhile is sent to no broker, neither now nor
+    by ``captureOnCommitCallbacks(execute=True)`` later. To be called outside a transaction, but for the one that a ``TestCase`` opens around every test.
 
     Raises:
         AssertionError: after ``limit`` attempts something is still ready.
     """
-    with patch("sagas.dispatch._publisher.publish", return_value=True):
+    with dispatch.nothing_is_sent():
         return execute_ready(run, limit=limit)
 
 

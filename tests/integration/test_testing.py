@@ -1,11 +1,17 @@
 """What users test their sagas with: failures at each step, and all of them (R111)."""
 
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+
 import pytest
+from django.db import transaction
 from django.test import TestCase
 
-from sagas import OutcomeUnknown, start_saga, step
+from sagas import OutcomeUnknown, dispatch, start_saga, step
 from sagas.exceptions import UnknownHandler
 from sagas.models import SagaRun
+from sagas.publishing import Publisher
 from sagas.states import SagaState, StepState
 from sagas.testing import (
     Crash,
@@ -15,7 +21,8 @@ from sagas.testing import (
     fail_at,
     run_saga,
 )
-from tests.driving import states
+from tests.broker import publishing_to
+from tests.driving import drive, states
 from tests.traced import CALLS, Diamond, Five, Receipt, Script, Traced
 
 
@@ -53,6 +60,66 @@ class TestRunSaga:
     def test_a_saga_without_end_is_reported(self) -> None:
         with pytest.raises(AssertionError, match="still ready steps after 2 attempts"):
             run_saga(started(), limit=2)
+
+
+class Listener:
+    """A broker that counts who comes, and turns everybody away."""
+
+    def __init__(self, server: socket.socket) -> None:
+        self.url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        self._server = server
+
+    def calls(self) -> int:
+        """Return how many have connected since it was asked before."""
+        count = 0
+        with suppress(BlockingIOError):
+            while True:
+                self._server.accept()[0].close()
+                count += 1
+        return count
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
+    monkeypatch.setattr(dispatch, "_publisher", Publisher())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        listener = Listener(server)
+        with publishing_to(listener.url):
+            yield listener
+
+
+@pytest.mark.django_db(transaction=True)
+class TestNothingIsPublished:
+    """Steps side by side are sent by another door than a single one; a broker would hear of both."""
+
+    def test_outside_of_these_functions_the_broker_is_called(self, broker: Listener) -> None:
+        drive(start_saga(Diamond, Script(), key="k"))
+        assert broker.calls() > 0
+
+    @pytest.mark.parametrize("faults", [{}, {"d": "bug"}, {"b": "once-network"}])
+    def test_of_a_run_with_steps_side_by_side(
+        self, broker: Listener, faults: dict[str, str]
+    ) -> None:
+        with transaction.atomic(), dispatch.nothing_is_sent():
+            run = start_saga(Diamond, Script(faults), key="k")
+        assert run_saga(run).is_final
+        assert broker.calls() == 0
+
+    def test_of_callbacks_that_a_test_case_captures(self, broker: Listener) -> None:
+        with TestCase.captureOnCommitCallbacks(execute=True), transaction.atomic():
+            with dispatch.nothing_is_sent():
+                run = start_saga(Diamond, Script(), key="k")
+            execute = run_saga(run)
+        assert execute.is_completed
+        assert broker.calls() == 0
+
+    def test_of_every_failure(self, broker: Listener) -> None:
+        def start(script: Script) -> SagaRun:
+            return start_saga(Diamond, script, key="k")
+
+        assert_every_failure_is_undone(Diamond, Script(), start=start)
+        assert broker.calls() == 0
 
 
 class TestFailAt:
