@@ -70,8 +70,8 @@ class SagaSettings:
     then share it instead of copying it, which saves about a fifth of a worker's memory."""
 
     POSTGRESQL_STATEMENTS: bool = True
-    """On PostgreSQL: start, claim and success as one prepared statement each, instead of by the ORM.
-    Where ``DISABLE_SERVER_SIDE_CURSORS`` tells of a pooler, they are not prepared."""
+    """On PostgreSQL: start, claim and success as one statement each, instead of by the ORM. The driver
+    prepares them, except behind a pooler: one is known by ``DISABLE_SERVER_SIDE_CURSORS``, or noticed."""
 
     LOCK_SECONDS: float = 5.0
     """How long an operator's verb waits for a saga that another transaction has locked."""

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from django.db import connection
 
 from tests.broker import publishing_to, purge
 from tests.database import suite
-from tests.servers import rabbitmq, redis
+from tests.servers import pgbouncer, rabbitmq, redis
 from tests.servers.process import ServerProcess, Unavailable
 from tests.worker_process import WorkerProcess
 
@@ -118,6 +119,12 @@ def postgres_server(django_db_modify_db_settings: None) -> ServerProcess:
     return suite.server
 
 
+@pytest.fixture
+def pgbouncer_server(acceptance_database: str) -> Iterator[ServerProcess]:
+    """A private PgBouncer before the database under test."""
+    yield from _running(partial(pgbouncer.start_pgbouncer, acceptance_database))
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[ServerProcess]:
     """A private Redis, to be stalled or killed."""
@@ -202,9 +209,8 @@ def worker_factory(
 
     def start(broker_url: str, **options: Any) -> WorkerProcess:
         wait = options.pop("wait", True)
-        worker = WorkerProcess(
-            database_url=acceptance_database, broker_url=broker_url, folder=tmp_path, **options
-        )
+        options.setdefault("database_url", acceptance_database)
+        worker = WorkerProcess(broker_url=broker_url, folder=tmp_path, **options)
         workers.append(worker)
         return worker.start(wait=wait)
 

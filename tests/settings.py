@@ -11,6 +11,9 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.flows", "tests.faults.crashes"]  # noq
 # Every test of the admin makes a user, and a hash that resists guessing takes half a second.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
+if os.environ.get("SAGAS_TEST_CONNECTION"):
+    DATABASES["default"].update(json.loads(os.environ["SAGAS_TEST_CONNECTION"]))  # noqa: F405
+
 # A second database, for what a shard is: the router sends sagas there while a test says so.
 _default = DATABASES["default"]  # noqa: F405
 _tested = _default.get("TEST", {}).get("NAME", "test_sagas")

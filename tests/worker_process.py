@@ -25,11 +25,12 @@ _numbers = count(1)
 
 @dataclass(kw_only=True)
 class WorkerProcess:
-    """``celery -A config worker`` with prefork children, in a process group of its own."""
+    """``celery -A config worker`` in a process group of its own."""
 
     database_url: str
     broker_url: str
     folder: Path
+    pool: str = "prefork"
     concurrency: int = 2
     queues: Sequence[str] = ()
     """None: all that ``CELERY_TASK_QUEUES`` names."""
@@ -39,6 +40,8 @@ class WorkerProcess:
     options: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Keys of ``SAGAS``, such as a short lease where a test would wait for a long one."""
+    connection: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of ``DATABASES["default"]``."""
     name: str = field(default_factory=lambda: f"worker{next(_numbers)}")
     _process: "subprocess.Popen[bytes] | None" = None
 
@@ -152,7 +155,7 @@ class WorkerProcess:
 
     def _command(self) -> list[str]:
         command = [sys.executable, "-m", "celery", "-A", "config", "worker"]
-        command += ["-P", "prefork", "-c", str(self.concurrency), "-n", f"{self.name}@%h"]
+        command += ["-P", self.pool, "-c", str(self.concurrency), "-n", f"{self.name}@%h"]
         command += ["-l", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
         if self.queues:
             command += ["-Q", ",".join(self.queues)]
@@ -170,5 +173,6 @@ class WorkerProcess:
             # The test process has its own idea of warnings.
             "PYTHONWARNINGS": "default",
             "SAGAS_TEST_SETTINGS": json.dumps(dict(self.settings)),
+            "SAGAS_TEST_CONNECTION": json.dumps(dict(self.connection)),
             **self.environment,
         }

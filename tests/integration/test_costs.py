@@ -4,6 +4,7 @@ Counted are the statements of ``CaptureQueriesContext``, with ``BEGIN`` and ``CO
 """
 
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from django.db import connection
 from django.db.models import Model
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
+from psycopg import ClientCursor
 
 from sagas import recover, start_saga, start_sagas
 from sagas.advance import record_outcome
@@ -47,15 +49,53 @@ def cost_of(messages: list[str], queries: list[str] | None = None) -> Iterator[C
     """Count what the block does; ``queries`` collects its statements."""
     cost = Cost()
     sent = len(messages)
-    with CaptureQueriesContext(connection) as captured:
+    parameters: list[Any] = []
+    with (
+        CaptureQueriesContext(connection) as captured,
+        connection.execute_wrapper(told(parameters)),
+    ):
         yield cost
-    texts = [query["sql"] for query in captured if not query["sql"].startswith("PREPARE")]
+    texts = [query["sql"] for query in captured]
     statements = [text for text in texts if not re.match(r"BEGIN|COMMIT|ROLLBACK", text)]
     cost.statements = len(statements)
     cost.commits = texts.count("COMMIT") + alone(texts)
     cost.messages = len(messages) - sent
     if queries is not None:
-        queries += statements
+        queries += executable(statements, parameters)
+
+
+def told(parameters: list[Any]) -> Callable[..., Any]:
+    """Collect the parameters of the statements that the server binds."""
+
+    def collect(execute: Callable[..., Any], sql: str, params: Any, *further: Any) -> Any:
+        if "%(p1)s" in sql:
+            parameters.append((sql, params))
+        return execute(sql, params, *further)
+
+    return collect
+
+
+def executable(statements: list[str], parameters: list[Any]) -> list[str]:
+    """Return statements that can be explained; one that the server binds as a prepared one."""
+    following, found = iter(parameters), []
+    for text in statements:
+        if text.startswith("WITH"):
+            sql, values = next(following)
+            found.append(prepared(re.sub(r"%\(p(\d+)\)s", r"$\1", sql), list(values.values())))
+        else:
+            found.append(text)
+    return found
+
+
+def prepared(text: str, values: list[Any]) -> str:
+    """Prepare a statement for this connection; return how it is executed."""
+    name = f"explained_{zlib.crc32(text.encode())}"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_prepared_statements WHERE name = %s", [name])
+        if cursor.fetchone() is None:
+            cursor.execute(f"PREPARE {name} AS {text}")
+    places = ", ".join(["%s"] * len(values))
+    return ClientCursor(connection.connection).mogrify(f"EXECUTE {name} ({places})", values)
 
 
 def alone(texts: list[str]) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
+import psycopg
 import pytest
-from django.db import connection
+from django.db import ProgrammingError, connection, transaction
 from django.db.models.functions import Now
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
@@ -21,8 +22,10 @@ from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import cancel_saga, pause_saga, resume_saga
 from sagas.states import StepState
-from sagas.transitions import claim
+from sagas.transitions import claim, postgresql
+from sagas.transitions.postgresql import start, statement
 from tests.chains import Fails, chain
+from tests.conftest import database_url
 from tests.driving import drive, fresh, ready_steps, step_of
 from tests.traced import Diamond, Five, Script, Traced
 
@@ -172,32 +175,134 @@ class TestSame:
             both(lambda key: go(start_saga(saga, Fails(4), key=key), in_place=True))
 
 
-class TestPrepared:
-    @pytest.fixture
-    def queries(self) -> Iterator[CaptureQueriesContext]:
-        with CaptureQueriesContext(connection) as captured:
-            yield captured
+STATEMENTS = {"start": start._START, "claim": postgresql._CLAIM, "succeed": postgresql._SUCCEED}
 
-    def test_once_per_connection(self, queries: CaptureQueriesContext) -> None:
+
+def prepared_runs() -> dict[str, int]:
+    """How often each statement ran, prepared by the driver on this connection."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement, generic_plans + custom_plans FROM pg_prepared_statements")
+        rows = cursor.fetchall()
+    return {
+        name: sum(runs for text, runs in rows if text == one.text)
+        for name, one in STATEMENTS.items()
+    }
+
+
+NEVER = dict.fromkeys(STATEMENTS, 0)
+
+
+def forget_what_is_prepared() -> None:
+    """As a pooler does that gives the next statement to another server process."""
+    with connection.cursor() as cursor:
+        cursor.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+
+
+class TestPrepared:
+    @pytest.fixture(autouse=True)
+    def _new_connection(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setattr(statement, "_pooled", set())
         connection.close()
+        yield
+        connection.close()
+
+    def test_by_the_driver_as_soon_as_the_connection_is_known_to_lead_to_one_server(self) -> None:
         for number in range(3):
             drive(start_saga(Five, Script(), key=str(number)))
-        texts = [query["sql"].split(" (")[0].split(" AS")[0] for query in queries]
-        for name in ("start", "claim", "succeed"):
-            assert texts.count(f"PREPARE sagas_{name}") == 1
-        assert texts.count("EXECUTE sagas_succeed") == 15
+        assert prepared_runs() == {"start": 2, "claim": 15, "succeed": 15}
 
-    def test_not_behind_a_pooler(self, queries: CaptureQueriesContext) -> None:
-        connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = True
-        try:
-            run = drive(start_saga(Five, Script(), key="k"))
-        finally:
-            connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = False
-        assert run.is_completed
-        assert not [q for q in queries if "PREPARE" in q["sql"] or "EXECUTE" in q["sql"]]
+    def test_in_a_transaction_of_somebody_else_as_well(self) -> None:
+        with transaction.atomic():
+            for number in range(3):
+                start_saga(Five, Script(), key=str(number))
+        assert prepared_runs() == {"start": 2, "claim": 0, "succeed": 0}
 
-    def test_a_worker_outlives_a_server_that_forgot(self) -> None:
-        run = start_saga(Five, Script(), key="k")
+    def test_not_where_the_settings_tell_of_a_pooler(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
+        assert drive(start_saga(Five, Script(), key="k")).is_completed
+        assert prepared_runs() == NEVER
+
+    def test_django_prepares_as_little_as_before(self) -> None:
+        drive(start_saga(Five, Script(), key="k"))
+        for _ in range(10):
+            SagaRun.objects.count()
         with connection.cursor() as cursor:
-            cursor.execute("DEALLOCATE ALL")
+            cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement ~ 'COUNT'")
+            assert cursor.fetchone() == (0,)
+        assert connection.connection.prepare_threshold is None
+
+    @pytest.mark.parametrize("bound", [False, True], ids=["by the client", "by the server"])
+    def test_the_query_log_shows_each_with_its_values(
+        self, monkeypatch: pytest.MonkeyPatch, *, bound: bool
+    ) -> None:
+        if bound:
+            monkeypatch.setitem(connection.settings_dict["OPTIONS"], "server_side_binding", bound)
+            monkeypatch.setattr(connection.features, "uses_server_side_binding", bound)
+        start_saga(Five, Script(), key="before")
+        with CaptureQueriesContext(connection) as queries:
+            run = start_saga(Five, Script(), key="k")
+            step = step_of(run, "a")
+            claim(step.pk, 0, task_id="t-1", worker="w-1")
+        texts = [query["sql"] for query in queries if query["sql"].startswith("WITH")]
+        assert len(texts) == 2
+        assert str(run.pk) in texts[0]
+        for value in (step.pk.hex, "t-1", "w-1"):
+            assert f"'{value}'" in texts[1]
+
+    def test_what_wraps_an_execution_may_comment_on_it(self) -> None:
+        seen = []
+
+        def comment(execute: Any, sql: str, *further: Any) -> Any:
+            seen.append(sql)
+            return execute(f"{sql} /* trace {len(seen)} */", *further)
+
+        with connection.execute_wrapper(comment):
+            assert drive(start_saga(Five, Script(), key="k")).is_completed
+        assert {one.asked for one in STATEMENTS.values()} <= set(seen)
+        assert prepared_runs() == NEVER  # each with another comment would fill the server
+
+    def test_with_bindings_on_the_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "server_side_binding", True)
+        both(lambda key: go(start_saga(Five, Script({"d": "permanent"}), key=key), in_place=True))
+        assert prepared_runs()["succeed"] > 0
+
+    def test_a_server_that_forgot_heals_at_once_and_is_told_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        drive(start_saga(Five, Script(), key="before"))
+        forget_what_is_prepared()
+        for number in range(2):
+            assert drive(start_saga(Five, Script(), key=str(number))).is_completed
+        told = [record for record in caplog.records if record.name == "sagas.postgresql"]
+        assert [vars(record)["action"] for record in told] == ["statement_forgotten"]
+        assert "DISABLE_SERVER_SIDE_CURSORS = True" in told[0].getMessage()
+        connection.close()
+        drive(start_saga(Five, Script(), key="later"))
+        assert prepared_runs() == NEVER
+
+    def test_in_somebody_elses_transaction_it_fails_once(self) -> None:
+        for key in ("before", "prepared"):
+            drive(start_saga(Five, Script(), key=key))
+        forget_what_is_prepared()
+        with pytest.raises(ProgrammingError, match="does not exist"), transaction.atomic():
+            start_saga(Five, Script(), key="k")
+        with transaction.atomic():
+            run = start_saga(Five, Script(), key="k")
         assert drive(run).is_completed
+
+    def test_a_column_that_a_migration_changes_under_a_kept_connection(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        drive(start_saga(Five, Script(), key="before"))
+        change = "ALTER TABLE sagas_steprun ALTER COLUMN error_code TYPE varchar({})"
+        with psycopg.connect(database_url(), autocommit=True) as other:
+            other.execute(change.format(200))
+            try:
+                assert drive(start_saga(Five, Script(), key="k")).is_completed
+            finally:
+                other.execute(change.format(100))
+        assert not [record for record in caplog.records if record.levelname == "WARNING"]
+        connection.close()
+        for number in range(2):
+            drive(start_saga(Five, Script(), key=str(number)))
+        assert prepared_runs()["claim"]

@@ -36,4 +36,4 @@ told AS (
            STATEMENT_TIMESTAMP()
     FROM claimed
 )
-SELECT * FROM claimed
+SELECT claimed.*, pg_backend_pid() FROM claimed

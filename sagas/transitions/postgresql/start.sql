@@ -67,4 +67,4 @@ told AS (
     ) AS event
     ORDER BY event.run_id, event.position
 )
-SELECT id, deadline, created_at FROM made
+SELECT id, deadline, created_at, pg_backend_pid() FROM made

@@ -123,7 +123,7 @@ told AS (
     ) AS event
     ORDER BY event.place
 )
-SELECT counted.state AS run_state, undone.from_state, released.*
+SELECT counted.state AS run_state, undone.from_state, released.*, pg_backend_pid()
 FROM ended
 LEFT JOIN undone ON true
 LEFT JOIN counted ON true
