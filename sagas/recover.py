@@ -214,13 +214,16 @@ def end_lost_attempts(limit: int) -> int:
 
 def retry_dead_letters(limit: int) -> int:
     """Retry dead letters whose ``Meta.auto_retry`` says so. Returns how many this process won."""
-    due = SagaRun.objects.filter(state=SagaState.DEAD_LETTER, auto_retry_at__lte=Now())
+    due = SagaRun.objects.filter(
+        state=SagaState.DEAD_LETTER, auto_retry_at__lte=Now(), paused_at__isnull=True
+    )
     return sum(_retry(run_id) for run_id in due.values_list("pk", flat=True)[:limit])
 
 
 def _retry(run_id: UUID) -> bool:
     with transitions.change(run_id) as change:
-        if change.run.state != SagaState.DEAD_LETTER or change.run.auto_retry_at is None:
+        run = change.run
+        if run.state != SagaState.DEAD_LETTER or run.auto_retry_at is None or run.paused_at:
             return False
         resume.resume(
             change,

@@ -8,8 +8,6 @@ from datetime import timedelta
 from itertools import zip_longest
 from typing import Any
 
-from django.db.models.functions import Now
-
 from sagas import compensate, decisions, transitions
 from sagas.definitions import registry
 from sagas.exceptions import UnknownSaga
@@ -31,7 +29,7 @@ def resume(change: transitions.RunChange, *, note: str, actor: str, **columns: A
         compensation_error="",
         auto_retry_at=None,
         poisoned=False,
-        **({} if undoing else _anew(change.run)),
+        **({} if undoing else _anew(change)),
         **columns,
     )
     if undoing:
@@ -40,9 +38,9 @@ def resume(change: transitions.RunChange, *, note: str, actor: str, **columns: A
         resume_forward(change)
 
 
-def _anew(run: SagaRun) -> dict[str, Any]:
+def _anew(change: transitions.RunChange) -> dict[str, Any]:
     """Return the columns of a run that goes forward again: no error, and a fresh deadline."""
-    deadline = Now() + _timeout(run)
+    deadline = transitions.later(change.run, _timeout(change.run))
     return {"deadline": deadline, "ends_as": "", "failed_step": "", "error_code": "", "error": ""}
 
 

@@ -1,8 +1,10 @@
 """States as icon and word, so that colour is never the only sign."""
 
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
+from sagas.models import SagaRun
 from sagas.states import SagaState, StepState
 
 
@@ -28,6 +30,16 @@ def state_badge(state: SagaState | StepState) -> SafeString:
     """Return the badge of a state."""
     tone, icon = _LOOKS[state.value]
     return badge(tone, icon, str(state.label))
+
+
+def run_badges(run: SagaRun) -> SafeString:
+    """Return the badges of a run: its state, whether it is paused, and whether to follow up."""
+    found = [state_badge(SagaState(run.state))]
+    if run.paused_at is not None:
+        found.append(badge("warning", "⏸", _("Paused")))
+    if run.has_warnings:
+        found.append(badge("warning", "!", _("Follow up")))
+    return format_html_join(" ", "{}", ((each,) for each in found))
 
 
 def badge(tone: str, icon: str, word: str) -> SafeString:

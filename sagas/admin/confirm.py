@@ -19,11 +19,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from sagas import operations
-from sagas.admin.badges import state_badge
+from sagas.admin.badges import run_badges
 from sagas.admin.verbs import Verb
 from sagas.exceptions import SagaError
 from sagas.models import SagaRun, StepRun
-from sagas.states import SagaState
 
 
 BULK_LIMIT = 200
@@ -60,8 +59,8 @@ class Subject:
 
     @property
     def badge(self) -> str:
-        """The state as an icon and a word."""
-        return state_badge(SagaState(self.run.state))
+        """The state as an icon and a word, and what else is shown beside it."""
+        return run_badges(self.run)
 
     @property
     def token(self) -> str:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from sagas.admin import detail, listing
-from sagas.admin.badges import badge, state_badge
+from sagas.admin.badges import run_badges
 from sagas.admin.confirm import confirm_many, confirm_one
 from sagas.admin.confirm_step import confirm_step
 from sagas.admin.filters import FollowUpFilter, GroupFilter, LabelFilter
@@ -23,7 +23,6 @@ from sagas.conf import MAX_RETRY_COUNT
 from sagas.durations import format_duration
 from sagas.health import sweep_status
 from sagas.models import SagaRun
-from sagas.states import SagaState
 
 
 # ruff: noqa: ARG002 the signatures are Django's
@@ -115,11 +114,8 @@ class SagaRunAdminMixin(_Admin):
 
     @admin.display(description=gettext_lazy("State"))
     def badges(self, run: SagaRun) -> SafeString:
-        """The state, and whether someone should follow up."""
-        state = state_badge(SagaState(run.state))
-        if not run.has_warnings:
-            return state
-        return format_html("{} {}", state, badge("warning", "!", _("Follow up")))
+        """The state, whether it is paused, and whether someone should follow up."""
+        return run_badges(run)
 
     @admin.display(description=gettext_lazy("Progress"))
     def progress(self, run: SagaRun) -> str:

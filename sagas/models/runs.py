@@ -249,11 +249,14 @@ class SagaRun(models.Model):
         way = "Going forward" if self.state == SagaState.RUNNING else "Turning back"
         because = f" because {self.failed_step or 'the saga'}: {self.error}" if self.error else ""
         if self.paused_at is not None:
-            return f"{way}{because}; paused since {self.paused_at:%Y-%m-%d %H:%M:%S} UTC, by hand."
+            return f"{way}{because}; {self._paused()}, by hand."
         step = self.next_step()
         if step is None:
             return f"{way}{because}; no step is ready."
         return f"{way}{because}; {step.explain()}"
+
+    def _paused(self) -> str:
+        return f"paused since {self.paused_at:%Y-%m-%d %H:%M:%S} UTC"
 
     def _explain_end(self) -> str:
         if self.state == SagaState.COMPLETED:
@@ -268,5 +271,10 @@ class SagaRun(models.Model):
                 if self.compensation_error
                 else ""
             )
-            return f"Waits for a human because {cause}.{undo}"
+            paused = (
+                f" It is {self._paused()}, and stays so when it is retried, until it is resumed."
+                if self.paused_at is not None
+                else ""
+            )
+            return f"Waits for a human because {cause}.{undo}{paused}"
         return f"{SagaState(self.state).label}: {cause}"

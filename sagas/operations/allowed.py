@@ -158,7 +158,7 @@ def _of_dead_letter(run: SagaRun, steps: list[StepRun]) -> set[str]:
         names.add("compensate")
     if run.retry_count < MAX_RETRY_COUNT:
         names |= {"retry", "retry_step"} if len(in_the_way(steps)) == 1 else {"retry"}
-    return names
+    return names if run.paused_at is None else names | {"resume"}
 
 
 def _pausing(run: SagaRun) -> set[str]:

@@ -11,7 +11,9 @@ from sagas.states import ACTIVE_SAGAS
 def pause_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     """Start no step of an active saga any more, forward or backward, until it is resumed.
 
-    Steps that run now may end, and their outcome is recorded. The deadline stands still.
+    Steps that run now may end, and their outcome is recorded. The deadline stands still. A saga that
+    becomes a dead letter meanwhile stays paused: it is not retried by itself, and one that is retried
+    by hand goes on when it is resumed.
 
     Raises:
         ActionNotAllowed: it is not active, or paused already.
@@ -27,6 +29,8 @@ def pause_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
 
 def resume_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     """Let a paused saga go on; it has as much time left as it had when it was paused.
+
+    A paused dead letter still waits for a human, or for its next automatic retry.
 
     Raises:
         ActionNotAllowed: it is not paused.

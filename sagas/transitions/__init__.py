@@ -24,6 +24,7 @@ from sagas.transitions.birth import Birth, Born, Plan, PlannedStep, insert_runs
 from sagas.transitions.by_hand import pause, settle, try_again, unpause
 from sagas.transitions.change import RunChange, change
 from sagas.transitions.claiming import Claimant, claim, succeed
+from sagas.transitions.run_time import later
 from sagas.transitions.sweeping import begin_sweep, longest_silence
 from sagas.transitions.turning import (
     distrust_undo,
@@ -59,6 +60,7 @@ __all__ = [
     "insert_undo",
     "insert_undo_chain",
     "keep_answer",
+    "later",
     "leave_queued",
     "leave_unfinished",
     "longest_silence",

@@ -6,13 +6,14 @@ same moment wins or loses as any other does.
 
 from typing import Any
 
-from django.db.models import DurationField, ExpressionWrapper, F
+from django.db.models import F
 from django.db.models.functions import Now
 
 from sagas.models import SagaRun, StepRun
-from sagas.states import STEP_ARROWS, EventType, StepState
+from sagas.states import CLAIMABLE_SAGAS, STEP_ARROWS, EventType, StepState
 from sagas.transitions.birth import due_now
 from sagas.transitions.change import RunChange
+from sagas.transitions.run_time import end_pause
 
 
 def pause(change: RunChange, *, note: str, actor: str) -> None:
@@ -30,17 +31,10 @@ def pause(change: RunChange, *, note: str, actor: str) -> None:
 
 def unpause(change: RunChange, *, note: str, actor: str) -> None:
     """Let a paused run go on; the time of the pause counts neither for it nor for its steps."""
-    paused = SagaRun.objects.filter(pk=change.run.pk, paused_at__isnull=False)
-    since = ExpressionWrapper(Now() - F("paused_at"), output_field=DurationField())
-    length = paused.values_list(since, flat=True).get()
-    paused.update(paused_at=None, deadline=F("deadline") + length, updated_at=Now())
-    change.run.paused_at = None
-    timed = StepRun.objects.filter(run_id=change.run.pk, expires_at__isnull=False)
-    timed.filter(ended_at__isnull=True).update(expires_at=F("expires_at") + length)
-    waiting = StepRun.objects.filter(run_id=change.run.pk, state=StepState.WAITING)
-    waiting.update(lease_until=F("lease_until") + length)
+    end_pause(change.run)
     change.journal.tell_run(EventType.RESUMED, change.run, "", "", note, actor)
-    change.send_ready()
+    if change.run.state in CLAIMABLE_SAGAS:
+        change.send_ready()
 
 
 def try_again(change: RunChange, step: StepRun, *, note: str, actor: str) -> bool:

@@ -15,7 +15,6 @@ from sagas.database import bounded_by_lease, saga_database
 from sagas.models import SagaRun, StepRun
 from sagas.payloads import truncate_error
 from sagas.states import (
-    ACTIVE_SAGAS,
     DONE,
     FINAL_SAGAS,
     SAGA_ARROWS,
@@ -24,6 +23,7 @@ from sagas.states import (
     SagaState,
     StepState,
 )
+from sagas.transitions import run_time
 from sagas.transitions.birth import due_now
 from sagas.transitions.claiming import Claimant, claim_ready, tell_claim
 from sagas.transitions.journal import Journal
@@ -83,7 +83,7 @@ class RunChange:
         """Whether the step's own time is over ``delay`` seconds from now."""
         if step.timeout is None and not step.follow_up:
             return False
-        end = Now() + timedelta(seconds=delay)
+        end = run_time.later(self.run, timedelta(seconds=delay))
         return StepRun.objects.filter(pk=step.pk, expires_at__lte=end).exists()
 
     def _move_attempt(
@@ -207,8 +207,8 @@ class RunChange:
         came_from = SagaState(self.run.state)
         require_arrow(SAGA_ARROWS, came_from, to)
         completed_at = Now() if to in FINAL_SAGAS else None
-        if to not in ACTIVE_SAGAS:
-            columns |= {"paused_at": None}
+        if to in FINAL_SAGAS and self.run.paused_at is not None:
+            run_time.end_pause(self.run)
         if came_from == SagaState.DEAD_LETTER:
             columns |= {"auto_retry_at": None, "poisoned": False}
         self._update_run(state=to, completed_at=completed_at, **columns)

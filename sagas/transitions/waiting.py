@@ -11,6 +11,7 @@ from sagas.models import StepRun
 from sagas.states import EventType, StepState
 from sagas.transitions.birth import due_now
 from sagas.transitions.change import RunChange
+from sagas.transitions.run_time import later
 
 
 GIVEN_UP: dict[str, Any] = {
@@ -31,7 +32,8 @@ def begin_wait(change: RunChange, step: StepRun, limit: timedelta | None, note: 
     until: Any = F("expires_at")
     if limit is not None:
         # SQLite's least of anything and NULL is NULL.
-        until = Coalesce(Least(Now() + limit, F("expires_at")), Now() + limit)
+        own = later(change.run, limit)
+        until = Coalesce(Least(own, F("expires_at")), own)
     return change.end_attempt(
         step,
         StepState.WAITING,

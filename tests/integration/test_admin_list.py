@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
@@ -71,6 +72,14 @@ class TestColumns:
     def test_a_run_with_a_warning_asks_for_a_follow_up(self, admin_client: Client) -> None:
         make_run(SagaState.COMPLETED, has_warnings=True)
         assert "Follow up" in page(admin_client)
+
+    def test_a_paused_dead_letter_is_both(self, admin_client: Client) -> None:
+        make_dead_letter()
+        assert "Paused" not in page(admin_client)
+        SagaRun.objects.update(paused_at=Now())
+        html = page(admin_client)
+        assert "Paused" in html
+        assert "Dead letter" in html
 
     def test_the_newest_comes_first(self, admin_client: Client) -> None:
         make_run(key="first")

@@ -6,6 +6,8 @@ from functools import partial
 import pytest
 
 from sagas import start_saga
+from sagas.advance import record_outcome
+from sagas.decisions import Failed
 from sagas.exceptions import ActionNotAllowed, DeadLetterError
 from sagas.models import SagaRun
 from sagas.operations import (
@@ -17,7 +19,7 @@ from sagas.operations import (
     resume_saga,
     retry_saga,
 )
-from tests.driving import drive, everything, fresh, run_one
+from tests.driving import claimed, drive, everything, fresh, run_one
 from tests.traced import CALLS, Diamond, Five, Script
 
 
@@ -58,6 +60,15 @@ def past_the_pivot() -> SagaRun:
     return fresh(run)
 
 
+def stuck_while_paused() -> SagaRun:
+    """A dead letter whose last attempt failed when the saga had been paused."""
+    run = past_the_pivot()
+    ship = claimed(run, "ship")
+    pause_saga(run, reason="x")
+    record_outcome(ship, Failed(code="REFUSED", error="refused"))
+    return fresh(run)
+
+
 def warned() -> SagaRun:
     return drive(start_saga(Diamond, Script({"tell": "permanent"}), key="w"))
 
@@ -84,7 +95,11 @@ PLACES: dict[str, Callable[[], SagaRun]] = {
     "dead letter on its way back": stuck_on_its_way_back,
     "dead letter past the pivot": stuck_past_the_pivot,
     "dead letter at the cap": at_the_cap,
+    "dead letter, paused": stuck_while_paused,
+    "dead letter, paused and retried": lambda: retry_saga(stuck_while_paused(), reason="x"),
+    "dead letter, paused and resumed": lambda: resume_saga(stuck_while_paused(), reason="x"),
     "resolved": lambda: resolve_saga(stuck_past_the_pivot(), reason="x"),
+    "resolved, paused before": lambda: resolve_saga(stuck_while_paused(), reason="x"),
 }
 VERBS: dict[str, Callable[..., SagaRun]] = {
     "cancel": cancel_saga,
@@ -113,6 +128,9 @@ EXPECTED = {
     "dead letter on its way back": STUCK,
     "dead letter past the pivot": STUCK,
     "dead letter at the cap": {"resolve", "skip_step"},
+    "dead letter, paused": {"resume", *STUCK},
+    "dead letter, paused and retried": {"resume", "skip_step"},
+    "dead letter, paused and resumed": STUCK,
 }
 
 

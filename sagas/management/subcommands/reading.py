@@ -128,6 +128,7 @@ def _show_fields(out: TextIO, run: SagaRun) -> None:
         ("tags", ", ".join(f"{name}={value}" for name, value in run.tags.items())),
         ("started", moment(run.created_at)),
         ("deadline", moment(run.deadline)),
+        ("paused since", moment(run.paused_at)),
         ("ended", moment(run.completed_at)),
         ("retried", run.retry_count or ""),
         ("warnings", "a best-effort step did not succeed" if run.has_warnings else ""),
@@ -144,7 +145,7 @@ def _summary(run: SagaRun) -> dict[str, Any]:
     columns = (
         "id", "label", "version", "key", "state", "outcome", "tags", "failed_step", "error_code",
         "error", "compensation_error", "has_warnings", "retry_count", "created_at", "updated_at",
-        "deadline", "completed_at",
+        "deadline", "paused_at", "completed_at",
     )  # fmt: skip
     return {column: getattr(run, column) for column in columns}
 
