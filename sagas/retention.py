@@ -1,23 +1,27 @@
 """Deleting what is over, in small batches, so that no lock is held for long."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from django.db import router, transaction
+from django.db import IntegrityError, router, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from sagas import references
 from sagas.models import IdempotencyRecord, SagaEvent, SagaRun, StepRun
 from sagas.states import FINAL_SAGAS, IN_FLIGHT_STEPS, SagaState, StepState
 
 
 def purge(
     before: datetime, *, batch_size: int = 500, include_dead_letters: bool = False
-) -> Iterator[int]:
+) -> Generator[int, None, int]:
     """Delete the runs that ended before ``before``; yield the number deleted after each batch.
 
     A dead letter has not ended, so its last change counts. Runs that someone holds locked, and those
-    of which a step is tried again by hand, are left for the next purge.
+    of which a step is tried again by hand, are left for the next purge. With rows of the project that
+    refer to a run, a step or an event it is done as their ``on_delete`` says. Where that forbids it, as
+    ``PROTECT`` does, the run stays; the generator returns how many did.
     """
     old = Q(state__in=FINAL_SAGAS, completed_at__lt=before)
     if include_dead_letters:
@@ -25,36 +29,54 @@ def purge(
     moving = StepRun.objects.filter(
         run=OuterRef("pk"), follow_up=True, state__in=(StepState.READY, *sorted(IN_FLIGHT_STEPS))
     )
-    candidates = SagaRun.objects.filter(old).exclude(Exists(moving)).order_by("pk")
-    last: UUID | None = None
-    while True:
-        deleted, last = _purge_batch(candidates, after=last, size=batch_size)
-        if last is None:
-            return
-        yield deleted
-
-
-def _purge_batch(
-    candidates: "QuerySet[SagaRun]", *, after: UUID | None, size: int
-) -> tuple[int, UUID | None]:
-    """Delete up to ``size`` of ``candidates`` in a transaction of its own.
-
-    Starting after the last id seen makes a whole purge one pass over the index.
-    """
-    if after is not None:
-        candidates = candidates.filter(pk__gt=after)
     database = router.db_for_write(SagaRun)
-    with transaction.atomic(using=database):
-        locked = candidates.using(database).select_for_update(skip_locked=True)
-        ids = list(locked.values_list("pk", flat=True)[:size])
-        # Raw, because a collected delete of steps looks for their events by a column without index.
-        for rows in (
-            SagaEvent.objects.using(database).filter(run__in=ids),
-            StepRun.objects.using(database).filter(run__in=ids),
-            SagaRun.objects.using(database).filter(pk__in=ids),
-        ):
-            rows._raw_delete(database)  # noqa: SLF001 the public door is the collected delete
-    return len(ids), (ids[-1] if ids else None)
+    candidates = SagaRun.objects.using(database).filter(old).exclude(Exists(moving)).order_by("pk")
+    kept = 0
+    # Starting after the last id seen makes a whole purge one pass over the index.
+    following = candidates
+    while ids := list(following.values_list("pk", flat=True)[:batch_size]):
+        batch = _purge_batch(candidates, ids, database)
+        kept += batch.kept
+        yield batch.deleted
+        following = candidates.filter(pk__gt=ids[-1])
+    return kept
+
+
+class _Purged(NamedTuple):
+    deleted: int
+    kept: int
+
+
+def _purge_batch(candidates: "QuerySet[SagaRun]", ids: Sequence[UUID], database: str) -> _Purged:
+    """Delete those of ``ids`` that nothing keeps, in a transaction of its own.
+
+    If the database or a row further away objects, in two halves, until what it objects to is alone.
+    """
+    try:
+        with transaction.atomic(using=database):
+            locked = candidates.filter(pk__in=ids).select_for_update(skip_locked=True)
+            mine = list(locked.values_list("pk", flat=True))
+            kept = references.keeping(mine)
+            going = [pk for pk in mine if pk not in kept]
+            references.let_go(going, database)
+            _delete(going, database)
+            return _Purged(deleted=len(going), kept=len(kept))
+    except IntegrityError:
+        if len(ids) == 1:
+            return _Purged(deleted=0, kept=1)
+    middle = len(ids) // 2
+    halves = [_purge_batch(candidates, half, database) for half in (ids[:middle], ids[middle:])]
+    return _Purged(*map(sum, zip(*halves, strict=True)))
+
+
+def _delete(ids: Sequence[UUID], database: str) -> None:
+    # Raw, because a collected delete of steps looks for their events by a column without index.
+    for rows in (
+        SagaEvent.objects.using(database).filter(run__in=ids),
+        StepRun.objects.using(database).filter(run__in=ids),
+        SagaRun.objects.using(database).filter(pk__in=ids),
+    ):
+        rows._raw_delete(database)  # noqa: SLF001 the public door is the collected delete
 
 
 def purge_records(before: datetime, *, batch_size: int = 500) -> Iterator[int]:

@@ -6,7 +6,12 @@ import os
 from config.settings import *  # noqa: F403
 
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.flows", "tests.faults.crashes"]  # noqa: F405
+INSTALLED_APPS = [
+    *INSTALLED_APPS,  # noqa: F405
+    "tests.flows",
+    "tests.faults.crashes",
+    "tests.references",
+]
 
 # Every test of the admin makes a user, and a hash that resists guessing takes half a second.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -3,8 +3,9 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.contrib import admin, messages
+from django.db import IntegrityError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
@@ -86,6 +87,23 @@ class SagaRunAdminMixin(_Admin):
         """Delete those that are still over."""
         SagaRun.objects.finished().filter(pk__in=queryset.values("pk")).delete()
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Delete, or say that the database keeps what rows refer to."""
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except IntegrityError as error:
+            return self._kept(request, error)
+
+    def _kept(self, request: HttpRequest, error: IntegrityError) -> HttpResponse:
+        text = _(
+            "Nothing was deleted: rows of other tables refer to it, which forbid it (%(error)s)."
+        )
+        first_line = str(error).partition("\n")[0]
+        self.message_user(request, text % {"error": first_line}, messages.ERROR)
+        return HttpResponseRedirect(request.path.removesuffix("delete/"))
+
     # The list
 
     def get_changelist(
@@ -110,7 +128,10 @@ class SagaRunAdminMixin(_Admin):
             "sweep_age": format_duration(sweep.age) if sweep.age is not None else "",
             "title": capfirst(self.opts.verbose_name_plural),
         }
-        return super().changelist_view(request, {**context, **(extra_context or {})})
+        try:
+            return super().changelist_view(request, {**context, **(extra_context or {})})
+        except IntegrityError as error:
+            return self._kept(request, error)
 
     @admin.display(description=gettext_lazy("State"))
     def badges(self, run: SagaRun) -> SafeString:

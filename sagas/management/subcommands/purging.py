@@ -1,5 +1,6 @@
 """``purge``: deleting what has been over for long enough."""
 
+from collections.abc import Generator
 from typing import Any, TextIO
 
 from django.core.management.base import CommandError
@@ -39,7 +40,7 @@ def run_purge(out: TextIO, options: dict[str, Any]) -> None:
     batches = purge(
         before, batch_size=options["batch"], include_dead_letters=options["include_dead_letters"]
     )
-    deleted = sum(batches)
+    deleted, kept = _exhausted(batches)
     records = sum(purge_records(before, batch_size=options["batch"]))
     also = f" and {records} idempotency records" if records else ""
     left = {state: count for state, count in counts_by_state().items() if count}
@@ -47,3 +48,15 @@ def run_purge(out: TextIO, options: dict[str, Any]) -> None:
     out.write(
         f"Purged {deleted}{also}. Left {sum(left.values())}{': ' if left else ''}{by_state}.\n"
     )
+    if kept:
+        out.write(f"Of those, {kept} are kept: rows refer to them whose on_delete forbids it.\n")
+
+
+def _exhausted(batches: Generator[int, None, int]) -> tuple[int, int]:
+    """Return how many were deleted in all batches, and how many were kept."""
+    deleted = 0
+    while True:
+        try:
+            deleted += next(batches)
+        except StopIteration as end:
+            return deleted, end.value

@@ -1,0 +1,1 @@
+"""An app whose tables refer to sagas, in every way that Django knows."""
