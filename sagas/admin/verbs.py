@@ -37,8 +37,8 @@ class Verb:
     """Whether its page lists what would be undone."""
     without_result: "StrOrPromise" = ""
     """What it means that no result is typed in; nothing where none is asked for."""
-    names_handler: bool = False
-    """Whether it names a compensation by its own method; else by the step that it undoes."""
+    names_row: bool = False
+    """Whether it says of a step that its compensation is meant; else that goes without saying."""
 
     def is_permitted(self, request: HttpRequest) -> bool:
         """Whether this user may do it to any run at all."""
@@ -56,7 +56,7 @@ class Verb:
 
     def name_of(self, step: StepRun) -> str:
         """Return what the operation calls the step."""
-        return step.handler if self.names_handler else step.name
+        return str(step) if self.names_row else step.name
 
     def done(self, count: int) -> str:
         """Say what was done."""
@@ -168,7 +168,7 @@ COMPLETE_STEP = Verb(
     permission="answer_step",
     operation="complete_step",
     without_result=_("Empty: null."),
-    names_handler=True,
+    names_row=True,
 )
 FAIL_STEP = Verb(
     name="fail_step",
@@ -181,7 +181,7 @@ FAIL_STEP = Verb(
     danger=_NOBODY_CHECKS,
     permission="answer_step",
     operation="fail_step",
-    names_handler=True,
+    names_row=True,
 )
 
 STEP_VERBS = (COMPLETE_STEP, FAIL_STEP, RETRY_STEP, SKIP_STEP)

@@ -2,18 +2,16 @@
 
 from typing import Any
 
-from django.db.models import Q
-
 from sagas import advance, dispatch, late, transitions
 from sagas.answers import as_answer
 from sagas.decisions import Failed, Succeeded
 from sagas.models import SagaRun, StepRun
+from sagas.operations.addressing import addressed
 from sagas.operations.allowed import UNSUCCESSFUL, refuse
 from sagas.operations.locking import locked
 from sagas.operations.steps import result_as_json
 from sagas.payloads import truncate_error
-from sagas.states import Direction, SagaState, StepState
-from sagas.texts import mended
+from sagas.states import SagaState, StepState
 
 
 CODE_LENGTH = 100
@@ -24,7 +22,8 @@ def complete_step(
 ) -> SagaRun:
     """Say that a waiting step succeeded, with ``result``, a value of the step's result type.
 
-    ``name`` is that of the step; or of its compensation, which is completed without a result.
+    ``name`` is that of the step; or of its compensation, which is completed without a result. One method
+    that undoes several steps means the one that is in flight; ``undo of charge`` says which.
     An answer that comes before the step waits is kept and used when its attempt ends, unless that
     succeeds by itself. One that comes after the step was given up is a late success: it is recorded,
     and undone if the saga turned back.
@@ -36,7 +35,7 @@ def complete_step(
     """
     action = f"complete_step {name}"
     with locked(run, action) as change:
-        step = _addressed(change.run, name, action)
+        step = addressed(change.run, name, action)
         if step.is_backward and result is not None:
             refuse(change.run, action, "a compensation has no result")
         output = None if step.is_backward else result_as_json(change.run, name, result)
@@ -56,7 +55,8 @@ def fail_step(
 ) -> SagaRun:
     """Say that a waiting step definitely did not happen: it failed, and is not tried again.
 
-    ``name`` is that of the step, or of its compensation, which makes the saga a dead letter.
+    ``name`` is that of the step, or of its compensation, which makes the saga a dead letter; as for
+    :func:`complete_step`.
     An answer that comes before the step waits is kept and used when its attempt ends, unless that
     succeeds by itself. ``error`` and ``code`` become those of the step and of its saga.
 
@@ -68,21 +68,10 @@ def fail_step(
         code=truncate_error(code)[:CODE_LENGTH], error=truncate_error(error), certain=True
     )
     with locked(run, action) as change:
-        step = _addressed(change.run, name, action)
+        step = addressed(change.run, name, action)
         _answer(change, step, outcome, action, reason=reason, actor=actor)
         dispatch.send_on_commit(change.run, change.made_ready)
     return SagaRun.objects.get(pk=run.pk)
-
-
-def _addressed(run: SagaRun, name: str, action: str) -> StepRun:
-    """Return the row of a step or of a compensation: both may wait for somebody, one after the other."""
-    named = Q(direction=Direction.FORWARD, name=mended(name))
-    named |= Q(direction=Direction.BACKWARD, handler=mended(name))
-    step = StepRun.objects.filter(named, run_id=run.pk).first()
-    if step is None:
-        handlers = StepRun.objects.filter(run_id=run.pk).values_list("handler", flat=True)
-        refuse(run, action, f"it has no such step; it has {', '.join(handlers)}")
-    return step
 
 
 def _answer(

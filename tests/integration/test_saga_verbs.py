@@ -42,7 +42,9 @@ class TestVerbs:
 
     def test_a_running_one_is_paused_and_resumed(self) -> None:
         make_running()
-        assert saga("pause", "order-1", "--reason", "gateway is down") == "order-1: running\n"
+        assert (
+            saga("pause", "order-1", "--reason", "gateway is down") == "order-1: running, paused\n"
+        )
         assert SagaRun.objects.get().paused_at is not None
         saga("resume", "order-1", "--reason", "gateway is back")
         assert SagaRun.objects.get().paused_at is None

@@ -49,7 +49,9 @@ def add_to(subparsers: Any) -> None:
     for verb, help_text in STEP_VERBS.items():
         parser = subparsers.add_parser(verb, help=help_text)
         parser.add_argument("run", help="id or key")
-        parser.add_argument("step", help=STEP_NAMES.get(verb, "its name, or its compensation's"))
+        parser.add_argument(
+            "step", help=STEP_NAMES.get(verb, "its name, its compensation's, or 'undo of NAME'")
+        )
         parser.add_argument("--reason", required=True, help="kept with the saga's events")
         if verb in {"skip-step", "complete-step"}:
             parser.add_argument("--result", help="what the step returned, as JSON")
@@ -69,7 +71,7 @@ def act(verb: str, out: TextIO, options: dict[str, Any]) -> None:
         except (SagaError, CommandError) as error:
             refusals.append(printable(str(error)))
         else:
-            out.write(f"{printable(run.key)}: {run.state}\n")
+            out.write(f"{printable(run.key)}: {_standing(run)}\n")
     if refusals:
         raise CommandError("\n".join(refusals))
 
@@ -83,7 +85,12 @@ def act_on_step(verb: str, out: TextIO, options: dict[str, Any]) -> None:
         changed = operation(run, step, reason=options["reason"], actor=_actor(), **answer)
     except SagaError as error:
         raise CommandError(printable(str(error))) from None
-    out.write(f"{printable(run.key)}: {changed.state}\n")
+    out.write(f"{printable(run.key)}: {_standing(changed)}\n")
+
+
+def _standing(run: SagaRun) -> str:
+    """Return its state; of one that is paused, that it will not move."""
+    return str(run.state) if run.paused_at is None else f"{run.state}, paused"
 
 
 def _result(run: SagaRun, options: dict[str, Any]) -> dict[str, Any]:
