@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from secrets import token_hex
 
 
 _saga_id: ContextVar[str] = ContextVar("saga_id", default="-")
@@ -22,9 +23,17 @@ def saga_context(*, saga_id: str, step: str) -> Iterator[None]:
         _step.reset(tokens[1])
 
 
+_BOOT = token_hex(4)
+"""Of this process and all that it forks: drawn when a worker's main process loads this module."""
+
+
 def process_name(hostname: str, pid: int) -> str:
-    """Return what names a worker process in rows: ``celery@host/4711``."""
-    return f"{hostname}/{pid}"
+    """Return what names a worker process in rows: ``celery@host/4711-9f3c2a1b``.
+
+    Replicas may have one node name, containers count their processes from 1, and both begin anew after
+    a restart; so the name ends with what is drawn anew at every boot.
+    """
+    return f"{hostname}/{pid}-{_BOOT}"
 
 
 class SagaContextFilter(logging.Filter):
