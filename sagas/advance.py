@@ -146,8 +146,12 @@ def end_lost_attempt(step: StepRun) -> bool:
     return record_outcome(step, lost(step)).won
 
 
-def postpone(step: StepRun, error: SagaError) -> bool:
-    """Put back a claimed step that this deployment has no handler for; it loses no attempt."""
+def postpone(step: StepRun, error: SagaError, *, doubtful: bool = False) -> bool:
+    """Put back a claimed step that this deployment has no handler for; it loses no attempt.
+
+    ``doubtful``: its handler had begun.
+    """
+    doubt = {"doubtful": True} if doubtful else {}
     with transitions.change(step.run_id) as change:
         return change.put_back(
             step,
@@ -156,6 +160,7 @@ def postpone(step: StepRun, error: SagaError) -> bool:
             attempt=F("attempt") - 1,
             error_code=error.code,
             error=truncate_error(str(error)),
+            **doubt,
         )
 
 
@@ -199,7 +204,8 @@ def _write(
         }
     elif isinstance(outcome, Succeeded):
         columns = {"output": outcome.output, "error_code": "", "error": "", "doubtful": False}
-    elif isinstance(outcome, NotHappened):
+    elif isinstance(outcome, NotHappened | Skipped):
+        # A condition is asked before the first handler begins: nothing can have happened.
         columns = {"doubtful": False}
     elif isinstance(outcome, Waiting):
         columns = {"doubtful": True, **transitions.GIVEN_UP}

@@ -1,10 +1,12 @@
 """Which database holds the rows, how long to wait for its locks, and how long to keep them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.db import (
+    DataError,
+    IntegrityError,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -20,8 +22,12 @@ from sagas.models import SagaRun
 
 _MAY_IDLE = "idle_in_transaction_session_timeout"
 
-ENDED_BY_SERVER = frozenset({"25P03", "25P04"})
-"""A transaction was idle, or lasted, for longer than PostgreSQL lets it; its session is gone."""
+LOST = frozenset({"25006", "25P03", "25P04"})
+"""The server that this connection leads to is no longer the primary; or it ended the session, whose
+transaction was idle, or lasted, for longer than it lets one."""
+
+OUTCOME_SECONDS = 300.0
+"""How long an outcome waits for a database that does not record it."""
 
 
 class LockNotGranted(Exception):
@@ -45,8 +51,30 @@ def claim_checks_health() -> None:
 def is_connection_lost(error: BaseException) -> bool:
     """Whether the database went away, or gave up this transaction; nothing is wrong with the data."""
     if isinstance(error, InternalError):
-        return getattr(error.__cause__, "sqlstate", None) in ENDED_BY_SERVER
+        return getattr(error.__cause__, "sqlstate", None) in LOST
     return isinstance(error, OperationalError | InterfaceError)
+
+
+def is_about_data(error: BaseException) -> bool:
+    """Whether the values are what the database does not take: no other connection would."""
+    return isinstance(error, DataError | IntegrityError)
+
+
+def driver_status(connection: Any) -> str:
+    """Return ``idle`` or ``open``, as the driver knows whether a transaction is; else ``unknown``."""
+    raw = connection.connection
+    with suppress(Exception):
+        if raw is not None and connection.vendor == "postgresql":
+            return {0: "idle", 4: "unknown"}.get(int(raw.info.transaction_status), "open")
+        if raw is not None and connection.vendor == "sqlite":
+            return "open" if raw.in_transaction else "idle"
+    return "unknown"
+
+
+def has_open_transaction() -> bool:
+    """Whether one is open on that connection, begun by Django or by a statement of its own."""
+    connection = connections[saga_database()]
+    return connection.in_atomic_block or driver_status(connection) == "open"
 
 
 def is_in_transaction() -> bool:

@@ -16,7 +16,7 @@ from celery import Signature, current_app
 from django.db import transaction
 
 from sagas.conf import saga_settings
-from sagas.database import saga_database
+from sagas.database import OUTCOME_SECONDS, saga_database
 from sagas.definitions import StepOptions
 from sagas.models import SagaRun, StepRun
 from sagas.publishing import Message, Publisher
@@ -91,8 +91,11 @@ def _message(run: SagaRun, step: StepRun) -> Message:
         error_door=_error_door(step.pk, step.fence + 1),
         destination=queue if options.priority is None else queue | {"priority": options.priority},
         headers={"saga_id": str(run.pk), "saga_step": step.name},
-        # Each step's own limit is kept by its lease; this one covers all that follows in place.
-        time_limit=options.time_limit + (conf.IN_PLACE_SECONDS if step.in_place else 0),
+        # Each step's own limit is kept by its lease, and ends with its handler; this one covers all
+        # that follows in place, and an outcome that waits for the database.
+        time_limit=options.time_limit
+        + (conf.IN_PLACE_SECONDS if step.in_place else 0)
+        + 2 * OUTCOME_SECONDS,
         soft_time_limit=options.soft_time_limit,
         ignore_result=not conf.STORE_TASK_RESULTS,
     )

@@ -167,6 +167,12 @@ class WaitInAtomicStep(SagaError):
     code = "WAIT_IN_ATOMIC"
 
 
+class TransactionLeftOpen(SagaError):
+    """A handler must end the transactions that it begins; what it left open was rolled back."""
+
+    code = "TRANSACTION_LEFT_OPEN"
+
+
 class ResultUnavailable(SagaError):
     """The step asked for has no result here; use ``.result_or(default)`` or check ``.skipped``.
 

@@ -9,37 +9,30 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from billiard.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, Error, connections, transaction
 
 from sagas import advance, leases, transitions
 from sagas.advance import Recorded
+from sagas.attempt import Attempt, Ended, GivenUp, Misfit
 from sagas.conf import saga_settings
-from sagas.database import is_connection_lost, is_in_transaction, saga_database
-from sagas.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
-from sagas.definitions import Saga, SagaDefinition, StepDefinition, registry
-from sagas.exceptions import (
-    AlreadyUndone,
-    OutcomeUnknown,
-    PayloadError,
-    PermanentError,
-    SagaCancelled,
-    SagaError,
-    StepTimeout,
-    UnknownHandler,
-    UnknownSaga,
-    Wait,
-    WaitInAtomicStep,
+from sagas.database import (
+    OUTCOME_SECONDS,
+    is_about_data,
+    is_connection_lost,
+    is_in_transaction,
+    saga_database,
 )
-from sagas.invocation import RowInvocation
-from sagas.leases import Lease
-from sagas.logs import saga_context
+from sagas.decisions import Failed, Outcome
+from sagas.definitions import StepDefinition, registry
+from sagas.exceptions import TransactionLeftOpen, UnknownHandler, UnknownSaga
+from sagas.failures import classify
+from sagas.logs import Outage, saga_context
 from sagas.models import StepRun
-from sagas.payloads import truncate_error
 from sagas.transitions import Claimant
 
 
@@ -52,7 +45,7 @@ PAUSES = (0.1, 0.3, 1.0, 3.0)
 PATIENCE = (3.0,) * 100
 """Further ones for an outcome: what happened waits five minutes for a database to record it."""
 
-Body = Callable[[], Outcome]
+_outage = Outage(logger, "claiming steps", "claim")
 
 
 class Stint:
@@ -82,8 +75,18 @@ def execute(
     ``"not claimed"``.
     """
     stint = Stint(Claimant(task_id=task_id, worker=worker), in_place=in_place)
-    step = insistently(partial(transitions.claim, step_id, fence, task_id=task_id, worker=worker))
     told = "not claimed"
+    try:
+        claim = partial(transitions.claim, step_id, fence, task_id=task_id, worker=worker)
+        step = insistently(claim)
+        _outage.over()
+    except Error as error:
+        if is_in_transaction():
+            raise
+        # Raised, it would call the error door, which has the message sent again at once. So it is
+        # sent when nobody has claimed the step for a while, as one that was lost.
+        _outage.failed(error)
+        return told
     if step is None:
         logger.info("step not claimed", extra={"action": "not_claimed", "step_id": str(step_id)})
     while step is not None:
@@ -93,16 +96,28 @@ def execute(
 
 
 def insistently(transaction_of_ours: Callable[[], T], further: Sequence[float] = ()) -> T:
-    """Try a short transaction again on a new connection: it is guarded, so twice is as once."""
+    """Try a short transaction again on a new connection: it is guarded, so twice is as once.
+
+    A session can be alive and of no use: it has forgotten a statement, or a handler changed it. So
+    whatever else fails is tried once more at once, on a new one; an outcome (``further``) also
+    waits until what fails does so no more, unless that is about its values.
+    """
+    renewed = False
+    until = time.monotonic() + OUTCOME_SECONDS
     for pause in (*PAUSES, *further):
         try:
             return transaction_of_ours()
         except Error as error:
-            if is_in_transaction() or not is_connection_lost(error):
+            if is_in_transaction() or is_about_data(error) or time.monotonic() > until:
                 raise
+            if not is_connection_lost(error):
+                if renewed and not further:
+                    raise
+                renewed, pause = True, pause if renewed else 0.0  # noqa: PLW2901 at once
             facts = {"action": "database_lost"}
             logger.warning("database lost, again in %s s: %s", pause, error, extra=facts)
-            connections[saga_database()].close()
+            with suppress(Error):
+                connections[saga_database()].close()
             time.sleep(pause)
     return transaction_of_ours()
 
@@ -117,16 +132,31 @@ def _execute_claimed(step: StepRun, stint: Stint) -> tuple[str, StepRun | None]:
         advance.postpone(step, error)
         return error.code, None
     with leases.kept_alive(step) as lease:
-        body = _body(partial(_instance, step, saga, lease), step, definition, handler)
-        run = _run_atomic if handler.atomic and not step.asking else _run
-        outcome, recorded = run(step, body, handler, stint)
-    return _told(outcome, recorded), recorded.taken
+        attempt = Attempt(
+            step=step,
+            saga_class=saga,
+            definition=definition,
+            handler=handler,
+            lease=lease,
+            insist=insistently,
+        )
+        run = _run_atomic if attempt.is_atomic else _run
+        try:
+            ended, recorded = run(attempt, stint)
+        except (SystemExit, KeyboardInterrupt):
+            # The process ends, and with it the attempt: let it be missed sooner than its lease says.
+            with suppress(Exception):
+                transitions.shorten_lease(step.pk, step.fence)
+            raise
+    return _told(ended, recorded), recorded.taken
 
 
-def _told(outcome: Outcome, recorded: Recorded) -> str:
+def _told(ended: Ended, recorded: Recorded) -> str:
     if not recorded:
         return "late"
-    return outcome.code if isinstance(outcome, Failed) else type(outcome).__name__.lower()
+    if isinstance(ended, Misfit):
+        return ended.error.code
+    return ended.code if isinstance(ended, Failed) else type(ended).__name__.lower()
 
 
 def _handler(definition: StepDefinition, step: StepRun) -> Any:
@@ -142,113 +172,63 @@ def _handler(definition: StepDefinition, step: StepRun) -> Any:
     return definition.compensation
 
 
-def _body(
-    instance: Callable[[], Saga[Any]], step: StepRun, definition: StepDefinition, handler: Any
-) -> Body:
-    """Return the attempt as a call without arguments, which reads what it needs when it runs."""
-
-    def ask() -> Outcome:
-        found = definition.reconcile(instance())  # type: ignore[misc]  # asked only with one
-        return NotHappened() if found is None else _succeeded(definition, found, step)
-
-    def forward() -> Outcome:
-        saga = instance()
-        if definition.condition is not None and not definition.condition(saga):
-            return Skipped()
-        return _succeeded(definition, handler.handler(saga), step)
-
-    def backward() -> Outcome:
-        saga = instance()
-        with suppress(AlreadyUndone):
-            handler.handler(saga, saga.undoing.result)
-        return Succeeded(output=None)
-
-    if step.asking:
-        return ask
-    return backward if step.is_backward else forward
+def _run(attempt: Attempt, stint: Stint) -> tuple[Ended, Recorded]:
+    ended = attempt.make()
+    return _record(attempt.step, ended, stint.claimant())
 
 
-def _instance(step: StepRun, saga_class: type[Saga[Any]], lease: Lease) -> Saga[Any]:
-    definition: SagaDefinition = saga_class.definition
-    value = definition.input_codec.load(step.run.input)
-    return saga_class(value, invocation=RowInvocation(step, definition, lease))
-
-
-def _succeeded(definition: StepDefinition, result: object, step: StepRun) -> Outcome:
-    what = f"the result of {step.name} of {step.run.label}"
-    try:
-        return Succeeded(output=definition.result_codec.dump(result, what=what))
-    except PayloadError as error:
-        # The handler ran to its end, so what it did outside is done.
-        return _failed(error, doubtful=True)
-
-
-def _run(step: StepRun, body: Body, handler: Any, stint: Stint) -> tuple[Outcome, Recorded]:
-    outcome = _attempt(body, handler)
-    record = partial(advance.record_outcome, step, outcome, stint.claimant())
-    return outcome, insistently(record, PATIENCE)
-
-
-def _run_atomic(step: StepRun, body: Body, handler: Any, stint: Stint) -> tuple[Outcome, Recorded]:
+def _run_atomic(attempt: Attempt, stint: Stint) -> tuple[Ended, Recorded]:
     """Effect, outcome and successor in one transaction: all of them happen, or none."""
     database = saga_database()
     recorded = Recorded(won=False)
+    ended: Ended = GivenUp()
     try:
         with transaction.atomic(using=database):
-            outcome = _attempt(body, handler)
-            if not isinstance(outcome, Failed):
-                recorded = advance.record_outcome(step, outcome, stint.claimant())
+            ended = attempt.make()
+            if not isinstance(ended, Failed | Misfit | GivenUp):
+                recorded = advance.record_outcome(attempt.step, ended, stint.claimant())
             if not recorded:
                 transaction.set_rollback(True, using=database)
     except DatabaseError as error:  # the commit failed
-        recorded, outcome = Recorded(won=False), _classify(error, handler)
+        recorded, ended = Recorded(won=False), classify(error, attempt.handler)
     if recorded:
-        return outcome, recorded
-    failure = _rolled_back(outcome)
-    return failure, insistently(partial(advance.record_outcome, step, failure), PATIENCE)
+        return ended, recorded
+    return _record(attempt.step, _rolled_back(ended))
 
 
-def _rolled_back(outcome: Outcome) -> Failed:
-    """Nothing was written, so nothing is in doubt."""
-    if isinstance(outcome, Failed):
-        return Failed(code=outcome.code, error=outcome.error, retryable=outcome.retryable)
+def _rolled_back(ended: Ended) -> Ended:
+    """Nothing was written, so nothing is in doubt, unless the handler committed by itself."""
+    if isinstance(ended, Misfit):
+        return ended
+    if isinstance(ended, Failed):
+        return replace(ended, doubtful=ended.code == TransactionLeftOpen.code)
     return Failed(code="ROLLED_BACK", error="the attempt was given up before it could commit")
 
 
-def _attempt(body: Body, handler: Any) -> Outcome:
+def _record(
+    step: StepRun, ended: Ended, claimant: Claimant | None = None
+) -> tuple[Ended, Recorded]:
+    """Hand the outcome over, and wait for a database that is away: what happened must not be lost."""
+    if isinstance(ended, GivenUp):
+        return ended, Recorded(won=False)
+    if isinstance(ended, Misfit):
+        postpone = partial(advance.postpone, step, ended.error, doubtful=ended.doubtful)
+        return ended, Recorded(won=insistently(postpone, PATIENCE))
     try:
-        return body()
-    except Wait as wait:
-        if handler.atomic:
-            return _failed(WaitInAtomicStep())
-        return Waiting(timeout=wait.timeout, note=truncate_error(str(wait)))
-    except Exception as error:  # whatever user code raises is an outcome
-        logger.warning("attempt failed", exc_info=True, extra={"action": "attempt_failed"})
-        return _classify(error, handler)
+        record = partial(advance.record_outcome, step, ended, claimant)
+        return ended, insistently(record, PATIENCE)
+    except Exception as error:
+        if is_in_transaction() or is_connection_lost(error):
+            raise
+        logger.exception("outcome not recorded", extra={"action": "outcome_not_recorded"})
+        failure = _unrecorded(ended, error)
+        return failure, insistently(partial(advance.record_outcome, step, failure), PATIENCE)
 
 
-def _classify(error: Exception, handler: Any) -> Failed:
-    """Say what an exception means: whether to try again, and whether the effect may have happened."""
-    if isinstance(error, PermanentError):
-        return _failed(error)
-    if isinstance(error, OutcomeUnknown | SagaCancelled):
-        return _failed(error, doubtful=True)
-    if isinstance(error, SoftTimeLimitExceeded):
-        limit = handler.options.soft_time_limit
-        timeout = StepTimeout(f"the soft time limit of {limit} s was reached")
-        return _failed(timeout, retryable=True, doubtful=True)
-    options = handler.options
-    if is_connection_lost(error) and not isinstance(error, options.dont_autoretry_for):
-        return _failed(error, retryable=True, doubtful=True)
-    retryable = isinstance(error, options.autoretry_for) and not isinstance(
-        error, options.dont_autoretry_for
-    )
-    return _failed(error, retryable=retryable, doubtful=retryable)
-
-
-def _failed(error: Exception, *, retryable: bool = False, doubtful: bool = False) -> Failed:
-    code = error.code if isinstance(error, SagaError) else type(error).__name__
-    text = str(error) or type(error).__name__
-    return Failed(
-        code=code[:100], error=truncate_error(text), retryable=retryable, doubtful=doubtful
-    )
+def _unrecorded(outcome: Outcome, error: Exception) -> Failed:
+    """Return what is recorded instead of an outcome that the database refuses."""
+    cause = type(error).__name__
+    if isinstance(outcome, Failed):
+        return replace(outcome, code=cause, error="what it failed with cannot be recorded")
+    what = type(outcome).__name__.lower()
+    return Failed(code=cause, error=f"the outcome, {what}, cannot be recorded", doubtful=True)

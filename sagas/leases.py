@@ -3,7 +3,11 @@
 A claim lives a few seconds only, so a killed child, worker or machine is known soon, however long
 the step may take. A living process renews its leases once in a while; a step that is shorter than
 that costs no renewal. Renewal ends at the step's ``time_limit``, so that a handler that hangs is
-given up as well, on pools that cannot kill it.
+given up as well, on pools that cannot kill it. The limits are those of the handler: they end with
+it, and its outcome is recorded without them.
+
+The thread has a connection of its own. So it also writes the heartbeats of a handler that has a
+transaction open: there they would lock the step's row until that transaction ends.
 """
 
 import logging
@@ -11,15 +15,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
+from billiard.process import current_process
 from django.db import connections
 
-from sagas import transitions
+from sagas import soft_limit, transitions
 from sagas.conf import saga_settings
+from sagas.database import OUTCOME_SECONDS, LockNotGranted, has_open_transaction, patience
 from sagas.definitions import StepOptions
 from sagas.logs import Outage
 from sagas.models import StepRun
@@ -45,11 +52,34 @@ class Lease:
     """The next heartbeat is due by then, by the same clock."""
 
     lost: bool = False
+    unwanted: bool = False
+    """The run no longer goes in the attempt's direction."""
+
+    step: StepRun | None = None
+    alone: bool = False
+    """The row is seen in a transaction of the caller's alone, as in a test: nobody renews it."""
+
+    asks: bool = False
+    """The handler beat within a transaction of its own: the thread is to write so, and to hear."""
+
+    details: Any = transitions.NO_DETAILS
+    """What the thread is to keep besides."""
 
     def beat(self) -> None:
         """The handler showed that it goes on."""
         if self.heartbeat_timeout is not None:
             self.quiet_until = time.monotonic() + self.heartbeat_timeout
+
+    def leave_handler(self) -> None:
+        """From here on the process only records what came of the attempt: no limit is for that."""
+        self.time_limit = float("inf")
+        self.ends = time.monotonic() + 2 * OUTCOME_SECONDS
+        self.heartbeat_timeout = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the attempt is past its limit, or nobody wants it any more."""
+        return self.lost or self.unwanted or time.monotonic() >= self.ends
 
     @property
     def is_worth_renewing(self) -> bool:
@@ -71,32 +101,47 @@ class _Keeper:
     def _start_over(self) -> None:
         self._lock = threading.Lock()
         self._leases: dict[tuple[UUID, int], Lease] = {}
-        self._thread: threading.Thread | None = None
+        self._started = False
         self._outage = Outage(logger, "renewing leases", "renewal")
 
     def add(self, lease: Lease) -> None:
         with self._lock:
             self._leases[lease.step_id, lease.fence] = lease
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="saga-leases", daemon=True)
-                self._thread.start()
+            if not self._started:
+                self._started = True
+                self._start(self._run, "saga-leases")
+                if self.expendable:
+                    # Its own thread: the other one may wait for a database that does not answer.
+                    self._start(self._watch, "saga-limits")
 
     def remove(self, lease: Lease) -> None:
         with self._lock:
             self._leases.pop((lease.step_id, lease.fence), None)
 
+    @staticmethod
+    def _start(target: Callable[[], None], name: str) -> None:
+        threading.Thread(target=target, name=name, daemon=True).start()
+
+    def _current(self) -> dict[tuple[UUID, int], Lease]:
+        with self._lock:
+            return dict(self._leases)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(min(1.0, saga_settings().LEASE_RENEWAL_SECONDS))
+            self._end_overdue(list(self._current().values()))
+            soft_limit.send_if_missed()
+
     def _run(self) -> None:
         seen: set[tuple[UUID, int]] = set()
         while True:
             time.sleep(saga_settings().LEASE_RENEWAL_SECONDS)
-            with self._lock:
-                current = dict(self._leases)
+            current = self._current()
             # Renew only what was here a round ago: a short step costs nothing.
-            due = [lease for key, lease in current.items() if key in seen]
+            due = [lease for key, lease in current.items() if key in seen or lease.asks]
             seen = set(current)
             if due:
-                self._end_overdue(due)
-                self._renew(due)
+                self._renew([lease for lease in due if lease.is_worth_renewing])
             else:
                 connections.close_all()
 
@@ -113,21 +158,41 @@ class _Keeper:
 
     def _renew(self, leases: list[Lease]) -> None:
         try:
+            held = {(lease.step_id, lease.fence): lease for lease in leases}
+            renewal = transitions.renew_leases(held)
+            for key in renewal.lost:
+                held[key].lost = True
             for lease in leases:
-                if lease.is_worth_renewing:
-                    lease.lost = not transitions.renew_lease(lease.step_id, lease.fence)
+                if lease.asks and not lease.lost:
+                    self._tell(lease)
+            for step_id, fence in [*renewal.locked][:1]:
+                # Whoever waits for a row has it before a sweep, which passes over what is locked.
+                with suppress(LockNotGranted), patience(saga_settings().LEASE_RENEWAL_SECONDS):
+                    transitions.renew_lease(step_id, fence)
             self._outage.over()
         except Exception as error:  # noqa: BLE001 the next round tries again, on a new connection
             self._outage.failed(error)
             connections.close_all()
+
+    @staticmethod
+    def _tell(lease: Lease) -> None:
+        """Write a heartbeat, and hear whether the attempt is still wanted."""
+        assert lease.step is not None  # noqa: S101 only such a lease is asked for
+        with suppress(LockNotGranted), patience(saga_settings().LEASE_RENEWAL_SECONDS):
+            lease.unwanted = not transitions.record_heartbeat(lease.step, lease.details)
+            lease.asks, lease.details = False, transitions.NO_DETAILS
 
 
 _keeper = _Keeper()
 
 
 def end_process_at_time_limit(**_: object) -> None:
-    """From now on kill this process when a step in it runs past its ``time_limit``."""
-    _keeper.expendable = True
+    """From now on kill this process when a step in it runs past its ``time_limit``.
+
+    Only a child that a pool would replace: Celery tells of its "pool process" also where that is
+    the worker itself (``-P solo``), or holds every other handler too (``-P threads``).
+    """
+    _keeper.expendable = bool(current_process().daemon)
 
 
 @contextmanager
@@ -144,8 +209,13 @@ def kept_alive(step: StepRun) -> Iterator[Lease]:
         ends=now + seconds,
         time_limit=now + options.time_limit,
         heartbeat_timeout=options.heartbeat_timeout,
+        step=step,
+        alone=has_open_transaction(),
     )
     lease.beat()
+    if lease.alone:
+        yield lease
+        return
     _keeper.add(lease)
     try:
         yield lease

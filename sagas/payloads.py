@@ -105,9 +105,9 @@ class Codec(Generic[T]):
             )
         except (PydanticSerializationError, AttributeError):  # the latter: a foreign dataclass
             raise PayloadError(self._misfit(value, what)) from None
-        except (TypeError, ValueError, RecursionError) as error:
+        except Exception as error:  # a type's own code may raise whatever it likes
             message = f"{what} cannot be stored as JSON: {type(error).__name__}"
-            raise PayloadError(message) from None
+            raise PayloadError(message) from error
         return cast("JSON", data)
 
     def _load(self, encoded: bytes, what: str) -> T:
@@ -115,6 +115,9 @@ class Codec(Generic[T]):
             return self._adapter.validate_json(encoded, strict=True, by_alias=True, by_name=True)
         except ValidationError as error:
             raise PayloadError(f"{what} is no {self._name}: {_complaints(error)}") from None
+        except Exception as error:  # a type's own code may raise whatever it likes
+            message = f"{what} cannot be loaded as {self._name}: {type(error).__name__}"
+            raise PayloadError(message) from error
 
     def _misfit(self, value: T, what: str) -> str:
         """Say where a value does not fit, without quoting it: it may be a secret."""
@@ -125,7 +128,7 @@ class Codec(Generic[T]):
             self._load(encoded, what)
         except PayloadError as error:
             return str(error)
-        except (TypeError, ValueError, AttributeError, RecursionError):
+        except Exception:  # noqa: BLE001, S110 what is wrong is said below
             pass
         return f"{what} is no {self._name}: got {type(value).__name__}, or a field of another type"
 
@@ -142,6 +145,15 @@ def annotation_name(annotation: Any) -> str:
     if annotation is None or annotation is type(None):
         return "None"
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def text_of(value: object) -> str:
+    """Return ``str(value)`` as :func:`truncate_error` does; of what has no text, its type's name."""
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001 it is about to be told of, and that must not fail
+        text = ""
+    return truncate_error(text or type(value).__name__)
 
 
 def check_size(data: object, *, what: str) -> None:
@@ -171,7 +183,8 @@ def check_tags(tags: Mapping[Any, Any], *, what: str) -> None:
 
 def truncate_error(text: str) -> str:
     """Return ``text`` in at most ``MAX_ERROR_LENGTH`` bytes of UTF-8 that PostgreSQL stores."""
-    encoded = mended(text).encode()
+    # What is cut off below need not be mended first.
+    encoded = mended(text[: MAX_ERROR_LENGTH + 1]).encode()
     if len(encoded) <= MAX_ERROR_LENGTH:
         return encoded.decode()
     room = MAX_ERROR_LENGTH - len(_CUT.encode())

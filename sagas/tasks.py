@@ -11,7 +11,7 @@ from uuid import UUID
 from celery import Task, shared_task
 from django.db import close_old_connections
 
-from sagas import dispatch, execute, recover
+from sagas import dispatch, execute, recover, soft_limit
 from sagas.database import claim_checks_health
 from sagas.definitions import SagaDefinition, StepOptions, registry
 from sagas.logs import process_name
@@ -57,13 +57,20 @@ def _register(name: str, options: StepOptions, doc: str | None) -> None:
 
     @shared_task(bind=True, name=name, acks_late=True, **limits)
     def run_step(task: "Task[Any, Any]", step_run_id: str, fence: int) -> str:
-        close_old_connections()
-        claim_checks_health()
         request = task.request
-        worker = process_name(request.hostname or "", os.getpid())
-        return execute.execute(
-            UUID(step_run_id), fence, task_id=request.id or "", worker=worker, in_place=True
-        )
+        # The message's own, or CELERY_TASK_SOFT_TIME_LIMIT: of whatever it carries, as one.
+        soft = (request.timelimit or (None, None))[1] or task.soft_time_limit
+        with soft_limit.only_in_handlers(soft):
+            close_old_connections()
+            claim_checks_health()
+            worker = process_name(request.hostname or "", os.getpid())
+            return execute.execute(
+                UUID(step_run_id),
+                fence,
+                task_id=request.id or "",
+                worker=worker,
+                in_place=soft is None,
+            )
 
     run_step.__doc__ = doc
 

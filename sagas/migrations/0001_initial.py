@@ -94,6 +94,7 @@ class Migration(migrations.Migration):
                 ('doubtful', models.BooleanField(default=False)),
                 ('asking', models.BooleanField(default=False)),
                 ('asked', models.SmallIntegerField(default=0)),
+                ('condition_met', models.BooleanField(blank=True, null=True)),
                 ('follow_up', models.BooleanField(default=False)),
                 ('due_at', models.DateTimeField(blank=True, null=True)),
                 ('send_at', models.DateTimeField(blank=True, null=True)),

@@ -60,7 +60,8 @@ class StepRun(models.Model):
     whose ``blockers`` this one lowers, so that finishing a step costs the same in any saga.
     ``in_place``: the worker that ended it may go on with its one successor without a message.
     ``doubtful`` says that an earlier attempt may have taken effect; then, while ``asking``, an
-    attempt asks the outside system by ``reconcile`` instead of acting. ``send_at`` is when the sweep
+    attempt asks the outside system by ``reconcile`` instead of acting. ``condition_met``: its condition
+    was asked and said yes, so that no later attempt asks again. ``send_at`` is when the sweep
     sends the step's message if nobody has claimed it by then. ``expires_at`` is set by the first
     attempt to ``timeout`` from then: later nothing is tried again. ``follow_up``: tried again by
     hand after the saga had gone on without this step, so its outcome moves nothing. ``lease_until``
@@ -91,6 +92,7 @@ class StepRun(models.Model):
     doubtful = models.BooleanField(default=False)
     asking = models.BooleanField(default=False)
     asked = models.SmallIntegerField(default=0)
+    condition_met = models.BooleanField(null=True, blank=True)
     follow_up = models.BooleanField(default=False)
     due_at = models.DateTimeField(null=True, blank=True)
     send_at = models.DateTimeField(null=True, blank=True)

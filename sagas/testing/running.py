@@ -23,14 +23,21 @@ def run_saga(run: SagaRun, *, limit: int = 500) -> SagaRun:
 
 
 def execute_ready(run: SagaRun, *, limit: int = 500, skip_delays: bool = True) -> SagaRun:
-    """Execute what is ready until nothing is; messages are sent as ever."""
+    """Execute what is ready until nothing is; messages are sent as ever.
+
+    A step that waits for the code of another release, as one whose handler was removed, is left so.
+    """
+    left: set[object] = set()
     for _ in range(limit):
         if skip_delays:
             StepRun.objects.filter(run=run, state=StepState.READY).update(due_at=Now())
-        ready = ready_steps(run)
+        ready = [step for step in ready_steps(run) if step.pk not in left]
         if not ready:
             return SagaRun.objects.get(pk=run.pk)
         execute(ready[0].pk, ready[0].fence)
+        attempts = StepRun.objects.filter(pk=ready[0].pk, state=StepState.READY)
+        if attempts.filter(attempt=ready[0].attempt, fence__gt=ready[0].fence).exists():
+            left.add(ready[0].pk)
     run.refresh_from_db()
     message = f"still ready steps after {limit} attempts: {run.explain()}"
     raise AssertionError(message)

@@ -11,6 +11,7 @@ shuts it out of a run that turns back is the turn's own update of that row.
 """
 
 from sagas.transitions.attempt import (
+    NO_DETAILS,
     end_leases_of,
     hurry,
     leave_queued,
@@ -24,6 +25,7 @@ from sagas.transitions.birth import Birth, Born, Plan, PlannedStep, insert_runs
 from sagas.transitions.by_hand import pause, settle, try_again, unpause
 from sagas.transitions.change import RunChange, change
 from sagas.transitions.claiming import Claimant, claim, succeed
+from sagas.transitions.living import keep_condition, renew_leases
 from sagas.transitions.run_time import later
 from sagas.transitions.sweeping import begin_sweep, longest_silence
 from sagas.transitions.turning import (
@@ -41,6 +43,7 @@ from sagas.transitions.waiting import GIVEN_UP, begin_wait, end_waits, keep_answ
 
 __all__ = [
     "GIVEN_UP",
+    "NO_DETAILS",
     "Birth",
     "Born",
     "Claimant",
@@ -60,6 +63,7 @@ __all__ = [
     "insert_undo",
     "insert_undo_chain",
     "keep_answer",
+    "keep_condition",
     "later",
     "leave_queued",
     "leave_unfinished",
@@ -68,6 +72,7 @@ __all__ = [
     "pause",
     "record_heartbeat",
     "renew_lease",
+    "renew_leases",
     "settle",
     "shorten_lease",
     "shut_unstarted",

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import Exists, F, OuterRef
@@ -16,6 +16,10 @@ from sagas.states import EventType, SagaState, StepState
 from sagas.transitions.journal import Journal
 
 
+NO_DETAILS: Final = object()
+"""Stands for "nothing was said", which None cannot."""
+
+
 def renew_lease(step_id: UUID, fence: int) -> bool:
     """Extend the lease of a living attempt; False when the attempt was given up."""
     lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
@@ -25,10 +29,11 @@ def renew_lease(step_id: UUID, fence: int) -> bool:
     return bool(renewed)
 
 
-def record_heartbeat(step: StepRun, details: Any) -> bool:
+def record_heartbeat(step: StepRun, details: Any = NO_DETAILS) -> bool:
     """Keep what a living attempt says of its progress; False when it should stop.
 
-    It should when it was given up, and when the run no longer goes in its direction.
+    It should when it was given up, and when the run no longer goes in its direction. Without
+    ``details`` it only shows that it goes on.
     """
     wanted = SagaState.COMPENSATING if step.is_backward else SagaState.RUNNING
     goes_on = SagaRun.objects.filter(pk=OuterRef("run_id"), state=wanted)
@@ -36,7 +41,8 @@ def record_heartbeat(step: StepRun, details: Any) -> bool:
         Exists(goes_on), pk=step.pk, state=StepState.RUNNING, fence=step.fence
     )
     lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
-    return bool(mine.update(heartbeat=details, heartbeat_at=Now(), lease_until=Now() + lease))
+    said = {} if details is NO_DETAILS else {"heartbeat": details}
+    return bool(mine.update(heartbeat_at=Now(), lease_until=Now() + lease, **said))
 
 
 def shorten_lease(step_id: UUID, fence: int) -> bool:

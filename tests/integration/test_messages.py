@@ -12,6 +12,7 @@ from django.test import override_settings
 
 from config.celery import app
 from sagas import dispatch, start_saga
+from sagas.database import OUTCOME_SECONDS
 from sagas.definitions import StepOptions
 from sagas.models import SagaRun, StepRun
 from sagas.publishing import Publisher
@@ -75,7 +76,7 @@ def test_it_is_the_same_to_the_last_header(
     redis_broker: str, of_step: dict[str, Any], of_message: dict[str, Any]
 ) -> None:
     run, step = started(**of_step)
-    limit = StepOptions.from_snapshot(step.options).time_limit + 1
+    limit = StepOptions.from_snapshot(step.options).time_limit + 1 + 2 * OUTCOME_SECONDS
     limits = {"time_limit": limit, "soft_time_limit": None}
     priority = of_message.get("priority", 0)
     queue = f"payments\x06\x16{priority}" if priority else "payments"

@@ -5,7 +5,7 @@ runs both and compares every row and event. What is not the common case is left 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +29,16 @@ ModelT = TypeVar("ModelT", bound=models.Model)
 STEP_COLUMNS = (
     *("id", "run_id", "name", "direction", "position", "handler", "state", "successors"),
     *("in_place", "pivot", "critical", "options", "fence", "attempt", "doubtful", "asking"),
-    *("asked", "follow_up", "lease_until", "timeout", "expires_at", "heartbeat", "worker"),
+    *(
+        "asked",
+        "condition_met",
+        "follow_up",
+        "lease_until",
+        "timeout",
+        "expires_at",
+        "heartbeat",
+        "worker",
+    ),
     *("idempotency_key", "error_code", "error", "started_at"),
 )
 RUN_COLUMNS = (
@@ -51,6 +60,7 @@ _SUCCEED = Statement(
     step_columns=_columns("step", STEP_COLUMNS),
     opens="step.blockers = 1 AND step.state = 'pending'",
 )
+_RENEW = Statement("renew")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +121,13 @@ def succeed(step: StepRun, output: object, claimant: "Claimant | None") -> Succe
         journal.tell_run(EventType.COMPLETED, step.run, SagaState.RUNNING, SagaState.COMPLETED)
     journal.log()
     return following
+
+
+def renew(held: Collection[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+    """Extend leases, as :func:`sagas.transitions.renew_leases` describes; return those extended."""
+    lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
+    steps = [str(step_id) for step_id, _ in held]
+    return {*_RENEW.run_once(steps, [fence for _, fence in held], lease)}
 
 
 def _follow(step: StepRun, run: SagaRun, journal: Journal) -> Succession:

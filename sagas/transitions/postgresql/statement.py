@@ -88,6 +88,14 @@ class Statement:
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
 
+    def run_once(self, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement that is rare: it is not prepared, and tells no process."""
+        named = {f"p{place}": value for place, value in enumerate(parameters, start=1)}
+        with connections[saga_database()].cursor() as cursor:
+            cursor.execute(self.asked, named)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
 
 def _is_pooled(connection: BaseDatabaseWrapper) -> bool:
     """Whether it is known, or said, that the next statement may meet another server process.
