@@ -10,6 +10,7 @@ from django.db.models import Count, QuerySet
 from django.db.models.functions import Now
 
 from sagas.models import SagaRun, StepRun, SweepRecord
+from sagas.moments import aware
 from sagas.states import ACTIVE_SAGAS, FINAL_SAGAS, SagaState, StepState
 
 
@@ -66,4 +67,4 @@ def _count(runs: "QuerySet[SagaRun]", states: set[SagaState]) -> dict[str, int]:
 
 
 def _age(moment: datetime, now: datetime) -> timedelta:
-    return max(now - moment, timedelta(0))
+    return max(aware(now) - aware(moment), timedelta(0))

@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from sagas import references
 from sagas.models import IdempotencyRecord, SagaEvent, SagaRun, StepRun
+from sagas.moments import stored
 from sagas.states import FINAL_SAGAS, IN_FLIGHT_STEPS, SagaState, StepState
 
 
@@ -23,6 +24,7 @@ def purge(
     refer to a run, a step or an event it is done as their ``on_delete`` says. Where that forbids it, as
     ``PROTECT`` does, the run stays; the generator returns how many did.
     """
+    before = stored(before)
     old = Q(state__in=FINAL_SAGAS, completed_at__lt=before)
     if include_dead_letters:
         old |= Q(state=SagaState.DEAD_LETTER, updated_at__lt=before)
@@ -84,7 +86,7 @@ def purge_records(before: datetime, *, batch_size: int = 500) -> Iterator[int]:
 
     Those stay whose key begins with the id of a run that is not over: it may ask again.
     """
-    old = IdempotencyRecord.objects.filter(created_at__lt=before).order_by("pk")
+    old = IdempotencyRecord.objects.filter(created_at__lt=stored(before)).order_by("pk")
     last = 0
     while batch := list(old.filter(pk__gt=last)[:batch_size]):
         last = batch[-1].pk

@@ -19,6 +19,7 @@ from sagas.admin.waits import Wait, waits_of
 from sagas.conf import saga_settings
 from sagas.durations import format_duration
 from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.moments import aware
 from sagas.states import SagaState, StepState
 
 
@@ -123,7 +124,9 @@ def run_duration(run: SagaRun, now: datetime) -> str:
 
 def _duration(start: datetime | None, end: datetime | None, now: datetime) -> str:
     # Two machines wrote the two moments; their clocks may differ by a little.
-    return format_duration(max((end or now) - start, timedelta(0))) if start else ""
+    if start is None:
+        return ""
+    return format_duration(max(aware(end or now) - aware(start), timedelta(0)))
 
 
 def _steps_with_cut_payloads(run: SagaRun) -> Iterable[Any]:

@@ -7,13 +7,13 @@ from django.contrib import admin, messages
 from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from sagas import moments
 from sagas.admin import detail, listing
 from sagas.admin.badges import run_badges
 from sagas.admin.confirm import confirm_many, confirm_one
@@ -146,12 +146,13 @@ class SagaRunAdminMixin(_Admin):
     @admin.display(description=gettext_lazy("Started"))
     def started(self, run: SagaRun) -> SafeString:
         """How long ago, with the moment as a tooltip."""
-        moment = timezone.localtime(run.created_at)
+        moment = moments.shown(run.created_at)
         return format_html(
             '<time datetime="{}" title="{}">{}</time>',
             moment.isoformat(),
             f"{moment:%Y-%m-%d %H:%M:%S %Z}",
-            _("%(time)s ago") % {"time": format_duration(timezone.now() - run.created_at)},
+            _("%(time)s ago")
+            % {"time": format_duration(moments.now() - moments.aware(run.created_at))},
         )
 
     @admin.display(description=gettext_lazy("Error"), empty_value="")
@@ -211,7 +212,7 @@ class SagaRunAdminMixin(_Admin):
     ) -> HttpResponse:
         """Add what the page of one run shows beside its fields."""
         run: SagaRun = context["original"]
-        now = timezone.now()
+        now = moments.now()
         steps = detail.step_lines(run, request, now)
         context |= {
             "run": run,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sagas.durations import format_duration
 from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.moments import aware
 from sagas.states import EventType, SagaState, StepState
 
 
@@ -64,9 +65,9 @@ def _wait(
         asked_for=event.note if event else "",
         key=step.idempotency_key,
         since=event.at if event else None,
-        lasted=format_duration(max(now - event.at, timedelta(0))) if event else "",
+        lasted=format_duration(max(aware(now) - aware(event.at), timedelta(0))) if event else "",
         until=until,
-        left=until - (run.paused_at or now) if until else timedelta(0),
+        left=aware(until) - aware(run.paused_at or now) if until else timedelta(0),
         is_by_deadline=is_by_deadline,
         is_paused=run.paused_at is not None,
     )

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from sagas.identifiers import uuid7
 from sagas.models.one_of import OneOf
 from sagas.models.steps import Moment, StepRun
+from sagas.moments import stored, told
 from sagas.states import (
     ACTIVE_SAGAS,
     CLAIMABLE_SAGAS,
@@ -53,6 +54,7 @@ class SagaRunQuerySet(models.QuerySet["SagaRun"]):
 
     def stale(self, before: datetime) -> Self:
         """Active, not paused, waiting for no one, without a change of it or its steps since ``before``."""
+        before = stored(before)
         moved = StepRun.objects.filter(
             Q(updated_at__gte=before) | Q(state=StepState.WAITING), run=models.OuterRef("pk")
         )
@@ -256,7 +258,7 @@ class SagaRun(models.Model):
         return f"{way}{because}; {step.explain()}"
 
     def _paused(self) -> str:
-        return f"paused since {self.paused_at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"paused since {told(self.paused_at)}"
 
     def _explain_end(self) -> str:
         if self.state == SagaState.COMPLETED:

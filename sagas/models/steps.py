@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from sagas.identifiers import uuid7
 from sagas.models.one_of import OneOf
+from sagas.moments import CLOCK, told
 from sagas.states import (
     CLAIMABLE_SAGAS,
     IN_FLIGHT_STEPS,
@@ -171,10 +172,10 @@ class StepRun(models.Model):
         if self.state == StepState.RUNNING:
             return f"attempt {self.attempt} of {self} runs on {self.worker or 'a worker'}."
         if self.state == StepState.WAITING:
-            until = f", until {self.lease_until:%Y-%m-%d %H:%M:%S} UTC" if self.lease_until else ""
+            until = f", until {told(self.lease_until)}" if self.lease_until else ""
             return f"{self} waits for an outside party to complete it{until}."
         if self.state == StepState.READY and self.error_code:
             return (
-                f"{self} waits until {self.due_at:%H:%M:%S} UTC ({self.error_code}: {self.error})."
+                f"{self} waits until {told(self.due_at, CLOCK)} ({self.error_code}: {self.error})."
             )
         return f"{self} is {self.state}."

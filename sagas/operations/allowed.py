@@ -6,6 +6,7 @@ from typing import Never
 from sagas.conf import MAX_RETRY_COUNT
 from sagas.exceptions import ActionNotAllowed, DeadLetterError
 from sagas.models import SagaRun, StepRun
+from sagas.moments import CLOCK, told
 from sagas.states import ACTIVE_SAGAS, SagaState, StepState
 
 
@@ -120,7 +121,7 @@ def refuse(run: SagaRun, action: str, why: str) -> Never:
     """Tell an operator why not, what the run allows now, and who was there before."""
     allowed = sorted(allowed_actions(run))
     last = run.events.exclude(actor="").order_by("-pk").first()
-    before = f" ({last.get_type_display()}, {last.actor}, {last.at:%H:%M:%S} UTC)" if last else ""
+    before = f" ({last.get_type_display()}, {last.actor}, {told(last.at, CLOCK)})" if last else ""
     message = (
         f"{run} is {run.state}{before}: {action} is not possible, because {why};"
         f" possible now: {', '.join(allowed) or 'nothing'}"

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from django.utils import timezone
-
-from sagas import compensate, decisions
+from sagas import compensate, decisions, moments
 from sagas.models import SagaRun, StepRun
 from sagas.operations.allowed import is_undoing, pivot_begun
 from sagas.states import IN_FLIGHT_STEPS, MAY_HAVE_HAPPENED, UNSTARTED_STEPS, SagaState, StepState
@@ -81,7 +79,7 @@ class _Ended:
 
 
 def _to_undo(forward: list[StepRun]) -> list[StepRun]:
-    now = timezone.now()
+    now = moments.stored(moments.now())
     ordered = [e.step for e in decisions.undo_order([_as_ended(step, now) for step in forward])]
     kept = compensate.kept_for_good(forward)
     return [

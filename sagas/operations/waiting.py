@@ -6,6 +6,7 @@ from sagas import advance, dispatch, late, transitions
 from sagas.answers import as_answer
 from sagas.decisions import Failed, Succeeded
 from sagas.models import SagaRun, StepRun
+from sagas.moments import told
 from sagas.operations.addressing import addressed
 from sagas.operations.allowed import UNSUCCESSFUL, refuse
 from sagas.operations.locking import locked
@@ -119,7 +120,7 @@ def _accept_late(change: transitions.RunChange, step: StepRun, outcome: Succeede
 
 
 def _why_not(step: StepRun) -> str:
-    since = f" since {step.ended_at:%Y-%m-%d %H:%M:%S} UTC" if step.ended_at else ""
+    since = f" since {told(step.ended_at)}" if step.ended_at else ""
     why = f"{step} is {step.state}{since}, not waiting"
     if step.is_backward and step.state in UNSUCCESSFUL:
         return f"{why}; skip_step says that it was undone after all"

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TextIO
+
+from sagas import moments
 
 
 def write_json(out: TextIO, data: Any) -> None:
@@ -33,8 +35,8 @@ def printable(text: str) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """Return a moment to the second, in UTC."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if at else ""
+    """Return a moment to the second, in UTC; with ``USE_TZ = False`` in the project's zone, named."""
+    return moments.told(at).removesuffix(" UTC")
 
 
 def _spelled(char: str) -> str:
@@ -42,4 +44,4 @@ def _spelled(char: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else str(value)
+    return moments.aware(value).isoformat() if isinstance(value, datetime) else str(value)

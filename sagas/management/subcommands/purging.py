@@ -4,8 +4,8 @@ from collections.abc import Generator
 from typing import Any, TextIO
 
 from django.core.management.base import CommandError
-from django.utils import timezone
 
+from sagas import moments
 from sagas.durations import parse_duration
 from sagas.health import counts_by_state
 from sagas.retention import purge, purge_records
@@ -34,7 +34,7 @@ def run_purge(out: TextIO, options: dict[str, Any]) -> None:
     if options["batch"] < 1:
         raise CommandError("--batch must be at least 1.")
     try:
-        before = timezone.now() - parse_duration(options["older_than"])
+        before = moments.now() - parse_duration(options["older_than"])
     except (ValueError, OverflowError) as error:
         raise CommandError(f"--older-than: {error}") from None
     batches = purge(
