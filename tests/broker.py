@@ -47,8 +47,14 @@ def purge(url: str) -> None:
             bound.purge()
 
 
+def configure(values: dict[str, Any]) -> None:
+    """Change Celery's settings, under the names that Django's have: older Celery looks there first."""
+    for name, value in values.items():
+        app.conf[f"CELERY_{name.removeprefix('CELERY_').upper()}"] = value
+
+
 def _configure(values: dict[str, Any]) -> None:
-    app.conf.update(values)
+    configure(values)
     # Connections are pooled, by the application and for the whole process.
     app.pool.force_close_all()  # type: ignore[attr-defined]
     app._pool = None  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from django.test import override_settings
 
 from sagas import Saga, checks, step
 from sagas.definitions import registry
+from tests.broker import configure
 
 
 POSTGRES: dict[str, Any] = {
@@ -50,13 +51,13 @@ def production(
     conf = current_app.conf
     before = {name: conf.get(name) for name in GOOD_CELERY}
     databases = {"default": {**POSTGRES, **(database or {})}}
-    conf.update({**GOOD_CELERY, **(celery or {})})
+    configure({**GOOD_CELERY, **(celery or {})})
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(settings, "DATABASES", databases)
             yield
     finally:
-        conf.update(before)
+        configure(before)
 
 
 def found(*, deploy: bool = True) -> dict[str | None, CheckMessage]:
