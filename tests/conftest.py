@@ -59,7 +59,7 @@ class LongestFirst:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: not {"acceptance", "faults"} & set(item.path.parts))
+        items.sort(key=lambda item: not {"acceptance", "faults", "packaging"} & set(item.path.parts))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -122,22 +122,23 @@ def postgres_server(django_db_modify_db_settings: None) -> ServerProcess:
 @pytest.fixture
 def pgbouncer_server(acceptance_database: str) -> Iterator[ServerProcess]:
     """A private PgBouncer before the database under test."""
-    yield from _running(partial(pgbouncer.start_pgbouncer, acceptance_database))
+    yield from running(partial(pgbouncer.start_pgbouncer, acceptance_database))
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[ServerProcess]:
     """A private Redis, to be stalled or killed."""
-    yield from _running(redis.start_redis)
+    yield from running(redis.start_redis)
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[ServerProcess]:
     """A private RabbitMQ, to be stalled or killed."""
-    yield from _running(rabbitmq.start_rabbitmq)
+    yield from running(rabbitmq.start_rabbitmq)
 
 
-def _running(start: Callable[[], ServerProcess]) -> Iterator[ServerProcess]:
+def running(start: Callable[[], ServerProcess]) -> Iterator[ServerProcess]:
+    """Yield a server that ends afterwards, or skip the test and say what is missing."""
     try:
         server = start()
     except Unavailable as missing:

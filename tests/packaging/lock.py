@@ -50,18 +50,31 @@ def declared(*, groups: bool = False) -> list[Requirement]:
 
 
 def closure(
-    requirements: Iterable[Requirement], environment: Mapping[str, str] | None = None
+    requirements: Iterable[Requirement],
+    environment: Mapping[str, str] | None = None,
+    *,
+    every_extra: bool = False,
 ) -> Iterator[Requirement]:
-    """Yield these requirements and all that follow from them, as the installed metadata tells."""
+    """Yield these requirements and all that follow from them, as the installed metadata tells.
+
+    With ``every_extra`` also what nobody asked for.
+    """
     waiting, seen = [*requirements], set()
     while waiting:
         requirement = waiting.pop()
         yield requirement
-        for extra in {"", *requirement.extras}:
+        for extra in {"", *(_extras(requirement.name) if every_extra else requirement.extras)}:
             key = (canonicalize_name(requirement.name), extra)
             if key not in seen:
                 seen.add(key)
                 waiting += _required_by(requirement.name, extra, environment or {})
+
+
+def _extras(name: str) -> list[str]:
+    try:
+        return distribution(name).metadata.get_all("Provides-Extra") or []
+    except PackageNotFoundError:
+        return []
 
 
 def _required_by(name: str, extra: str, environment: Mapping[str, str]) -> list[Requirement]:
