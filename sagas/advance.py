@@ -12,31 +12,32 @@ from typing import Any
 from django.db.models import F
 from django.db.models.functions import Now
 
-from sagas import compensate, dispatch, late, standstill, transitions
+from sagas import compensate, consequences, dispatch, late, transitions
 from sagas.answers import answered, as_answer
 from sagas.conf import saga_settings
 from sagas.decisions import (
     Asking,
     Failed,
-    Next,
     NotHappened,
     Outcome,
     Skipped,
     Succeeded,
     Verdict,
     Waiting,
-    after_step,
     in_the_end,
     judge,
     when_spent,
 )
 from sagas.definitions import StepOptions
-from sagas.exceptions import CompensationFailed, SagaError
+from sagas.exceptions import SagaError
 from sagas.lost import lost
 from sagas.models import StepRun
 from sagas.payloads import truncate_error
-from sagas.states import Direction, EventType, SagaState, StepState
+from sagas.states import EventType, SagaState, StepState
 
+
+LONGEST_PATIENCE = 300.0
+"""Seconds between tries of a step that nobody has a handler for."""
 
 _EVENTS = {
     StepState.SUCCEEDED: EventType.STEP_SUCCEEDED,
@@ -104,23 +105,29 @@ def take_in(
     outcome = _in_the_end(step, outcome, verdict)
     if _write(change, step, outcome, verdict, note=note, actor=actor):
         if verdict.state not in {StepState.READY, StepState.WAITING}:
-            follow(change, step, outcome, verdict.state)
+            consequences.follow(change, step, outcome, verdict.state)
         return True
     answer = answered(step, outcome)
     if answer is not None:
         return take_in(change, *answer)
     change.tell_late(step, _describe(outcome))
+    now = transitions.heard_from(step)
     if isinstance(outcome, Succeeded):
-        take_up(change, step, outcome)
+        take_up(change, now, outcome)
+    elif late.leaves_doubt(outcome) and not step.asking:
+        late.doubt(change, now)
     return False
 
 
 def take_up(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
-    """Take up a success that came after its attempt was given up. Requires the run's lock."""
-    if late.answers_question(change, step, outcome.output):
-        follow(change, step, outcome, StepState.SUCCEEDED)
-    else:
+    """Take up a success that comes after its attempt was given up. Requires the run's lock.
+
+    ``step`` is the row as it is now.
+    """
+    if not late.ends_now(step):
         late.take_up(change, step, outcome.output)
+    elif transitions.succeed_late(change, step, outcome.output):
+        consequences.follow(change, step, outcome, StepState.SUCCEEDED)
 
 
 def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Verdict:
@@ -133,6 +140,7 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
         options=options,
         doubtful=step.doubtful,
         goes_on=_goes_on(step, SagaState(change.run.state), outcome),
+        at_large=_may_still_act(step, outcome),
         asking=asking,
     )
     is_retry = verdict.state == StepState.READY and not verdict.asking
@@ -141,27 +149,58 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
     return verdict
 
 
+def _may_still_act(step: StepRun, outcome: Outcome) -> bool:
+    """Whether, after who says that nothing happened has looked, an earlier attempt may still act."""
+    if isinstance(outcome, NotHappened) or (isinstance(outcome, Failed) and outcome.certain):
+        return StepRun.objects.filter(pk=step.pk, at_large__isnull=False).exists()
+    return False
+
+
 def end_lost_attempt(step: StepRun) -> bool:
-    """Give up an attempt whose lease ran out: tried again, asked about, or its outcome is unknown."""
-    return record_outcome(step, lost(step)).won
+    """Give up an attempt whose lease ran out: tried again, asked about, or its outcome is unknown.
+
+    False when it ended or renewed its lease meanwhile.
+    """
+    with transitions.change(step.run_id) as change:
+        still_lost = StepRun.objects.lost(Now()).filter(
+            pk=step.pk, state=step.state, fence=step.fence
+        )
+        for row in still_lost.select_for_update(of=("self",)).select_related("run"):
+            take_in(change, row, lost(row))
+            dispatch.send_on_commit(change.run, change.made_ready)
+            return True
+    return False
 
 
 def postpone(step: StepRun, error: SagaError, *, doubtful: bool = False) -> bool:
     """Put back a claimed step that this deployment has no handler for; it loses no attempt.
 
-    ``doubtful``: its handler had begun.
+    Of a run that turned back meanwhile it is not begun any more. The longer nobody can run it, the
+    more seldom that is tried. ``doubtful``: its handler had begun.
     """
     doubt = {"doubtful": True} if doubtful else {}
     with transitions.change(step.run_id) as change:
-        return change.put_back(
+        won = change.put_back(
             step,
-            saga_settings().RESEND_SECONDS,
+            _patience(step),
             f"{error.code}: {error}",
             attempt=F("attempt") - 1,
             error_code=error.code,
             error=truncate_error(str(error)),
             **doubt,
         )
+        turned = change.run.state == SagaState.COMPENSATING and not step.is_backward
+        if won and turned and not step.asking:
+            transitions.shut_unstarted(change)
+            compensate.settle(change)
+            dispatch.send_on_commit(change.run, change.made_ready)
+    return won
+
+
+def _patience(step: StepRun) -> float:
+    """Return the seconds after which a step that was put back is tried again: doubled each time."""
+    before = step.events.filter(type=EventType.STEP_RETRYING, attempt=step.attempt).count()
+    return min(saga_settings().RESEND_SECONDS * 2.0**before, LONGEST_PATIENCE)
 
 
 def _goes_on(step: StepRun, run_state: SagaState, outcome: Outcome) -> bool:
@@ -201,10 +240,13 @@ def _write(
             "error": outcome.error,
             "doubtful": verdict.doubtful,
             **({"answer": as_answer(outcome)} if outcome.certain else {}),
+            **({"at_large": [*(step.at_large or []), step.fence]} if outcome.given_up else {}),
         }
     elif isinstance(outcome, Succeeded):
         columns = {"output": outcome.output, "error_code": "", "error": "", "doubtful": False}
-    elif isinstance(outcome, NotHappened | Skipped):
+    elif isinstance(outcome, NotHappened):
+        columns = {"doubtful": verdict.doubtful}
+    elif isinstance(outcome, Skipped):
         # A condition is asked before the first handler begins: nothing can have happened.
         columns = {"doubtful": False}
     elif isinstance(outcome, Waiting):
@@ -215,85 +257,3 @@ def _write(
         return change.put_back(step, verdict.delay, note, **columns)
     event = _EVENTS[verdict.state]
     return change.end_attempt(step, verdict.state, event, note, actor=actor, **columns)
-
-
-def follow(
-    change: transitions.RunChange, step: StepRun, outcome: Outcome, state: StepState
-) -> None:
-    """Draw the consequences of a step that ended. Requires the run's lock."""
-    run = change.run
-    if step.pivot and state == StepState.SUCCEEDED:
-        change.pass_pivot()
-    if run.state == SagaState.COMPLETED or (step.follow_up and run.state != SagaState.COMPENSATING):
-        change.reconsider_warnings()
-        return
-    if step.is_backward and run.retry_count + run.auto_retry_count:
-        # The chain may have been made anew while this attempt ran.
-        step.refresh_from_db(fields=["successors"])
-    if step.is_backward and isinstance(outcome, Failed):
-        change.note_undo_failure(f"{step.handler}: {outcome.error}")
-    following = after_step(
-        state,
-        direction=Direction(step.direction),
-        critical=step.critical,
-        pivot=step.pivot,
-        run_state=SagaState(run.state),
-        pivot_passed=run.pivot_passed,
-        continue_undoing=run.options.get("on_compensation_failure") == "continue",
-        hold_unknown=step.options.get("on_unknown") == "hold",
-    )
-    if following is Next.GO_ON:
-        _go_on(change, step, state)
-    elif following is Next.SETTLE:
-        compensate.settle(change)
-    else:
-        _turn(change, step, _failure(step, outcome), following)
-
-
-def _failure(step: StepRun, outcome: Outcome) -> Failed:
-    """Return why the step ended; of one that was asked about, the error before the question."""
-    if isinstance(outcome, Failed):
-        return outcome
-    return Failed(code=step.error_code, error=step.error)
-
-
-def _go_on(change: transitions.RunChange, step: StepRun, state: StepState) -> None:
-    succeeded = state in {StepState.SUCCEEDED, StepState.SKIPPED}
-    if step.is_backward and succeeded:
-        change.mark_undone(step)
-    elif not succeeded:
-        change.warn()
-    if step.successors:
-        change.release_successors(step)
-        return
-    change.count_down()
-    if change.run.remaining:
-        return
-    if step.is_backward:
-        compensate.finish(change)
-    else:
-        change.move(SagaState.COMPLETED, EventType.COMPLETED)
-
-
-def _turn(change: transitions.RunChange, step: StepRun, failure: Failed, following: Next) -> None:
-    if following is Next.TURN_BACK:
-        compensate.turn_back(
-            change,
-            ends_as=SagaState.COMPENSATED,
-            code=failure.code,
-            error=failure.error,
-            failed_step=step.name,
-        )
-    elif following is Next.DEAD_LETTER and step.is_backward:
-        note = f"{CompensationFailed()} {step.handler}: {failure.error}"
-        standstill.dead_letter(change, note=note, step=step.handler)
-    elif following is Next.DEAD_LETTER:
-        standstill.dead_letter(
-            change,
-            note=failure.error,
-            step=step.name,
-            failed_step=step.name,
-            error_code=failure.code,
-            error=failure.error,
-            failed_at=Now(),
-        )

@@ -1,21 +1,17 @@
-"""Turning back: what is undone, in which order, and how it ends.
+"""Turning back: what is undone, when, and how it ends.
 
 A compensation is a step like any other, of direction ``backward``. The rows are made when the last
 forward step in flight has ended, because only then is it known what ran.
 """
 
-from collections.abc import Iterable
-from datetime import timedelta
-from itertools import pairwise
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from django.db.models.functions import Now
 
-from sagas import decisions, standstill, transitions
-from sagas.definitions import StepOptions
+from sagas import decisions, standstill, transitions, undo_chain
 from sagas.exceptions import PivotPassed
-from sagas.models import StepRun
-from sagas.states import MAY_HAVE_HAPPENED, Direction, EventType, SagaState, StepState
+from sagas.models import SagaRun, StepRun
+from sagas.states import MAY_HAVE_HAPPENED, UNSTARTED_STEPS, EventType, SagaState, StepState
 
 
 def turn_back(
@@ -45,32 +41,108 @@ def turn_back(
     settle(change)
 
 
-def settle(change: transitions.RunChange) -> None:
-    """Begin to undo, unless a forward step is still in flight. Requires the run's lock."""
+def settle(change: transitions.RunChange, *, again: str = "", anew: bool = False) -> None:
+    """Undo what is to be undone, unless a forward step is in flight. Requires the run's lock.
+
+    The run is ``compensating``. Where its chain is there already, it is made anew; see
+    :func:`sagas.undo_chain.weave` for ``again`` and ``anew``.
+    """
     if change.has_in_flight():
         return
-    forward = list(StepRun.objects.forward().filter(run_id=change.run.pk))
-    if past_pivot(forward):
-        no_way_back(change)
+    forward = _forward_steps(change)
+    if any(step.state in UNSTARTED_STEPS for step in forward):
+        transitions.shut_unstarted(change)
+        forward = _forward_steps(change)
+        if change.has_in_flight():
+            return
+    if _stands_still(change, forward):
         return
-    chain = plan_undo(forward, in_place=change.run.options.get("in_place", False))
-    if chain:
-        transitions.insert_undo_chain(change, chain)
+    wanted = to_undo(forward)
+    if not anew:
+        given_up = {row.name for row in _undo_failed(change)} - {again}
+        wanted = [step for step in wanted if step.name not in given_up]
+    if wanted or StepRun.objects.backward().filter(run_id=change.run.pk).in_flight().exists():
+        undo_chain.weave(change, wanted, again=again, anew=anew)
     else:
         finish(change)
 
 
-def past_pivot(forward: Iterable[StepRun]) -> bool:
-    """Whether the point of no return was passed, or may have been."""
-    return any(step.pivot and step.state in MAY_HAVE_HAPPENED for step in forward)
+def finish(change: transitions.RunChange) -> None:
+    """Everything was undone, so say ``compensated`` or ``cancelled``, after a last look.
+
+    What may have happened and is not undone is undone now; if its undoing failed, the run is a dead
+    letter. While a forward step is in flight, nothing ends.
+    """
+    if change.has_in_flight():
+        return
+    forward = _forward_steps(change)
+    if _stands_still(change, forward):
+        return
+    standing = to_undo(forward)
+    failed = _undo_failed(change)
+    overlooked = {step.name for step in standing} - {row.name for row in failed}
+    if overlooked:
+        undo_chain.weave(change, [step for step in standing if step.name in overlooked])
+    elif standing:
+        standstill.dead_letter(change, note=change.run.compensation_error, step="")
+    else:
+        for row in failed:
+            transitions.leave_out(change, row)
+        ended = SagaState(change.run.ends_as)
+        change.move(ended, EventType(ended.value))
 
 
-def no_way_back(change: transitions.RunChange) -> None:
-    """Leave to a human a run that turned back though its point of no return was passed."""
-    standstill.dead_letter(change, note=str(PivotPassed()), step="", error_code=PivotPassed.code)
+def _forward_steps(change: transitions.RunChange) -> list[StepRun]:
+    return list(StepRun.objects.forward().filter(run_id=change.run.pk))
 
 
-def to_undo(forward: list[StepRun]) -> list[StepRun]:
+def _undo_failed(change: transitions.RunChange) -> list[StepRun]:
+    """Return the compensations that failed, or may have."""
+    undo = StepRun.objects.backward().filter(run_id=change.run.pk)
+    return list(undo.filter(state__in=(StepState.FAILED, StepState.UNKNOWN)))
+
+
+def _stands_still(change: transitions.RunChange, forward: Sequence[StepRun]) -> bool:
+    """Leave to a human what must not be undone, or not yet; whether there was such a thing."""
+    if past_pivot(change.run, forward):
+        standstill.dead_letter(
+            change, note=str(PivotPassed()), step="", error_code=PivotPassed.code
+        )
+        return True
+    holding = held(forward)
+    if holding:
+        names = ", ".join(step.name for step in holding)
+        note = f"{names} may have happened, and on_unknown='hold' leaves it to a human"
+        change.note_undo_failure(note)
+        standstill.dead_letter(change, note=note, step=holding[0].name, for_a_human=True)
+    return bool(holding)
+
+
+def past_pivot(run: SagaRun, forward: Iterable[StepRun]) -> bool:
+    """Whether the point of no return was passed, or may have been.
+
+    Also by a step behind it, which nothing undoes; it may be that the pivot itself was skipped.
+    """
+    return run.pivot_passed or any(
+        step.state in MAY_HAVE_HAPPENED and is_final(step) for step in forward
+    )
+
+
+def is_final(step: StepRun) -> bool:
+    """Whether the step is the point of no return, or stands behind it: nothing can undo it."""
+    return step.pivot or bool(step.options.get("forward_only"))
+
+
+def held(forward: Iterable[StepRun]) -> list[StepRun]:
+    """Return the steps that may have happened, and of which a human is to say whether they did."""
+    return [
+        step
+        for step in forward
+        if step.state == StepState.UNKNOWN and step.options.get("on_unknown") == "hold"
+    ]
+
+
+def to_undo(forward: Sequence[StepRun]) -> list[StepRun]:
     """Return the forward steps that would be undone, in that order."""
     kept = kept_for_good(forward)
     return [
@@ -88,48 +160,3 @@ def kept_for_good(forward: Iterable[StepRun]) -> set[str]:
     steps = list(forward)
     reached = {step.name for step in steps if step.happened}
     return {step.name for step in steps if step.options.get("compensable_until") in reached}
-
-
-def plan_undo(forward: list[StepRun], *, in_place: bool) -> list[StepRun]:
-    """Return the compensation rows, not inserted yet: one chain, in reverse order."""
-    chain = [undo_row(step, position=position) for position, step in enumerate(to_undo(forward))]
-    for step, following in pairwise(chain):
-        step.successors = [str(following.pk)]
-        following.blockers = 1
-        step.in_place = in_place and decisions.may_go_on(
-            StepOptions.from_snapshot(step.options), StepOptions.from_snapshot(following.options)
-        )
-    return chain
-
-
-def undo_row(step: StepRun, *, position: int) -> StepRun:
-    """Return the compensation of a forward step, not inserted yet."""
-    options = step.options.get("compensation", {})
-    return StepRun(
-        run_id=step.run_id,
-        name=step.name,
-        direction=Direction.BACKWARD,
-        position=position,
-        handler=step.compensation,
-        options=options,
-        timeout=_timeout(options),
-        idempotency_key=f"{step.idempotency_key}:undo",
-    )
-
-
-def _timeout(options: dict[str, Any]) -> timedelta | None:
-    seconds = StepOptions.from_snapshot(options).timeout
-    return None if seconds is None else timedelta(seconds=seconds)
-
-
-def finish(change: transitions.RunChange) -> None:
-    """Everything was undone, so say ``compensated`` or ``cancelled``; else it is a dead letter."""
-    backward = StepRun.objects.backward().filter(run_id=change.run.pk)
-    if backward.exclude(state=StepState.SUCCEEDED).exists():
-        standstill.dead_letter(change, note=change.run.compensation_error, step="")
-        return
-    if past_pivot(StepRun.objects.forward().filter(run_id=change.run.pk, pivot=True)):
-        no_way_back(change)
-        return
-    ended = SagaState(change.run.ends_as)
-    change.move(ended, EventType(ended.value))

@@ -14,7 +14,7 @@ from django.db import (
     router,
     transaction,
 )
-from django.db.models import Func, QuerySet, TextField, Value
+from django.db.models import DateTimeField, Func, QuerySet, TextField, Value
 
 from sagas.conf import saga_settings
 from sagas.models import SagaRun
@@ -28,6 +28,22 @@ transaction was idle, or lasted, for longer than it lets one."""
 
 OUTCOME_SECONDS = 300.0
 """How long an outcome waits for a database that does not record it."""
+
+
+class ClockNow(Func):
+    """The moment at which a row is written, after any wait for it; ``Now()`` is that of the statement."""
+
+    template = "CURRENT_TIMESTAMP"
+    output_field = DateTimeField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """PostgreSQL's own clock, read anew in each row."""
+        return self.as_sql(compiler, connection, template="CLOCK_TIMESTAMP()", **context)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """As Django writes ``Now()`` there: with milliseconds."""
+        template = "STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW')"
+        return self.as_sql(compiler, connection, template=template, **context)
 
 
 class LockNotGranted(Exception):

@@ -1,83 +1,107 @@
-"""A success that comes after its attempt was given up: it happened, so it counts, and is undone.
+"""What an attempt says after it was given up: it counts, whatever was decided meanwhile.
 
 A process that was stopped, cut off or slow may finish its work when the saga has long decided
-otherwise. Nothing that it did may stay behind a run that says ``compensated``.
+otherwise. Nothing that it did, or may have done, may stay behind a run that says ``compensated``.
 """
 
 from sagas import compensate, transitions
+from sagas.decisions import Failed, Outcome, Waiting
 from sagas.models import StepRun
-from sagas.states import IN_FLIGHT_STEPS, EventType, SagaState, StepState
+from sagas.states import IN_FLIGHT_STEPS, UNSTARTED_STEPS, SagaState, StepState
 
 
-GIVEN_UP = frozenset({StepState.UNKNOWN, StepState.FAILED, StepState.COMPENSATED})
 ROLLED_BACK = frozenset({SagaState.COMPENSATED, SagaState.CANCELLED})
+GOING_FORWARD = frozenset({SagaState.RUNNING, SagaState.COMPLETED})
 
 
-def answers_question(change: transitions.RunChange, stale: StepRun, output: object) -> bool:
-    """Let a late success answer the question whether it happened, which is asked just now.
+def leaves_doubt(outcome: Outcome) -> bool:
+    """Whether an attempt that says this may have had an effect."""
+    return isinstance(outcome, Waiting) or (isinstance(outcome, Failed) and outcome.doubtful)
 
-    Whoever asks may have looked before it happened; its answer loses. Requires the run's lock.
+
+def ends_now(step: StepRun) -> bool:
+    """Whether a late success ends the step: it is being asked about, or between two attempts.
+
+    Whoever asks may have looked before it happened; its answer loses.
     """
-    step = StepRun.objects.get(pk=stale.pk)
-    asked = step.asking and step.state in {StepState.READY, StepState.RUNNING}
-    return asked and transitions.succeed_late(change, step, output)
+    if step.is_backward:
+        return False
+    return step.state == StepState.READY or (step.state == StepState.RUNNING and step.asking)
 
 
-def take_up(change: transitions.RunChange, stale: StepRun, output: object) -> None:
-    """Take up a late success of a forward step. Requires the run's lock.
+def take_up(change: transitions.RunChange, step: StepRun, output: object) -> None:
+    """Take up a late success of a forward step. Requires the run's lock; ``step`` is as it is now.
 
     While another attempt is under way, that one tells the outcome: it has the same key.
     """
-    step = StepRun.objects.get(pk=stale.pk)
-    if step.is_backward or change.run.state == SagaState.RESOLVED:
+    if _is_over(change, step):
         return
-    if step.state in GIVEN_UP:
+    if step.state in IN_FLIGHT_STEPS or step.state in UNSTARTED_STEPS:
+        transitions.keep_doubt(step)
+        return
+    if step.state != StepState.SUCCEEDED:
         transitions.succeed_late(change, step, output)
         change.reconsider_warnings()
-    elif step.state != StepState.SUCCEEDED:
+    _draw_consequences(change, step)
+
+
+def doubt(change: transitions.RunChange, step: StepRun) -> None:
+    """Take up that a forward step may have happened after all. Requires the run's lock."""
+    if _is_over(change, step):
         return
-    transitions.distrust_undo(step)
-    if change.run.state in {*ROLLED_BACK, SagaState.COMPENSATING}:
+    if step.asking and ends_now(step):
+        transitions.ask_again(change, step)
+    elif step.state in IN_FLIGHT_STEPS or step.state in UNSTARTED_STEPS:
+        transitions.keep_doubt(step)
+    elif step.state == StepState.SKIPPED and _goes_forward(change, step):
+        transitions.keep_doubt(step)  # it is unknown as soon as the saga turns back
+    else:
+        if step.state not in {StepState.SUCCEEDED, StepState.UNKNOWN}:
+            transitions.doubt_late(change, step)
+            if change.run.state in GOING_FORWARD:
+                change.warn()
         _draw_consequences(change, step)
-    elif change.run.state == SagaState.DEAD_LETTER:
-        _give_up_undo(change, step)
+
+
+def _is_over(change: transitions.RunChange, step: StepRun) -> bool:
+    """Whether a late word moves nothing: another attempt to undo was made, or a human settled all."""
+    return step.is_backward or change.run.state == SagaState.RESOLVED
+
+
+def _goes_forward(change: transitions.RunChange, step: StepRun) -> bool:
+    run = change.run
+    if run.state == SagaState.DEAD_LETTER:
+        return not (run.ends_as or StepRun.objects.backward().filter(run_id=step.run_id).exists())
+    return run.state in GOING_FORWARD
 
 
 def _draw_consequences(change: transitions.RunChange, step: StepRun) -> None:
-    if not step.pivot and not _is_undone(step):
-        return  # its author said that there is nothing to undo
-    if change.run.state in ROLLED_BACK:
-        change.move(
-            SagaState.COMPENSATING,
-            EventType.REOPENED,
-            note=f"{step.name} succeeded after it had been given up",
-        )
-        change.restart_count(0)
-    elif change.has_in_flight():
-        return  # the undo chain is not planned yet, and will have this step in it
-    if step.pivot:
-        change.pass_pivot()
-        compensate.no_way_back(change)
-    else:
-        _undo(change, step)
+    run = change.run
+    transitions.distrust_undo(step)
+    if step.pivot and step.state == StepState.SUCCEEDED:
+        change.pass_pivot(step)
+    if run.state == SagaState.DEAD_LETTER:
+        _give_up_undo(change, step)
+    elif run.state in {*ROLLED_BACK, SagaState.COMPENSATING} and _is_undone(step):
+        if run.state in ROLLED_BACK:
+            change.reopen(f"{step.name} {_news(step)} after it had been given up")
+        compensate.settle(change, again=step.name)
+
+
+def _news(step: StepRun) -> str:
+    return "succeeded" if step.state == StepState.SUCCEEDED else "may have happened"
 
 
 def _is_undone(step: StepRun) -> bool:
+    """Whether its author wants it undone; of what nothing can undo, a human is to hear."""
+    if compensate.is_final(step) or compensate.held([step]):
+        return True
     forward = StepRun.objects.forward().filter(run_id=step.run_id)
     return bool(step.compensation) and step.name not in compensate.kept_for_good(forward)
 
 
 def _give_up_undo(change: transitions.RunChange, step: StepRun) -> None:
     """A compensation that runs right now may have come too early: a retry runs it once more."""
-    backward = StepRun.objects.backward().filter(run_id=step.run_id, name=step.name)
-    for running in backward.filter(state__in=IN_FLIGHT_STEPS):
+    undo = StepRun.objects.backward().filter(run_id=step.run_id, name=step.name)
+    for running in undo.filter(state__in=IN_FLIGHT_STEPS):
         transitions.undo_again(change, running)
-
-
-def _undo(change: transitions.RunChange, step: StepRun) -> None:
-    of_run = StepRun.objects.backward().filter(run_id=step.run_id)
-    backward = of_run.filter(name=step.name).first()
-    if backward is None:
-        transitions.insert_undo(change, compensate.undo_row(step, position=of_run.count()))
-    elif backward.state in {*IN_FLIGHT_STEPS, StepState.SUCCEEDED}:
-        transitions.undo_again(change, backward)

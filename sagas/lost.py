@@ -16,8 +16,14 @@ def lost(step: StepRun) -> Failed:
         return _wait_ran_out(step)
     error = _what_ended(step)
     definitely_not = step.options.get("atomic", False)
+    is_dead = step.dead_fence == step.fence
     return Failed(
-        code=error.code, error=str(error), retryable=True, doubtful=not definitely_not, at_once=True
+        code=error.code,
+        error=str(error),
+        retryable=True,
+        doubtful=not definitely_not,
+        at_once=True,
+        given_up=not (definitely_not or step.asking or is_dead),
     )
 
 

@@ -62,6 +62,8 @@ def _options(step: StepDefinition) -> dict[str, Any]:
         options["atomic"] = True
     if step.compensable_until is not None:
         options["compensable_until"] = step.compensable_until
+    if compensation is None and step.no_compensation_reason is None and not step.pivot:
+        options["forward_only"] = True  # it stands behind a pivot
     if step.reconcile is not None:
         options["reconcile"] = True
     if compensation is not None:

@@ -5,7 +5,6 @@ from what the rows say, instead of by counters that went on in the meantime.
 """
 
 from datetime import timedelta
-from itertools import zip_longest
 from typing import Any
 
 from sagas import compensate, decisions, transitions
@@ -20,7 +19,7 @@ def resume(change: transitions.RunChange, *, note: str, actor: str, **columns: A
 
     ``columns`` are further columns of the run, such as the count of retries.
     """
-    undoing = StepRun.objects.backward().filter(run_id=change.run.pk).exists()
+    undoing = is_turned(change.run, StepRun.objects.filter(run_id=change.run.pk))
     change.move(
         SagaState.COMPENSATING if undoing else SagaState.RUNNING,
         EventType.RETRIED,
@@ -33,9 +32,17 @@ def resume(change: transitions.RunChange, *, note: str, actor: str, **columns: A
         **columns,
     )
     if undoing:
-        resume_undo(change)
+        compensate.settle(change, anew=True)
     else:
         resume_forward(change)
+
+
+def is_turned(run: SagaRun, steps: Any) -> bool:
+    """Whether a dead letter goes on backward: it began to undo, or was about to. ``steps`` are all."""
+    rows = list(steps)
+    if any(step.is_backward for step in rows):
+        return True
+    return bool(run.ends_as) and not compensate.past_pivot(run, rows)
 
 
 def _anew(change: transitions.RunChange) -> dict[str, Any]:
@@ -60,50 +67,11 @@ def resume_forward(change: transitions.RunChange) -> None:
     for row in rows:
         if row.pk in places:
             place = places[row.pk]
-            change.reset(row, place.state, blockers=place.blockers)
+            anew = row.state not in IN_FLIGHT_STEPS
+            change.reset(row, place.state, blockers=place.blockers, anew=anew)
         elif row.state in {StepState.FAILED, StepState.UNKNOWN}:
             change.warn()
     change.restart_count(sum(not row.successors for row in rows if row.pk in places))
     if not places:
         change.move(SagaState.COMPLETED, EventType.COMPLETED)
     change.send_ready()
-
-
-def resume_undo(change: transitions.RunChange) -> None:
-    """Make what is not undone one chain again, whose first step is ready. Requires the run's lock.
-
-    A step that reported a late success meanwhile is in it, whether it was undone before or not.
-    """
-    chain, in_flight = _not_undone(change)
-    # What runs right now was undone later than what the chain begins with, so the chain waits for it.
-    ahead = [str(step.pk) for step in chain[:1]]
-    for step in in_flight:
-        state = StepState(step.state)
-        change.reset(step, state, blockers=0, successors=ahead, in_place=False)
-    for step, following in zip_longest(chain, chain[1:]):
-        blockers = len(in_flight) if step is chain[0] else 1
-        change.reset(
-            step,
-            StepState.PENDING if blockers else StepState.READY,
-            blockers=blockers,
-            successors=[str(following.pk)] if following else [],
-            in_place=False,
-        )
-    change.restart_count(1 if chain else len(in_flight))
-    if not change.run.remaining:
-        compensate.finish(change)
-    change.send_ready()
-
-
-def _not_undone(change: transitions.RunChange) -> tuple[list[StepRun], list[StepRun]]:
-    """Return the compensations to do, in order, and those that run or wait right now."""
-    rows = list(StepRun.objects.filter(run_id=change.run.pk))
-    backward = {row.name: row for row in rows if row.is_backward}
-    to_undo = compensate.to_undo([row for row in rows if not row.is_backward])
-    planned = [
-        backward.get(step.name)
-        or transitions.insert_pending(compensate.undo_row(step, position=place))
-        for place, step in enumerate(to_undo, start=len(backward))
-    ]
-    in_flight = [step for step in planned if step.state in IN_FLIGHT_STEPS]
-    return [step for step in planned if step not in in_flight], in_flight

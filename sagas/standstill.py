@@ -13,13 +13,21 @@ FIRST_AUTO_RETRY = timedelta(seconds=10)
 """Doubled for each further one."""
 
 
-def dead_letter(change: transitions.RunChange, *, note: str, step: str, **columns: Any) -> None:
+def dead_letter(
+    change: transitions.RunChange,
+    *,
+    note: str,
+    step: str,
+    for_a_human: bool = False,
+    **columns: Any,
+) -> None:
     """Make the run a dead letter because of ``step``. Requires its lock.
 
-    ``Meta.auto_retry`` times it will be retried by itself; after the last it is ``poisoned``.
+    ``Meta.auto_retry`` times it will be retried by itself; after the last it is ``poisoned``. Not so
+    one that is ``for_a_human`` to decide, because nobody knows whether a step happened.
     """
     run = change.run
-    allowed = int(run.options.get("auto_retry", 0))
+    allowed = 0 if for_a_human else int(run.options.get("auto_retry", 0))
     retries_itself = run.auto_retry_count < allowed
     if retries_itself:
         columns["auto_retry_at"] = Now() + FIRST_AUTO_RETRY * 2**run.auto_retry_count

@@ -114,11 +114,13 @@ STEP_ARROWS: dict[StepState, frozenset[StepState]] = {
             StepState.FAILED,
             StepState.UNKNOWN,
             StepState.SKIPPED,
+            StepState.PENDING,
         }
     ),
     StepState.WAITING: frozenset(
         {
             StepState.READY,
+            StepState.PENDING,
             StepState.SUCCEEDED,
             StepState.FAILED,
             StepState.UNKNOWN,
@@ -127,9 +129,16 @@ STEP_ARROWS: dict[StepState, frozenset[StepState]] = {
     ),
     # A compensation is ready once more when its step reports a late success.
     StepState.SUCCEEDED: frozenset({StepState.COMPENSATED, StepState.READY, StepState.PENDING}),
-    # Retried or settled by hand; or, however it ended, it reports a late success.
+    # Retried or settled by hand. And whatever was said of a step, a late word of an attempt that had
+    # been given up counts: it happened, or it may have.
     StepState.FAILED: frozenset(
-        {StepState.READY, StepState.PENDING, StepState.SUCCEEDED, StepState.SKIPPED}
+        {
+            StepState.READY,
+            StepState.PENDING,
+            StepState.SUCCEEDED,
+            StepState.UNKNOWN,
+            StepState.SKIPPED,
+        }
     ),
     StepState.UNKNOWN: frozenset(
         {
@@ -140,16 +149,20 @@ STEP_ARROWS: dict[StepState, frozenset[StepState]] = {
             StepState.COMPENSATED,
         }
     ),
-    StepState.SKIPPED: frozenset(),
+    StepState.SKIPPED: frozenset({StepState.SUCCEEDED, StepState.UNKNOWN}),
     StepState.CANCELLED: frozenset(
-        {StepState.PENDING, StepState.READY, StepState.SUCCEEDED, StepState.SKIPPED}
+        {
+            StepState.PENDING,
+            StepState.READY,
+            StepState.SUCCEEDED,
+            StepState.UNKNOWN,
+            StepState.SKIPPED,
+        }
     ),
-    StepState.COMPENSATED: frozenset({StepState.SUCCEEDED}),
+    StepState.COMPENSATED: frozenset({StepState.SUCCEEDED, StepState.UNKNOWN}),
 }
 
 ACTIVE_SAGAS = frozenset({SagaState.RUNNING, SagaState.COMPENSATING})
-# A best-effort step may be tried again by hand after its saga completed.
-CLAIMABLE_SAGAS = ACTIVE_SAGAS | {SagaState.COMPLETED}
 FINAL_SAGAS = frozenset(
     {SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.CANCELLED, SagaState.RESOLVED}
 )
@@ -176,6 +189,7 @@ class EventType(TextChoices):
     PAUSED = "paused", _("Paused by hand")
     RESUMED = "resumed", _("Resumed by hand")
     TAGGED = "tagged", _("Tags changed")
+    PIVOT_PASSED = "pivot_passed", _("Point of no return")
 
     STEP_READY = "step_ready", _("Step ready")
     STEP_CLAIMED = "step_claimed", _("Attempt started")

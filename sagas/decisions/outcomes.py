@@ -31,7 +31,8 @@ class Failed:
 
     ``doubtful``: the effect may have happened. ``retryable``: another attempt may help.
     ``at_once``: without backoff, because noticing the failure took long enough. ``certain``: said
-    by someone who knows that it did not happen, whatever was in doubt before.
+    by someone who knows that it did not happen, whatever was in doubt before. ``given_up``: not said by
+    the attempt, which may be alive, and act.
     """
 
     code: str
@@ -40,6 +41,7 @@ class Failed:
     doubtful: bool = False
     at_once: bool = False
     certain: bool = False
+    given_up: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,7 @@ def judge(
     options: StepOptions,
     doubtful: bool,
     goes_on: bool,
+    at_large: bool = False,
     asking: Asking = Asking(),
 ) -> Verdict:
     """Decide what an attempt's outcome makes of its step.
@@ -117,8 +120,12 @@ def judge(
     ``doubtful``: an earlier attempt may have taken effect. Doubt stays until an attempt succeeds,
     because a later error need not come from the outside system. ``goes_on``: the run still goes
     in this step's direction; otherwise nothing is tried again or waited for, only asked.
+    ``at_large``: an attempt that was given up may be alive, and act after whoever says now that
+    nothing happened has looked: then nobody knows.
     """
     known = _known(outcome)
+    if known is StepState.FAILED and at_large:
+        return Verdict(state=StepState.UNKNOWN, doubtful=True)
     if known is not None:
         return Verdict(state=known)
     if asking.now:

@@ -78,6 +78,8 @@ def _pivot_problems(
     pivots = {step.name for step in steps if step.pivot}
     for step in steps:
         passed = sorted(pivots & ancestors[step.name])
+        if step.pivot:
+            yield from _untaken_pivot(label, step)
         if step.pivot and passed:
             yield Problem(
                 id="sagas.E004",
@@ -101,6 +103,18 @@ def _pivot_problems(
                     f' or {step.name}.no_compensation("why none is needed") in the class body.'
                 ),
             )
+
+
+def _untaken_pivot(label: str, pivot: StepDefinition) -> Iterator[Problem]:
+    """Yield why a saga might go on past its pivot without it, to steps that nothing undoes."""
+    if pivot.condition is not None:
+        yield Problem(
+            id="sagas.E017",
+            message=f"{label}: pivot {pivot.name} has a condition, so the saga may go on without it,"
+            " to steps that nothing undoes.",
+            hint=f"Remove the condition of {pivot.name}: let its handler do nothing when there is"
+            " nothing to do, or make another step the pivot.",
+        )
 
 
 def _compensable_problems(

@@ -19,7 +19,6 @@ from sagas.models.steps import Moment, StepRun
 from sagas.moments import stored, told
 from sagas.states import (
     ACTIVE_SAGAS,
-    CLAIMABLE_SAGAS,
     FINAL_SAGAS,
     IN_FLIGHT_STEPS,
     SagaState,
@@ -34,10 +33,6 @@ class SagaRunQuerySet(models.QuerySet["SagaRun"]):
     def active(self) -> Self:
         """Not final and not waiting for a human: running or compensating."""
         return self.filter(state__in=ACTIVE_SAGAS)
-
-    def going(self) -> Self:
-        """Their ready steps may be claimed: neither paused nor standing still."""
-        return self.filter(state__in=CLAIMABLE_SAGAS, paused_at__isnull=True)
 
     def finished(self) -> Self:
         """Final: nothing left to do for a worker or a human."""

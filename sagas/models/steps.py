@@ -13,14 +13,22 @@ from sagas.identifiers import uuid7
 from sagas.models.one_of import OneOf
 from sagas.moments import CLOCK, told
 from sagas.states import (
-    CLAIMABLE_SAGAS,
     IN_FLIGHT_STEPS,
     Direction,
+    SagaState,
     StepState,
 )
 
 
 Moment = datetime | Combinable
+
+GOES_ITS_WAY = (
+    Q(direction=Direction.BACKWARD, run__state=SagaState.COMPENSATING)
+    | Q(direction=Direction.FORWARD, run__state=SagaState.RUNNING)
+    | Q(direction=Direction.FORWARD, run__state=SagaState.COMPENSATING, asking=True)
+    | Q(direction=Direction.FORWARD, run__state=SagaState.COMPLETED, follow_up=True)
+)
+"""The run goes in the step's direction: only then may the step begin."""
 
 
 class StepRunQuerySet(models.QuerySet["StepRun"]):
@@ -39,13 +47,13 @@ class StepRunQuerySet(models.QuerySet["StepRun"]):
         return self.filter(Q(state__in=IN_FLIGHT_STEPS) | Q(state=StepState.READY, asking=True))
 
     def unsent(self, now: Moment) -> Self:
-        """Ready, of a run that goes on, and its message is due (again)."""
-        return self.filter(
+        """Ready, of a run that goes its way, and its message is due (again)."""
+        unsent = self.filter(
             state=StepState.READY,
             send_at__lte=now,
-            run__state__in=CLAIMABLE_SAGAS,
             run__paused_at__isnull=True,
-        ).order_by("send_at")
+        )
+        return unsent.filter(GOES_ITS_WAY).order_by("send_at")
 
     def lost(self, now: Moment) -> Self:
         """Running or waiting though the lease ran out; no wait does while its run is paused."""
@@ -61,8 +69,10 @@ class StepRun(models.Model):
     whose ``blockers`` this one lowers, so that finishing a step costs the same in any saga.
     ``in_place``: the worker that ended it may go on with its one successor without a message.
     ``doubtful`` says that an earlier attempt may have taken effect; then, while ``asking``, an
-    attempt asks the outside system by ``reconcile`` instead of acting. ``condition_met``: its condition
-    was asked and said yes, so that no later attempt asks again. ``send_at`` is when the sweep
+    attempt asks the outside system by ``reconcile`` instead of acting. ``at_large`` are the fences of
+    attempts that were given up and may be alive: each may still act. ``dead_fence`` is that of an
+    attempt whose process is known to be gone. ``condition_met``: its condition was asked and said yes,
+    so that no later attempt asks again. ``send_at`` is when the sweep
     sends the step's message if nobody has claimed it by then. ``expires_at`` is set by the first
     attempt to ``timeout`` from then: later nothing is tried again. ``follow_up``: tried again by
     hand after the saga had gone on without this step, so its outcome moves nothing. ``lease_until``
@@ -89,6 +99,8 @@ class StepRun(models.Model):
     options = models.JSONField(default=dict, blank=True)
 
     fence = models.IntegerField(default=0)
+    dead_fence = models.IntegerField(null=True, blank=True)
+    at_large = models.JSONField(null=True, blank=True)
     attempt = models.IntegerField(default=0)
     doubtful = models.BooleanField(default=False)
     asking = models.BooleanField(default=False)

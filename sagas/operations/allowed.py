@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Never
 
+from sagas import compensate, resume
 from sagas.conf import MAX_RETRY_COUNT
 from sagas.exceptions import ActionNotAllowed, DeadLetterError
 from sagas.models import SagaRun, StepRun
@@ -33,6 +34,7 @@ _COLUMNS = (
     "pivot",
     "doubtful",
     "follow_up",
+    "options",
 )
 
 
@@ -60,6 +62,8 @@ def allowed_step_actions(run: SagaRun, steps: Sequence[StepRun]) -> dict[str, fr
     ``steps`` are all rows of the run. A step that has a compensation stands for that one.
     """
     newest = {step.name: step for step in sorted(steps, key=lambda step: step.is_backward)}
+    if is_held(run, steps):
+        newest |= {step.name: step for step in in_the_way(run, steps)}
     names = {
         name: frozenset(
             _retrying(run, step, steps) | _settling(run, step, steps) | _answering([step])
@@ -71,15 +75,15 @@ def allowed_step_actions(run: SagaRun, steps: Sequence[StepRun]) -> dict[str, fr
 
 def _retrying(run: SagaRun, step: StepRun, steps: Sequence[StepRun]) -> set[str]:
     if run.state == SagaState.DEAD_LETTER:
-        alone = in_the_way(steps) == [step] and run.retry_count < MAX_RETRY_COUNT
-        return {"retry_step"} if alone else set()
+        alone = in_the_way(run, steps) == [step] and run.retry_count < MAX_RETRY_COUNT
+        return {"retry_step"} if alone and not is_held(run, steps) else set()
     goes_on = run.state in {SagaState.RUNNING, SagaState.COMPLETED}
     return {"retry_step"} if goes_on and is_open_end(run, step) else set()
 
 
 def _settling(run: SagaRun, step: StepRun, steps: Sequence[StepRun]) -> set[str]:
     if run.state == SagaState.DEAD_LETTER:
-        return {"skip_step"} if step in in_the_way(steps) else set()
+        return {"skip_step"} if step in in_the_way(run, steps) else set()
     if run.state not in {*ACTIVE_SAGAS, SagaState.COMPLETED}:
         return set()
     ended = is_open_end(run, step) and (step.is_backward or run.state != SagaState.COMPENSATING)
@@ -97,19 +101,32 @@ def steps_of(run: SagaRun) -> list[StepRun]:
     return list(StepRun.objects.filter(run_id=run.pk).only(*_COLUMNS))
 
 
-def pivot_begun(steps: Sequence[StepRun]) -> bool:
+def pivot_begun(run: SagaRun, steps: Sequence[StepRun]) -> bool:
     """Whether the point of no return was passed, or may be at this moment."""
-    return any(step.pivot and (step.state not in _NOT_BEGUN or step.doubtful) for step in steps)
-
-
-def in_the_way(steps: Sequence[StepRun]) -> list[StepRun]:
-    """Return the steps because of which a dead letter cannot go on."""
-    undoing = is_undoing(steps)
-    return [
-        step
+    return run.pivot_passed or any(
+        compensate.is_final(step)
+        and not step.is_backward
+        and (step.state not in _NOT_BEGUN or step.doubtful)
         for step in steps
-        if step.is_backward == undoing and step.critical and step.state in UNSUCCESSFUL
-    ]
+    )
+
+
+def in_the_way(run: SagaRun, steps: Sequence[StepRun]) -> list[StepRun]:
+    """Return the steps because of which a dead letter cannot go on."""
+    if not resume.is_turned(run, steps):
+        return [step for step in steps if step.critical and step.state in UNSUCCESSFUL]
+    backward = [step for step in steps if step.is_backward and step.state in UNSUCCESSFUL]
+    return compensate.held([step for step in steps if not step.is_backward]) or backward
+
+
+def is_held(run: SagaRun, steps: Sequence[StepRun]) -> bool:
+    """Whether a dead letter would undo, if a human said of its unknown steps whether they happened."""
+    forward = [step for step in steps if not step.is_backward]
+    return (
+        run.state == SagaState.DEAD_LETTER
+        and resume.is_turned(run, steps)
+        and bool(compensate.held(forward))
+    )
 
 
 def is_undoing(steps: Sequence[StepRun]) -> bool:
@@ -138,7 +155,7 @@ def refuse(run: SagaRun, action: str, why: str) -> Never:
 
 
 def _of_running(run: SagaRun, steps: list[StepRun]) -> set[str]:
-    turning = set() if pivot_begun(steps) else {"cancel", "compensate"}
+    turning = set() if pivot_begun(run, steps) else {"cancel", "compensate"}
     return turning | _pausing(run) | _following_up(run, steps) | _skipping(steps, *NOT_RUNNING)
 
 
@@ -149,17 +166,22 @@ def _of_compensating(run: SagaRun, steps: list[StepRun]) -> set[str]:
 
 
 def _of_completed(run: SagaRun, steps: list[StepRun]) -> set[str]:
-    reverting = set() if pivot_begun(steps) else {"revert"}
+    reverting = set() if pivot_begun(run, steps) else {"revert"}
     return reverting | _following_up(run, steps) | _skipping(steps, *NOT_RUNNING)
 
 
 def _of_dead_letter(run: SagaRun, steps: list[StepRun]) -> set[str]:
-    names = {"resolve"} | _skipping(in_the_way(steps), *UNSUCCESSFUL)
-    if not is_undoing(steps) and not pivot_begun(steps):
+    blocking = in_the_way(run, steps)
+    names = {"resolve"} | _skipping(blocking, *UNSUCCESSFUL)
+    if run.paused_at is not None:
+        names.add("resume")
+    if is_held(run, steps):
+        return names | {"compensate"}
+    if not is_undoing(steps) and not pivot_begun(run, steps):
         names.add("compensate")
     if run.retry_count < MAX_RETRY_COUNT:
-        names |= {"retry", "retry_step"} if len(in_the_way(steps)) == 1 else {"retry"}
-    return names if run.paused_at is None else names | {"resume"}
+        names |= {"retry", "retry_step"} if len(blocking) == 1 else {"retry"}
+    return names
 
 
 def _pausing(run: SagaRun) -> set[str]:

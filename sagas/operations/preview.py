@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sagas import compensate, decisions, moments
+from sagas import compensate, decisions, moments, undo_chain
 from sagas.models import SagaRun, StepRun
 from sagas.operations.allowed import is_undoing, pivot_begun
 from sagas.states import IN_FLIGHT_STEPS, MAY_HAVE_HAPPENED, UNSTARTED_STEPS, SagaState, StepState
@@ -36,19 +36,22 @@ def preview_compensation(run: SagaRun) -> list[PlannedUndo]:
 
     Empty when nothing would, past the point of no return too.
     """
-    state = SagaRun.objects.only("state").get(pk=run.pk).state
+    run = SagaRun.objects.only("state", "pivot_passed").get(pk=run.pk)
     steps = list(StepRun.objects.filter(run_id=run.pk).defer("input", "output", "error"))
     forward = [step for step in steps if not step.is_backward]
-    if state in {SagaState.COMPENSATED, SagaState.CANCELLED, SagaState.RESOLVED}:
+    if run.state in {SagaState.COMPENSATED, SagaState.CANCELLED, SagaState.RESOLVED}:
         return []
     if is_undoing(steps):
         by_name = {step.name: step for step in forward}
-        rest = [s for s in steps if s.is_backward and s.state != StepState.SUCCEEDED]
+        rest = [step for step in steps if step.is_backward and step.state not in _OVER]
         ordered = sorted(rest, key=lambda step: step.position)
         return [_planned(by_name[row.name], row) for row in ordered]
-    if pivot_begun(steps):
+    if pivot_begun(run, steps):
         return []
-    return [_planned(step, compensate.undo_row(step, position=0)) for step in _to_undo(forward)]
+    return [_planned(step, undo_chain.undo_row(step, position=0)) for step in _to_undo(forward)]
+
+
+_OVER = frozenset({StepState.SUCCEEDED, StepState.SKIPPED, StepState.CANCELLED})
 
 
 def _planned(step: StepRun, row: StepRun) -> PlannedUndo:

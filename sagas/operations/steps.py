@@ -2,15 +2,22 @@
 
 from typing import Any
 
-from sagas import advance, compensate, dispatch, resume, transitions
+from sagas import consequences, dispatch, resume, transitions
 from sagas.decisions import Skipped, Succeeded
 from sagas.definitions import NO_VALUE, registry
 from sagas.models import SagaRun, StepRun
-from sagas.operations.allowed import NOT_RUNNING, in_the_way, is_open_end, refuse, steps_of
-from sagas.operations.dead_letters import resume_counted
+from sagas.operations.allowed import (
+    NOT_RUNNING,
+    in_the_way,
+    is_held,
+    is_open_end,
+    refuse,
+    steps_of,
+)
+from sagas.operations.dead_letters import refuse_held, resume_counted
 from sagas.operations.locking import locked
 from sagas.payloads import Codec, annotation_name, truncate_error
-from sagas.states import ACTIVE_SAGAS, EventType, SagaState, StepState
+from sagas.states import ACTIVE_SAGAS, SagaState, StepState
 from sagas.texts import mended
 
 
@@ -30,6 +37,7 @@ def retry_step(run: SagaRun, name: str, *, reason: str, actor: str = "") -> Saga
         step = _step(change.run, name, action)
         _require_unsuccessful(change.run, step, action)
         if change.run.state == SagaState.DEAD_LETTER:
+            refuse_held(change.run, action)
             _refuse_others_in_the_way(change.run, step, action)
             resume_counted(change, reason=f"{name}: {reason}", actor=actor)
         elif change.run.state in {SagaState.RUNNING, SagaState.COMPLETED}:
@@ -46,7 +54,8 @@ def skip_step(
     """Say how a step ended that is ready, waiting, failed or unknown, and let the saga go on from there.
 
     With ``result``, a value of the step's result type, it succeeded: others see that result, and
-    it is undone when the saga turns back. Without, it is skipped and never undone. Skipping a
+    it is undone when the saga turns back. Without, it is skipped, and undone only if an attempt of it
+    says late that it happened after all. A pivot that is skipped counts as passed. Skipping a
     compensation says that you have undone its step by hand; it takes no result.
 
     Raises:
@@ -105,11 +114,17 @@ def _codec(run: SagaRun, name: str) -> Codec[Any]:
 
 
 def _step(run: SagaRun, name: str, action: str) -> StepRun:
-    """Return the step's row; of a saga on its way back, its compensation if there is one."""
+    """Return the step's row; of a saga on its way back, its compensation if there is one.
+
+    Unless the saga stands still because nobody knows whether that step happened.
+    """
     rows = {row.direction: row for row in StepRun.objects.filter(run_id=run.pk, name=mended(name))}
     if not rows:
         names = StepRun.objects.forward().filter(run_id=run.pk).values_list("name", flat=True)
         refuse(run, action, f"it has no such step; it has {', '.join(names)}")
+    steps = steps_of(run)
+    if is_held(run, steps) and rows["forward"] in in_the_way(run, steps):
+        return rows["forward"]
     return rows.get("backward") or rows["forward"]
 
 
@@ -119,7 +134,7 @@ def _require_unsuccessful(run: SagaRun, step: StepRun, action: str) -> None:
 
 
 def _refuse_others_in_the_way(run: SagaRun, step: StepRun, action: str) -> None:
-    blocking = in_the_way(steps_of(run))
+    blocking = in_the_way(run, steps_of(run))
     if step not in blocking:
         refuse(run, action, f"{step} is not what stopped the saga")
     others = ", ".join(str(other) for other in blocking if other != step)
@@ -131,7 +146,7 @@ def _require_skippable(run: SagaRun, step: StepRun, action: str) -> None:
     state = SagaState(run.state)
     if state == SagaState.DEAD_LETTER:
         _require_unsuccessful(run, step, action)
-        if step not in in_the_way(steps_of(run)):
+        if step not in in_the_way(run, steps_of(run)):
             refuse(run, action, f"{step} is not what stopped the saga")
         return
     if state not in ACTIVE_SAGAS | {SagaState.COMPLETED}:
@@ -155,12 +170,12 @@ def _go_on(
         _leave_dead_letter(change, step, to, note=note, actor=actor)
     elif step.state in NOT_RUNNING:
         outcome = Succeeded(output=output) if to == StepState.SUCCEEDED else Skipped()
-        advance.follow(change, step, outcome, to)
+        consequences.follow(change, step, outcome, to)
     elif step.is_backward:
         change.mark_undone(step)
     else:
-        if step.pivot and to == StepState.SUCCEEDED:
-            change.pass_pivot()
+        if step.pivot:
+            change.pass_pivot(step, to)
         change.reconsider_warnings()
 
 
@@ -170,14 +185,8 @@ def _leave_dead_letter(
     """Go on, unless another step stands in the way as well."""
     if step.is_backward:
         change.mark_undone(step)
-    elif step.pivot and to == StepState.SUCCEEDED:
-        change.pass_pivot()
-    if in_the_way(steps_of(change.run)):
+    elif step.pivot:
+        change.pass_pivot(step, to)
+    if in_the_way(change.run, steps_of(change.run)):
         return
-    note = truncate_error(f"{step.name}: {note}")
-    undo = StepRun.objects.backward().filter(run_id=change.run.pk)
-    if step.is_backward and not undo.exclude(state=StepState.SUCCEEDED).exists():
-        change.move(SagaState.COMPENSATING, EventType.RETRIED, note=note, actor=actor)
-        compensate.finish(change)
-    else:
-        resume.resume(change, note=note, actor=actor)
+    resume.resume(change, note=truncate_error(f"{step.name}: {note}"), actor=actor)

@@ -1,8 +1,8 @@
 """``cancel`` and ``compensate``: what ran is undone."""
 
-from sagas import compensate, dispatch
+from sagas import compensate, dispatch, transitions
 from sagas.models import SagaRun
-from sagas.operations.allowed import is_undoing, pivot_begun, refuse, steps_of
+from sagas.operations.allowed import is_held, is_undoing, pivot_begun, refuse, steps_of
 from sagas.operations.locking import locked
 from sagas.payloads import truncate_error
 from sagas.states import SagaState
@@ -31,7 +31,8 @@ def compensate_saga(
     """Turn a saga back as a failure would; it ends ``compensated``.
 
     A dead letter that has not begun to undo is turned back too, and with ``revert_completed`` a
-    completed saga, and nothing else: what someone relies on is not reverted by accident.
+    completed saga, and nothing else: what someone relies on is not reverted by accident. A step that
+    holds because nobody knows whether it happened (``on_unknown="hold"``) is undone then: you decided.
 
     Raises:
         ActionNotAllowed: its state is another, or its point of no return may have been passed.
@@ -62,10 +63,13 @@ def _turn_back(
         if change.run.state not in states:
             refuse(change.run, action, f"it is not {' or '.join(states)}")
         steps = steps_of(change.run)
-        if is_undoing(steps):
+        if is_held(change.run, steps):
+            ends_as = SagaState(change.run.ends_as)
+        elif is_undoing(steps):
             refuse(change.run, action, "it has begun to undo")
-        if pivot_begun(steps):
+        if pivot_begun(change.run, steps):
             refuse(change.run, action, "it is past its point of no return, or may be")
+        transitions.release_holds(change)
         compensate.turn_back(
             change, ends_as=ends_as, code=code, error=truncate_error(reason), actor=actor
         )

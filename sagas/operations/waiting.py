@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sagas import advance, dispatch, late, transitions
+from sagas import advance, consequences, dispatch, transitions
 from sagas.answers import as_answer
 from sagas.decisions import Failed, Succeeded
 from sagas.models import SagaRun, StepRun
@@ -12,10 +12,11 @@ from sagas.operations.allowed import UNSUCCESSFUL, refuse
 from sagas.operations.locking import locked
 from sagas.operations.steps import result_as_json
 from sagas.payloads import truncate_error
-from sagas.states import SagaState, StepState
+from sagas.states import EventType, SagaState, StepState
 
 
 CODE_LENGTH = 100
+_GIVEN_UP = frozenset({StepState.UNKNOWN, StepState.FAILED, StepState.COMPENSATED})
 
 
 def complete_step(
@@ -106,14 +107,16 @@ def _may_have_happened(step: StepRun) -> bool:
         return step.asking
     if step.is_backward or step.answer is not None:
         return False
-    return step.state in late.GIVEN_UP and (step.doubtful or step.state != StepState.COMPENSATED)
+    if step.state == StepState.SKIPPED:  # by hand, or because its condition said no
+        return step.events.filter(type=EventType.STEP_WAITING).exists()
+    return step.state in _GIVEN_UP and (step.doubtful or step.state != StepState.COMPENSATED)
 
 
 def _accept_late(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
     if step.state != StepState.READY:
         advance.take_up(change, step, outcome)
     elif transitions.succeed_late(change, step, outcome.output):
-        advance.follow(change, step, outcome, StepState.SUCCEEDED)
+        consequences.follow(change, step, outcome, StepState.SUCCEEDED)
     else:
         step.refresh_from_db()
         transitions.keep_answer(change, step, as_answer(outcome), note="", actor="")

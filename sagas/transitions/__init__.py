@@ -25,17 +25,24 @@ from sagas.transitions.birth import Birth, Born, Plan, PlannedStep, insert_runs
 from sagas.transitions.by_hand import pause, settle, try_again, unpause
 from sagas.transitions.change import RunChange, change
 from sagas.transitions.claiming import Claimant, claim, succeed
+from sagas.transitions.late import (
+    ask_again,
+    distrust_undo,
+    doubt_late,
+    heard_from,
+    keep_doubt,
+    succeed_late,
+    undo_again,
+)
 from sagas.transitions.living import keep_condition, renew_leases
 from sagas.transitions.run_time import later
 from sagas.transitions.sweeping import begin_sweep, longest_silence
 from sagas.transitions.turning import (
-    distrust_undo,
     insert_pending,
-    insert_undo,
     insert_undo_chain,
+    leave_out,
+    release_holds,
     shut_unstarted,
-    succeed_late,
-    undo_again,
 )
 from sagas.transitions.unfinished import leave_unfinished
 from sagas.transitions.waiting import GIVEN_UP, begin_wait, end_waits, keep_answer
@@ -50,27 +57,32 @@ __all__ = [
     "Plan",
     "PlannedStep",
     "RunChange",
+    "ask_again",
     "begin_sweep",
     "begin_wait",
     "change",
     "claim",
     "distrust_undo",
+    "doubt_late",
     "end_leases_of",
     "end_waits",
+    "heard_from",
     "hurry",
     "insert_pending",
     "insert_runs",
-    "insert_undo",
     "insert_undo_chain",
     "keep_answer",
     "keep_condition",
+    "keep_doubt",
     "later",
+    "leave_out",
     "leave_queued",
     "leave_unfinished",
     "longest_silence",
     "mark_sent",
     "pause",
     "record_heartbeat",
+    "release_holds",
     "renew_lease",
     "renew_leases",
     "settle",

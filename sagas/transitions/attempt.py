@@ -5,14 +5,16 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import F
 from django.db.models.functions import Least, Now
 
 from sagas.conf import saga_settings
+from sagas.database import ClockNow
 from sagas.exceptions import SagaError
-from sagas.models import SagaRun, StepRun
+from sagas.models import StepRun
 from sagas.payloads import truncate_error
 from sagas.states import EventType, SagaState, StepState
+from sagas.transitions.direction import goes_its_way
 from sagas.transitions.journal import Journal
 
 
@@ -24,7 +26,7 @@ def renew_lease(step_id: UUID, fence: int) -> bool:
     """Extend the lease of a living attempt; False when the attempt was given up."""
     lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
     renewed = StepRun.objects.filter(pk=step_id, state=StepState.RUNNING, fence=fence).update(
-        lease_until=Now() + lease
+        lease_until=ClockNow() + lease
     )
     return bool(renewed)
 
@@ -32,17 +34,19 @@ def renew_lease(step_id: UUID, fence: int) -> bool:
 def record_heartbeat(step: StepRun, details: Any = NO_DETAILS) -> bool:
     """Keep what a living attempt says of its progress; False when it should stop.
 
-    It should when it was given up, and when the run no longer goes in its direction. Without
-    ``details`` it only shows that it goes on.
+    It should when it was given up, and when the run no longer goes in its direction. A dead letter
+    stands still, and may go on in either. Without ``details`` it only shows that it goes on; and what a
+    question says of its progress is not the step's own.
     """
-    wanted = SagaState.COMPENSATING if step.is_backward else SagaState.RUNNING
-    goes_on = SagaRun.objects.filter(pk=OuterRef("run_id"), state=wanted)
     mine = StepRun.objects.filter(
-        Exists(goes_on), pk=step.pk, state=StepState.RUNNING, fence=step.fence
+        goes_its_way(SagaState.DEAD_LETTER),
+        pk=step.pk,
+        state=StepState.RUNNING,
+        fence=step.fence,
     )
     lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
-    said = {} if details is NO_DETAILS else {"heartbeat": details}
-    return bool(mine.update(heartbeat_at=Now(), lease_until=Now() + lease, **said))
+    said = {} if details is NO_DETAILS or step.asking else {"heartbeat": details}
+    return bool(mine.update(heartbeat_at=Now(), lease_until=ClockNow() + lease, **said))
 
 
 def shorten_lease(step_id: UUID, fence: int) -> bool:
@@ -66,7 +70,7 @@ def hurry(step_id: UUID) -> bool:
 def end_leases_of(process: str) -> int:
     """End the leases of a process that is dead; the sweep then ends its attempts."""
     running = StepRun.objects.filter(state=StepState.RUNNING, worker=process)
-    return running.update(lease_until=Now())
+    return running.update(lease_until=Now(), dead_fence=F("fence"))
 
 
 def mark_sent(step_ids: Collection[UUID], *, again_in: timedelta) -> int:

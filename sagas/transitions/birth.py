@@ -167,6 +167,26 @@ def make_ready(step: StepRun, grace: timedelta) -> None:
         setattr(step, column, moment)
 
 
+def fresh_life(step: StepRun) -> dict[str, Any]:
+    """Return the columns of a step that begins once more: no attempts, limits or answers of before.
+
+    The key stays, and so does doubt. A forward step may go on from its last heartbeat, for what it did
+    still stands; a compensation may not, because there is something new to undo.
+    """
+    progress = {"heartbeat": None, "heartbeat_at": None} if step.is_backward else {}
+    return {
+        "attempt": 0,
+        "asking": False,
+        "asked": 0,
+        "answer": None,
+        "lease_until": None,
+        "started_at": None,
+        "ended_at": None,
+        "expires_at": None,
+        **progress,
+    }
+
+
 def due_now(grace: timedelta, delay: timedelta = timedelta()) -> Mapping[str, Any]:
     """Return the columns of a step that is due after ``delay``, and sent ``grace`` later if unclaimed."""
     return {"due_at": Now() + delay, "send_at": Now() + delay + grace}

@@ -10,8 +10,8 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from sagas.models import SagaRun, StepRun
-from sagas.states import CLAIMABLE_SAGAS, STEP_ARROWS, EventType, StepState
-from sagas.transitions.birth import due_now
+from sagas.states import STEP_ARROWS, EventType, SagaState, StepState
+from sagas.transitions.birth import due_now, fresh_life
 from sagas.transitions.change import RunChange
 from sagas.transitions.run_time import end_pause
 
@@ -33,7 +33,7 @@ def unpause(change: RunChange, *, note: str, actor: str) -> None:
     """Let a paused run go on; the time of the pause counts neither for it nor for its steps."""
     end_pause(change.run)
     change.journal.tell_run(EventType.RESUMED, change.run, "", "", note, actor)
-    if change.run.state in CLAIMABLE_SAGAS:
+    if change.run.state != SagaState.DEAD_LETTER:
         change.send_ready()
 
 
@@ -46,12 +46,8 @@ def try_again(change: RunChange, step: StepRun, *, note: str, actor: str) -> boo
         EventType.STEP_RETRIED,
         note,
         actor,
-        attempt=0,
-        asked=0,
-        answer=None,
         follow_up=True,
-        ended_at=None,
-        expires_at=None,
+        **fresh_life(step),
         **due_now(change.grace),
     )
     if won:

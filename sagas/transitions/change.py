@@ -17,6 +17,8 @@ from sagas.payloads import truncate_error
 from sagas.states import (
     DONE,
     FINAL_SAGAS,
+    IN_FLIGHT_STEPS,
+    MAY_HAVE_HAPPENED,
     SAGA_ARROWS,
     STEP_ARROWS,
     EventType,
@@ -24,7 +26,7 @@ from sagas.states import (
     StepState,
 )
 from sagas.transitions import run_time
-from sagas.transitions.birth import due_now
+from sagas.transitions.birth import due_now, fresh_life
 from sagas.transitions.claiming import Claimant, claim_ready, tell_claim
 from sagas.transitions.journal import Journal
 
@@ -154,10 +156,12 @@ class RunChange:
         self._update_run(remaining=F("remaining") - 1)
         self.run.remaining -= 1
 
-    def pass_pivot(self) -> None:
-        """From here on there is no way back."""
+    def pass_pivot(self, pivot: StepRun, state: str = StepState.SUCCEEDED) -> None:
+        """From here on there is no way back; also if the pivot was skipped, for nothing undoes what follows."""
         self._update_run(pivot_passed=True)
         self.run.pivot_passed = True
+        if state == StepState.SKIPPED:
+            self.tell(EventType.PIVOT_PASSED, f"{pivot} was skipped, and counts as passed")
 
     def warn(self) -> None:
         """A best-effort step did not succeed; the run goes on and says so."""
@@ -177,17 +181,24 @@ class RunChange:
             self.run.has_warnings = warns
 
     def mark_undone(self, step: StepRun) -> None:
-        """The forward step of compensation ``step``: succeeded or unknown → ``compensated``."""
-        forward = StepRun.objects.forward().filter(run_id=step.run_id, name=step.name)
-        for undone in forward.only("state", "run_id", "attempt", "name", "direction"):
-            came_from = StepState(undone.state)
-            require_arrow(STEP_ARROWS, came_from, StepState.COMPENSATED)
-            if forward.filter(state=came_from).update(
-                state=StepState.COMPENSATED, updated_at=Now()
-            ):
-                self.journal.tell_step(
-                    EventType.STEP_COMPENSATED, undone, came_from, StepState.COMPENSATED
-                )
+        """The forward step of compensation ``step``: succeeded or unknown → ``compensated``.
+
+        The chain may have been made anew while the attempt ran, so ``step`` learns what follows it now.
+        """
+        both = StepRun.objects.filter(run_id=step.run_id, name=step.name)
+        for row in both.only("state", "run_id", "attempt", "name", "direction", "successors"):
+            if row.is_backward:
+                step.successors = row.successors
+            elif row.state in MAY_HAVE_HAPPENED:
+                self._mark_undone(row)
+
+    def _mark_undone(self, row: StepRun) -> None:
+        came_from = StepState(row.state)
+        undone = StepRun.objects.filter(pk=row.pk, state=came_from)
+        if undone.update(state=StepState.COMPENSATED, updated_at=Now()):
+            self.journal.tell_step(
+                EventType.STEP_COMPENSATED, row, came_from, StepState.COMPENSATED
+            )
 
     def tell(self, type_: EventType, note: str, actor: str = "") -> None:
         """Record something about the run that changes no state."""
@@ -215,6 +226,11 @@ class RunChange:
         self.run.state = to
         self.journal.tell_run(type_, self.run, came_from, to, note, actor)
 
+    def reopen(self, note: str) -> None:
+        """A run that was rolled back turns back once more: something of it stands, or may."""
+        self.move(SagaState.COMPENSATING, EventType.REOPENED, note=note)
+        self.restart_count(0)
+
     def _update_run(self, **columns: Any) -> None:
         SagaRun.objects.filter(pk=self.run.pk, state=self.run.state).update(
             updated_at=Now(), **columns
@@ -235,22 +251,28 @@ class RunChange:
         forward = StepRun.objects.forward().filter(run_id=self.run.pk)
         return forward.in_flight().exists()
 
-    # By hand
+    # A plan that is made anew
 
-    def reset(self, step: StepRun, to: StepState, *, blockers: int, **columns: Any) -> None:
-        """Give a step of a dead letter its place in the resumed plan, with a fresh count of attempts."""
+    def reset(
+        self, step: StepRun, to: StepState, *, blockers: int, anew: bool = False, **columns: Any
+    ) -> None:
+        """Give a step its place in a plan that is made anew; one that changes its state begins afresh.
+
+        ``anew``: so does one that has not begun, for it belongs to a saga that begins once more.
+        """
         came_from = StepState(step.state)
-        if came_from == to and step.blockers == blockers and not columns:
-            return
         if came_from != to:
             require_arrow(STEP_ARROWS, came_from, to)
             self.journal.tell_step(EventType.STEP_RESTORED, step, came_from, to)
+        if came_from != to or (anew and to not in IN_FLIGHT_STEPS):
             due = due_now(self.grace) if to == StepState.READY else {}
-            columns |= {"state": to, "attempt": 0, "ended_at": None, "lease_until": None, **due}
-            columns |= {"asking": False, "asked": 0, "answer": None}
+            columns |= {"state": to, **fresh_life(step), **due}
+        elif step.blockers == blockers and not columns:
+            return
         StepRun.objects.filter(pk=step.pk, state=came_from).update(
             blockers=blockers, updated_at=Now(), **columns
         )
+        step.state = to
 
     def restart_count(self, remaining: int) -> None:
         """Say how many last steps of the resumed direction have not ended."""

@@ -5,14 +5,15 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
 from sagas.conf import saga_settings
-from sagas.database import saga_database
-from sagas.models import SagaRun, StepRun
+from sagas.database import ClockNow, saga_database
+from sagas.models import StepRun
 from sagas.states import EventType, StepState
 from sagas.transitions import postgresql
+from sagas.transitions.direction import goes_its_way
 from sagas.transitions.journal import Journal
 
 
@@ -44,21 +45,24 @@ def claim(step_id: UUID, fence: int, *, task_id: str, worker: str) -> StepRun | 
 
 def claim_ready(step_id: UUID, fence: int, claimant: Claimant) -> StepRun | None:
     """Do the update of a claim; the caller tells it, in its transaction."""
-    going = SagaRun.objects.going().filter(pk=OuterRef("run_id"))
     # The state and the fence stand in the UPDATE itself, not in a sub-query: PostgreSQL
     # evaluates them again on the row that a concurrent winner left.
     won = StepRun.objects.filter(
-        Exists(going), pk=step_id, state=StepState.READY, fence=fence, due_at__lte=Now()
+        goes_its_way(paused_at__isnull=True),
+        pk=step_id,
+        state=StepState.READY,
+        fence=fence,
+        due_at__lte=Now(),
     ).update(
         state=StepState.RUNNING,
         fence=F("fence") + 1,
         attempt=F("attempt") + 1,
-        lease_until=Now() + timedelta(seconds=saga_settings().LEASE_SECONDS),
-        started_at=Now(),
+        lease_until=ClockNow() + timedelta(seconds=saga_settings().LEASE_SECONDS),
+        started_at=ClockNow(),
         updated_at=Now(),
         ended_at=None,
         # Without a timeout the sum is NULL, and the step never expires.
-        expires_at=Coalesce(F("expires_at"), Now() + F("timeout")),
+        expires_at=Coalesce(F("expires_at"), ClockNow() + F("timeout")),
         task_id=claimant.task_id,
         worker=claimant.worker,
     )

@@ -1,14 +1,14 @@
-"""Turning back under the run's lock: shut what has not started, insert what undoes, once or again."""
+"""Turning back under the run's lock: shut what has not started, insert what undoes."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from sagas.models import StepRun
-from sagas.states import STEP_ARROWS, EventType, StepState
+from sagas.states import EventType, StepState
 from sagas.transitions.birth import due_now, make_ready
-from sagas.transitions.change import RunChange, require_arrow
+from sagas.transitions.change import RunChange
 from sagas.transitions.waiting import end_waits
 
 
@@ -16,10 +16,14 @@ def shut_unstarted(change: RunChange) -> None:
     """Let nothing new start: unstarted steps are cancelled, those between attempts unknown.
 
     Nor is anybody waited for. Claims do not take the run's lock; the lock on the step rows is what
-    they meet here.
+    they meet here. A step that was skipped by hand, and then was said to have perhaps happened, is
+    unknown from now on.
     """
     forward = StepRun.objects.forward().filter(run_id=change.run.pk)
-    shut = forward.filter(state__in=(StepState.PENDING, StepState.READY, StepState.WAITING))
+    shut = forward.filter(
+        Q(state__in=(StepState.PENDING, StepState.READY, StepState.WAITING))
+        | Q(state=StepState.SKIPPED, doubtful=True)
+    )
     rows = list(
         shut.select_for_update().only(
             "state", "attempt", "doubtful", "asking", "options", "run_id", "name", "direction"
@@ -28,10 +32,11 @@ def shut_unstarted(change: RunChange) -> None:
     waiting = [row for row in rows if row.state == StepState.WAITING]
     end_waits(change, waiting)
     rows = [row for row in rows if row not in waiting]
-    in_doubt = [row for row in rows if row.doubtful and row.options.get("reconcile")]
+    ready = [row for row in rows if row.state == StepState.READY]
+    in_doubt = [row for row in ready if row.doubtful and row.options.get("reconcile")]
     _ask_about(change, in_doubt)
     rows = [row for row in rows if row not in in_doubt]
-    for came_from in (StepState.PENDING, StepState.READY):
+    for came_from in (StepState.PENDING, StepState.READY, StepState.SKIPPED):
         for to, doubtful in ((StepState.CANCELLED, False), (StepState.UNKNOWN, True)):
             moved = [r for r in rows if r.state == came_from and r.doubtful is doubtful]
             _shut(change, moved, came_from, to)
@@ -61,20 +66,12 @@ def _shut(change: RunChange, steps: Sequence[StepRun], came_from: StepState, to:
         change.journal.tell_step(type_, step, came_from, to)
 
 
-def insert_undo_chain(change: RunChange, steps: Sequence[StepRun]) -> None:
+def insert_undo_chain(change: RunChange, chain: Sequence[StepRun]) -> None:
     """Insert the compensations, each the successor of the one before; the first is ready."""
-    change.restart_count(0)
-    insert_undo(change, *steps)
-
-
-def insert_undo(change: RunChange, *steps: StepRun) -> None:
-    """Insert compensations beside those there are; they end with one last step."""
-    for step in steps:
-        if step.blockers == 0:
-            make_ready(step, change.grace)
-    StepRun.objects.bulk_create(steps)
-    change.restart_count(change.run.remaining + 1)
-    change.collect_ready([step for step in steps if step.blockers == 0], StepState.PENDING)
+    make_ready(chain[0], change.grace)
+    StepRun.objects.bulk_create(chain)
+    change.restart_count(1)
+    change.collect_ready(chain[:1], StepState.PENDING)
 
 
 def insert_pending(step: StepRun) -> StepRun:
@@ -83,57 +80,19 @@ def insert_pending(step: StepRun) -> StepRun:
     return step
 
 
-def succeed_late(change: RunChange, step: StepRun, output: object) -> bool:
-    """A step that was given up did happen: its end → ``succeeded``, with the result."""
-    came_from = StepState(step.state)
-    require_arrow(STEP_ARROWS, came_from, StepState.SUCCEEDED)
-    won = StepRun.objects.filter(pk=step.pk, state=came_from).update(
-        state=StepState.SUCCEEDED,
-        output=output,
-        doubtful=False,
-        asking=False,
-        lease_until=None,
-        error_code="",
-        error="",
-        ended_at=Now(),
-        updated_at=Now(),
-    )
-    if won:
-        change.journal.tell_step(
-            EventType.STEP_SUCCEEDED, step, came_from, StepState.SUCCEEDED, "late"
-        )
-    return bool(won)
+def leave_out(change: RunChange, undo: StepRun) -> None:
+    """A compensation that did not succeed is needed no more: nothing of its step is to be undone."""
+    came_from = StepState(undo.state)
+    begun = came_from not in {StepState.PENDING, StepState.READY}
+    to = StepState.SKIPPED if begun else StepState.CANCELLED
+    type_ = EventType.STEP_SKIPPED if begun else EventType.STEP_CANCELLED
+    if StepRun.objects.filter(pk=undo.pk, state=came_from).update(state=to, updated_at=Now()):
+        change.journal.tell_step(type_, undo, came_from, to, "nothing is left to undo")
 
 
-def distrust_undo(step: StepRun) -> None:
-    """A success of ``step`` comes late: what was said of undoing it before no longer counts.
-
-    An outside party that undoes it answers a request that may have come before the effect; without
-    doubt in the row, that answer does not end the attempt which is still to be made.
-    """
-    undo = StepRun.objects.backward().filter(run_id=step.run_id, name=step.name)
-    undo.update(doubtful=False, updated_at=Now())
-
-
-def undo_again(change: RunChange, backward: StepRun) -> None:
-    """A compensation came before the effect that it undoes: it is ready once more, by itself.
-
-    One that runs right now is given up by this, so that the one to come sees the result.
-    """
-    came_from = StepState(backward.state)
-    require_arrow(STEP_ARROWS, came_from, StepState.READY)
-    was_done = came_from == StepState.SUCCEEDED
-    columns: dict[str, Any] = {"successors": []} if was_done else {}
-    StepRun.objects.filter(pk=backward.pk, state=came_from).update(
-        state=StepState.READY,
-        attempt=0,
-        answer=None,
-        lease_until=None,
-        ended_at=None,
-        updated_at=Now(),
-        **due_now(change.grace),
-        **columns,
-    )
-    if was_done:
-        change.restart_count(change.run.remaining + 1)
-    change.collect_ready([StepRun.objects.get(pk=backward.pk)], came_from)
+def release_holds(change: RunChange) -> None:
+    """A human decided that the steps which hold because they are unknown are undone."""
+    unknown = StepRun.objects.forward().filter(run_id=change.run.pk, state=StepState.UNKNOWN)
+    for step in unknown.filter(options__on_unknown="hold"):
+        options = {name: value for name, value in step.options.items() if name != "on_unknown"}
+        StepRun.objects.filter(pk=step.pk).update(options=options, updated_at=Now())

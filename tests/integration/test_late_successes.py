@@ -92,9 +92,22 @@ class TestElsewhere:
         first = claimed(run, "a")
         expire_lease(first.pk)
         sweep()
+        second = claimed(run, "a")
         record_outcome(first, LATE)
+        assert step_of(run, "a").state == StepState.RUNNING
+        record_outcome(second, Succeeded(output={"of": "a"}))
         assert drive(run).state == SagaState.COMPLETED
         assert step_of(run, "a").output == {"of": "a"}
+
+    def test_between_two_attempts_it_is_the_outcome(self) -> None:
+        run = start_saga(Five, Script(), key="k")
+        first = claimed(run, "a")
+        expire_lease(first.pk)
+        sweep()
+        record_outcome(first, LATE)
+        assert drive(run).state == SagaState.COMPLETED
+        assert step_of(run, "a").output == {"of": "late"}
+        assert "a" not in CALLS
 
     def test_after_a_definite_no_it_joins_the_undo_chain(self) -> None:
         run = start_saga(Five, Script(), key="k")

@@ -148,7 +148,11 @@ class TestTokens:
         assert not renew_lease(old.pk, old.fence)
         assert not shorten_lease(old.pk, old.fence)
         assert not record_heartbeat(old, {"page": 3})
+        assert rows(run) == before
+        assert step_of(run, "a").at_large == [old.fence]
         assert not record_outcome(old, Failed(code="X", error="late"))
+        # But that it has ended is known from now on.
+        StepRun.objects.filter(pk=old.pk, at_large__isnull=True).update(at_large=[old.fence])
         assert rows(run) == before
         told = SagaEvent.objects.filter(run=run).order_by("pk").last()
         assert told is not None

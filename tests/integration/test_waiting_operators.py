@@ -13,6 +13,7 @@ from sagas.decisions import Waiting
 from sagas.models import SagaRun, StepRun
 from sagas.operations import (
     allowed_actions,
+    cancel_saga,
     complete_step,
     fail_step,
     pause_saga,
@@ -138,8 +139,18 @@ class TestOperators:
         row = step_of(run, "b")
         assert row.state == ("skipped" if result is None else "succeeded")
         assert row.lease_until is None
-        refused(lambda: answer(run, "b"), "not waiting")
+        if result is not None:
+            refused(lambda: answer(run, "b"), "not waiting")
         assert drive(run).state == SagaState.COMPLETED
+
+    def test_one_that_was_skipped_and_happened_after_all_is_undone_with_the_rest(self) -> None:
+        run = five(b="wait")
+        skip_step(run, "b", reason="not needed")
+        answer(run, "b")
+        assert step_of(run, "b").state == "succeeded"
+        cancel_saga(run, reason="x")
+        assert drive(run).state == SagaState.CANCELLED
+        assert CALLS[-2:] == ["undo_b(outside)", "undo_a(a)"]
 
     def test_a_waiting_compensation_too(self) -> None:
         run = undoing()

@@ -12,11 +12,12 @@ claimed AS (
     SET state = 'running',
         fence = step.fence + 1,
         attempt = step.attempt + 1,
-        lease_until = STATEMENT_TIMESTAMP() + $5::interval,
-        started_at = STATEMENT_TIMESTAMP(),
+        -- From the moment of writing, not from before a wait for the row.
+        lease_until = CLOCK_TIMESTAMP() + $5::interval,
+        started_at = CLOCK_TIMESTAMP(),
         updated_at = STATEMENT_TIMESTAMP(),
         ended_at = NULL,
-        expires_at = COALESCE(step.expires_at, STATEMENT_TIMESTAMP() + step.timeout),
+        expires_at = COALESCE(step.expires_at, CLOCK_TIMESTAMP() + step.timeout),
         task_id = $3::text,
         worker = $4::text
     FROM run
@@ -25,7 +26,12 @@ claimed AS (
       AND step.fence = $2::int
       AND step.due_at <= STATEMENT_TIMESTAMP()
       AND run.id = step.run_id
-      AND run.state IN ('running', 'compensating', 'completed')
+      AND CASE
+              WHEN step.direction = 'backward' THEN run.state = 'compensating'
+              WHEN step.asking AND run.state = 'compensating' THEN true
+              WHEN step.follow_up AND run.state = 'completed' THEN true
+              ELSE run.state = 'running'
+          END
       AND run.paused_at IS NULL
     RETURNING {step_columns}, {run_columns}
 ),

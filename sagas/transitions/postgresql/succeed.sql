@@ -65,16 +65,16 @@ released AS (
         fence = step.fence + ({opens} AND ended.takes)::int,
         attempt = step.attempt + ({opens} AND ended.takes)::int,
         lease_until = CASE
-            WHEN {opens} AND ended.takes THEN STATEMENT_TIMESTAMP() + $8::interval
+            WHEN {opens} AND ended.takes THEN CLOCK_TIMESTAMP() + $8::interval
             ELSE step.lease_until
         END,
         started_at = CASE
-            WHEN {opens} AND ended.takes THEN STATEMENT_TIMESTAMP() ELSE step.started_at
+            WHEN {opens} AND ended.takes THEN CLOCK_TIMESTAMP() ELSE step.started_at
         END,
         ended_at = CASE WHEN NOT ({opens} AND ended.takes) THEN step.ended_at END,
         expires_at = CASE
             WHEN {opens} AND ended.takes
-            THEN COALESCE(step.expires_at, STATEMENT_TIMESTAMP() + step.timeout)
+            THEN COALESCE(step.expires_at, CLOCK_TIMESTAMP() + step.timeout)
             ELSE step.expires_at
         END,
         task_id = CASE WHEN {opens} AND ended.takes THEN $6::text ELSE step.task_id END,

@@ -4,7 +4,7 @@ Each guard can be taken out (``Plan.without``), to show that the search would mi
 """
 
 from sagas.decisions import Next, Verdict
-from sagas.states import ACTIVE_SAGAS, CLAIMABLE_SAGAS, Direction, SagaState, StepState
+from sagas.states import ACTIVE_SAGAS, Direction, SagaState, StepState
 from tests.faults.model import deciding
 from tests.faults.model.deciding import Told
 from tests.faults.model.resuming import Resuming
@@ -45,7 +45,7 @@ class Engine(Resuming):
         won = (
             (row.state == READY or not self.keeps("claim checks the state"))
             and (row.fence == fence or not self.keeps("claim checks the fence"))
-            and (self.run.state in CLAIMABLE_SAGAS or not self.keeps("claim checks the run"))
+            and (self.run.state in ACTIVE_SAGAS or not self.keeps("claim checks the run"))
         )
         if not won:
             return False
