@@ -24,12 +24,23 @@ def names(name: str, *, default: list[str]) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()] or default
 
 
-def database(url: str) -> dict[str, Any]:
-    """Read ``postgresql://user:password@host:port/name`` or ``sqlite:////absolute/path``."""
+def number(name: str) -> int:
+    """Read ``NAME=20``; 0 without it."""
+    return int(os.environ.get(name) or 0)
+
+
+def database(url: str, *, pool: int = 0) -> dict[str, Any]:
+    """Read ``postgresql://user:password@host:port/name`` or ``sqlite:////absolute/path``.
+
+    ``pool``: at most so many connections to PostgreSQL, which all threads of a process share.
+    """
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return _sqlite(Path(unquote(parts.path.removeprefix("/"))))
     if parts.scheme in {"postgres", "postgresql"}:
+        options: dict[str, Any] = dict(parse_qsl(parts.query))
+        if pool:
+            options["pool"] = {"min_size": 1, "max_size": pool, "timeout": 10}
         return {
             "ENGINE": "django.db.backends.postgresql",
             "NAME": unquote(parts.path.lstrip("/")),
@@ -37,11 +48,12 @@ def database(url: str) -> dict[str, Any]:
             "PASSWORD": unquote(parts.password or ""),
             "HOST": parts.hostname or "",
             "PORT": str(parts.port or ""),
-            "OPTIONS": dict(parse_qsl(parts.query)),
+            "OPTIONS": options,
             # A worker keeps its connection between tasks (CELERY_DB_REUSE_MAX), a web process
-            # between requests; the health check is what makes a restarted server harmless.
-            "CONN_MAX_AGE": 600,
-            "CONN_HEALTH_CHECKS": True,
+            # between requests; the health check is what makes a restarted server harmless. What
+            # comes from a pool goes back to it, and is looked at when it turns out to be lost.
+            "CONN_MAX_AGE": 0 if pool else 600,
+            "CONN_HEALTH_CHECKS": not pool,
         }
     raise ImproperlyConfigured(
         f"DATABASE_URL starts with {parts.scheme!r}; it must be postgresql:// or sqlite:///."
@@ -89,6 +101,8 @@ def broker_transport_options(url: str, data_dir: Path) -> dict[str, Any]:
             "socket_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 25,
+            # Threads and greenlets acknowledge side by side; at kombu's limit of 10 the next one fails.
+            "max_connections": 250,
         }
     if scheme in {"amqp", "amqps", "pyamqp"}:
         return {

@@ -14,6 +14,7 @@ from config.environment import (
     database,
     flag,
     names,
+    number,
     queue_type,
     task_queues,
 )
@@ -69,9 +70,12 @@ TEMPLATES = [
         },
     },
 ]
+# For workers whose handlers run as threads or greenlets (-P threads, -P gevent): SAGAS_DB_POOL=20.
+DB_POOL = number("SAGAS_DB_POOL")
 DATABASES = {
     "default": database(
-        os.environ.get("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'sagas.sqlite3'}"
+        os.environ.get("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'sagas.sqlite3'}",
+        pool=DB_POOL,
     ),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -115,8 +119,9 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_REJECT_ON_WORKER_LOST = False
 # What a deploy leaves the running steps before they are lost and done again.
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10.0
-# Celery's default closes the connection around every task, which costs more than the work.
-CELERY_DB_REUSE_MAX = 1_000
+# Celery's default closes the connection around every task, which costs more than the work; where a
+# pool takes it, that costs nothing.
+CELERY_DB_REUSE_MAX = None if DB_POOL else 1_000
 CELERY_WORKER_SEND_TASK_EVENTS = flag("SAGAS_TASK_EVENTS", default=False)
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 

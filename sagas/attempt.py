@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from sagas import soft_limit, surroundings, transitions
+from sagas import pooling, soft_limit, surroundings, transitions
 from sagas.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
 from sagas.definitions import Saga, SagaDefinition, StepDefinition
 from sagas.exceptions import (
@@ -143,6 +143,7 @@ class Attempt:
             with soft_limit.interrupts():
                 return user_code()
 
+        pooling.give_back()
         return surroundings.kept(interruptible, of=str(self.step))
 
     def _returned(self, result: object) -> Outcome:

@@ -48,6 +48,9 @@ class ForkGate:
             if wrapper.connection is not None:
                 wrapper.connection.close()
                 self._closed = True
+            if getattr(wrapper, "pool", None) is not None:
+                # Or a child takes connections out of it that its parent uses as well.
+                wrapper.close_pool()
 
     def _open(self) -> None:
         if self._lock.locked():

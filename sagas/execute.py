@@ -14,9 +14,9 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import DatabaseError, Error, connections, transaction
+from django.db import DatabaseError, Error, transaction
 
-from sagas import advance, leases, transitions
+from sagas import advance, leases, pooling, transitions
 from sagas.advance import Recorded
 from sagas.attempt import Attempt, Ended, GivenUp, Misfit
 from sagas.conf import saga_settings
@@ -117,7 +117,7 @@ def insistently(transaction_of_ours: Callable[[], T], further: Sequence[float] =
             facts = {"action": "database_lost"}
             logger.warning("database lost, again in %s s: %s", pause, error, extra=facts)
             with suppress(Error):
-                connections[saga_database()].close()
+                pooling.replace_lost()
             time.sleep(pause)
     return transaction_of_ours()
 

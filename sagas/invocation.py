@@ -9,7 +9,7 @@ from typing import Any
 from django.db import Error, connections, transaction
 from pydantic import JsonValue
 
-from sagas import transitions
+from sagas import pooling, transitions
 from sagas.database import has_open_transaction, is_in_transaction, saga_database
 from sagas.definitions import (
     NO_VALUE,
@@ -77,7 +77,7 @@ class RowInvocation:
         """
         with self._storing():
             check_tags(tags, what="the tags of self.set_tags()")
-        with transitions.change(self._run_id) as change:
+        with pooling.borrowed(), transitions.change(self._run_id) as change:
             change.tag(tags)
 
     def heartbeat(self, details: Any) -> None:
@@ -106,7 +106,8 @@ class RowInvocation:
 
     def _write_heartbeat(self, data: Any) -> None:
         try:
-            self._lease.unwanted = not transitions.record_heartbeat(self._step, data)
+            with pooling.borrowed():
+                self._lease.unwanted = not transitions.record_heartbeat(self._step, data)
         except Error:
             if self._lease.alone or has_open_transaction():
                 raise
@@ -144,7 +145,8 @@ class RowInvocation:
         if self._forward is None:
             rows = StepRun.objects.forward().filter(run_id=self._run_id)
             columns = ("name", "state", "output", "doubtful", "idempotency_key")
-            self._forward = {row.name: row for row in rows.only(*columns)}
+            with pooling.borrowed():
+                self._forward = {row.name: row for row in rows.only(*columns)}
         return self._forward
 
 

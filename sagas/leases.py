@@ -24,7 +24,7 @@ from uuid import UUID
 from billiard.process import current_process
 from django.db import connections
 
-from sagas import soft_limit, transitions
+from sagas import pooling, soft_limit, transitions
 from sagas.conf import saga_settings
 from sagas.database import OUTCOME_SECONDS, LockNotGranted, has_open_transaction, patience
 from sagas.definitions import StepOptions
@@ -142,6 +142,7 @@ class _Keeper:
             seen = set(current)
             if due:
                 self._renew([lease for lease in due if lease.is_worth_renewing])
+                pooling.give_back()
             else:
                 connections.close_all()
 

@@ -17,7 +17,7 @@ from django.db import close_old_connections, connections, transaction
 from django.db.models import DurationField, Exists, ExpressionWrapper, F
 from django.db.models.functions import Now
 
-from sagas import advance, backlog, deadlines, dispatch, resume, transitions
+from sagas import advance, backlog, deadlines, dispatch, pooling, resume, transitions
 from sagas.conf import saga_settings
 from sagas.database import saga_database
 from sagas.definitions import registry
@@ -87,6 +87,7 @@ def sweep_forever(
                 close_old_connections()
                 first()
                 sweep(worker=worker, force=False)
+                pooling.give_back()
                 outage.over()
             except Exception as error:  # noqa: BLE001 the next round tries again
                 outage.failed(error)

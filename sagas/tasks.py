@@ -9,9 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from celery import Task, shared_task
-from django.db import close_old_connections
 
-from sagas import dispatch, execute, recover, soft_limit
+from sagas import dispatch, execute, pooling, recover, soft_limit
 from sagas.database import claim_checks_health
 from sagas.definitions import SagaDefinition, StepOptions, registry
 from sagas.logs import process_name
@@ -20,22 +19,22 @@ from sagas.logs import process_name
 @shared_task(bind=True, name=dispatch.STEP_SUCCEEDED, ignore_result=True, acks_late=True)
 def step_succeeded(task: "Task[Any, Any]", step_run_id: str, fence: int) -> bool:  # noqa: ARG001
     """Success door: look at the row, and send again what should be on its way."""
-    close_old_connections()
-    return recover.resend(UUID(step_run_id))
+    with pooling.of_a_task():
+        return recover.resend(UUID(step_run_id))
 
 
 @shared_task(bind=True, name=dispatch.STEP_FAILED, ignore_result=True, acks_late=True)
 def step_failed(task: "Task[Any, Any]", step_run_id: str, fence: int) -> bool:  # noqa: ARG001
     """Error door: a hint that an attempt may be dead, never evidence. The lease will tell."""
-    close_old_connections()
-    return recover.suspect(UUID(step_run_id), fence)
+    with pooling.of_a_task():
+        return recover.suspect(UUID(step_run_id), fence)
 
 
 @shared_task(bind=True, name="sagas.sweep", ignore_result=True, acks_late=True)
 def sweep(task: "Task[Any, Any]") -> int:
     """Sweep once, for projects that prefer beat to the sweep inside every worker."""
-    close_old_connections()
-    return recover.sweep(worker=task.request.hostname or "beat").total
+    with pooling.of_a_task():
+        return recover.sweep(worker=task.request.hostname or "beat").total
 
 
 def register_step_tasks(definition: SagaDefinition) -> None:
@@ -60,8 +59,7 @@ def _register(name: str, options: StepOptions, doc: str | None) -> None:
         request = task.request
         # The message's own, or CELERY_TASK_SOFT_TIME_LIMIT: of whatever it carries, as one.
         soft = (request.timelimit or (None, None))[1] or task.soft_time_limit
-        with soft_limit.only_in_handlers(soft):
-            close_old_connections()
+        with soft_limit.only_in_handlers(soft), pooling.of_a_task():
             claim_checks_health()
             worker = process_name(request.hostname or "", os.getpid())
             return execute.execute(

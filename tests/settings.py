@@ -32,3 +32,6 @@ if os.environ.get("SAGAS_TEST_QUEUES"):
 
 if os.environ.get("SAGAS_TEST_SETTINGS"):
     SAGAS = {**SAGAS, **json.loads(os.environ["SAGAS_TEST_SETTINGS"])}
+
+if os.environ.get("SAGAS_TEST_DJANGO"):
+    globals().update(json.loads(os.environ["SAGAS_TEST_DJANGO"]))

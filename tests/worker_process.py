@@ -42,6 +42,8 @@ class WorkerProcess:
     """Keys of ``SAGAS``, such as a short lease where a test would wait for a long one."""
     connection: Mapping[str, Any] = field(default_factory=dict)
     """Keys of ``DATABASES["default"]``."""
+    django: Mapping[str, Any] = field(default_factory=dict)
+    """Further Django settings."""
     name: str = field(default_factory=lambda: f"worker{next(_numbers)}")
     _process: "subprocess.Popen[bytes] | None" = None
 
@@ -174,5 +176,6 @@ class WorkerProcess:
             "PYTHONWARNINGS": "default",
             "SAGAS_TEST_SETTINGS": json.dumps(dict(self.settings)),
             "SAGAS_TEST_CONNECTION": json.dumps(dict(self.connection)),
+            "SAGAS_TEST_DJANGO": json.dumps(dict(self.django)),
             **self.environment,
         }

@@ -45,7 +45,7 @@ class Contender:
     steps: int = 5
     """Of a saga; longer ones are measured in fewer pieces."""
     processes: int = 2
-    """How many worker processes run steps."""
+    """How many worker processes run steps; or how many threads or greenlets, where those do."""
     prepare: Sequence[str] = ()
     worker: Sequence[str] = ()
     client: Sequence[str] = ("python", "-m", "{application}", "client")
@@ -106,9 +106,10 @@ class Contender:
         )
 
 
-def _celery(application: str) -> list[str]:
-    pool = ["-P", "prefork", "-c", "{processes}"]
-    return ["python", "-m", "celery", "-A", application, "worker", *pool, *QUIETLY]
+def celery(application: str, pool: str = "prefork") -> list[str]:
+    """Return how a worker with this pool is started."""
+    where = ["-P", pool, "-c", "{processes}"]
+    return ["python", "-m", "celery", "-A", application, "worker", *where, *QUIETLY]
 
 
 def _ours(name: str, saga: str) -> Contender:
@@ -117,7 +118,7 @@ def _ours(name: str, saga: str) -> Contender:
         application="ours",
         shown=("django-celery-sagas", "Django", "psycopg"),
         prepare=("python", "-m", "{application}", "prepare"),
-        worker=_celery("config"),
+        worker=celery("config"),
         client=("python", "-m", "{application}", "client", saga),
         environment={
             "DJANGO_SETTINGS_MODULE": "benchmarks.speed.settings",
@@ -131,7 +132,7 @@ def _chain(name: str, **further: object) -> Contender:
     given: dict[str, object] = {
         "application": "celery_chain",
         "shown": ("celery", "kombu"),
-        "worker": _celery("{application}"),
+        "worker": celery("{application}"),
         "needs_postgres": False,
         **further,
     }

@@ -24,6 +24,8 @@ class Plan:
     """Options of the contenders' servers."""
     before: Callable[[System], None] = lambda _: None
     """Called for each system when it runs, before it is measured."""
+    after: Callable[[System], None] = lambda _: None
+    """Called for each system after each of its turns."""
 
 
 @contextmanager
@@ -47,7 +49,7 @@ def take_rounds(plan: Plan) -> list[Record]:
         ]
         for number in range(1, plan.rounds + 1):
             for seat, record in enumerate(records):
-                systems[seat] = _take_turn(systems[seat], record, plan.lengths)
+                systems[seat] = _take_turn(systems[seat], record, plan)
                 if record.turns[-1] is not None:
                     _say(f"round {number}/{plan.rounds}  {_line(record, records[0])}")
     return records
@@ -70,12 +72,13 @@ def _made_ready(
     return system
 
 
-def _take_turn(system: System | None, record: Record, lengths: Lengths) -> System | None:
+def _take_turn(system: System | None, record: Record, plan: Plan) -> System | None:
     """Add a turn to the record: None, when the contender is out of the run."""
     turn: Turn | None = None
     if system is not None:
         try:
-            turn = take_turn(system, lengths)
+            turn = take_turn(system, plan.lengths)
+            plan.after(system)
         except Stuck as stuck:
             _drop(record, stuck)
             system.stand_still()

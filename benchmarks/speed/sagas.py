@@ -1,4 +1,4 @@
-"""Five steps that do nothing, in the three ways in which this product can run them."""
+"""Five steps that do nothing, or wait, in the three ways in which this product can run them."""
 
 from dataclasses import dataclass
 
@@ -23,31 +23,36 @@ class InPlace(Saga[Order]):
     @step
     def reserve(self) -> None:
         ledger.began(self.input.batch)
+        ledger.pause()
 
     @reserve.compensation
     def undo_reserve(self, _: None) -> None:
         ledger.ended(self.input.batch)
 
     @step
-    def charge(self) -> None: ...
+    def charge(self) -> None:
+        ledger.pause()
 
     @charge.compensation
     def undo_charge(self, _: None) -> None: ...
 
     @step
-    def pack(self) -> None: ...
+    def pack(self) -> None:
+        ledger.pause()
 
     @pack.compensation
     def undo_pack(self, _: None) -> None: ...
 
     @step
-    def ship(self) -> None: ...
+    def ship(self) -> None:
+        ledger.pause()
 
     @ship.compensation
     def undo_ship(self, _: None) -> None: ...
 
     @step
     def notify(self) -> None:
+        ledger.pause()
         if self.input.fails:
             raise PermanentError("the last step fails", code="LAST")
         ledger.ended(self.input.batch)

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,8 @@ class System:
     statements: meter.Statements | None = None
     rate: float = 0.0
     """Sagas per second, as measured last."""
+    watch: Callable[[], None] = lambda: None
+    """Called again and again while a batch runs."""
     _client: Client | None = None
 
     def submit(self, number: int) -> str:
@@ -95,6 +97,7 @@ class System:
             if time.monotonic() > until or not all(one.processes() for one in self.workers):
                 done = self.ledger.llen(ended_key(batch))
                 raise Stuck(f"{done} of {number} ended in {seconds:.0f} s\n{self.tail()}")
+            self.watch()
             time.sleep(0.02)
         return max(self._moments(ended_key(batch))) - min(self._moments(began_key(batch)))
 

@@ -5,6 +5,7 @@ import signal
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from sagas import PermanentError, Saga, Wait, step
 from tests.flows import ledger
@@ -15,7 +16,8 @@ class Orders:
     """A file to tell, and what handlers do: ``"permanent"``, ``"network"``, ``"kill"``, ``"sleep=1"``.
 
     ``wait`` leaves the step to the test; ``after=right`` waits until the file says that ``right`` of
-    the same saga began, or that the test said ``right`` (:func:`tests.flows.ledger.say`). Several
+    the same saga began, or that the test said ``right`` (:func:`tests.flows.ledger.say`); ``hold`` until
+    there is a file beside it whose name ends in ``.go``, which costs many handlers little. Several
     words are separated by commas; ``kill-once`` happens in the first attempt only.
     """
 
@@ -43,10 +45,8 @@ class Flow(Saga[Orders]):
             if self.attempt > 1:
                 return
             word = word.removesuffix("-once")
-        if word.startswith("sleep="):
-            time.sleep(float(word.removeprefix("sleep=")))
-        elif word.startswith("after="):
-            ledger.wait_for(self.input.ledger, word.removeprefix("after="), of=self.run.id)
+        if word == "hold" or word.startswith(("sleep=", "after=")):
+            self.pass_time(word)
         elif word == "permanent":
             message = f"{name} refused"
             raise PermanentError(message, code="REFUSED")
@@ -57,6 +57,16 @@ class Flow(Saga[Orders]):
             raise Wait
         elif word == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def pass_time(self, word: str) -> None:
+        what, _, value = word.partition("=")
+        if what == "sleep":
+            time.sleep(float(value))
+        elif what == "after":
+            ledger.wait_for(self.input.ledger, value, of=self.run.id)
+        else:
+            while not Path(f"{self.input.ledger}.go").exists():
+                time.sleep(0.05)
 
 
 class Parallel(Flow):
@@ -158,6 +168,28 @@ class Limited(Flow):
         return self.act("second")
 
     second.no_compensation("only tells")
+
+
+class Attentive(Flow):
+    """The second step reads what the first one returned, and beats, before it does anything."""
+
+    class Meta:
+        label = "flows.Attentive"
+
+    @step
+    def first(self) -> str:
+        return self.act("first")
+
+    @first.compensation
+    def undo_first(self, result: str | None) -> None:
+        self.act(f"undo_first({result})")
+
+    @step
+    def second(self) -> str:
+        self.heartbeat(self.first.result)
+        return self.act("second")
+
+    second.no_compensation("it is the last")
 
 
 class Quick(Saga[None]):

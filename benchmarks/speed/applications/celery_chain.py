@@ -25,22 +25,27 @@ app.conf.update(
 @app.task(name="reserve")
 def reserve(batch: str) -> None:
     ledger.began(batch)
+    ledger.pause()
 
 
 @app.task(name="charge")
-def charge(batch: str) -> None: ...
+def charge(batch: str) -> None:  # noqa: ARG001 as every task of the chain
+    ledger.pause()
 
 
 @app.task(name="pack")
-def pack(batch: str) -> None: ...
+def pack(batch: str) -> None:  # noqa: ARG001 as every task of the chain
+    ledger.pause()
 
 
 @app.task(name="ship")
-def ship(batch: str) -> None: ...
+def ship(batch: str) -> None:  # noqa: ARG001 as every task of the chain
+    ledger.pause()
 
 
 @app.task(name="notify")
 def notify(batch: str) -> None:
+    ledger.pause()
     ledger.ended(batch)
 
 

@@ -11,6 +11,7 @@ from redis import Redis
 
 
 LEDGER_VARIABLE = "SPEED_LEDGER"
+PAUSE_VARIABLE = "SPEED_PAUSE"
 _told: set[str] = set()
 
 
@@ -30,6 +31,12 @@ def began(batch: str) -> None:
 def ended(batch: str) -> None:
     """The last step of a saga runs."""
     _redis().rpush(ended_key(batch), time.time())
+
+
+def pause() -> None:
+    """Wait as for somebody outside, where the workload is to wait."""
+    if seconds := float(os.environ.get(PAUSE_VARIABLE) or 0):
+        time.sleep(seconds)
 
 
 def wait_for_end(batch: str, seconds: float) -> float | None:
