@@ -9,7 +9,7 @@ and only by the winner; if the process dies in between, the rows are ready and t
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from sagas import compensate, consequences, dispatch, late, transitions
@@ -156,14 +156,14 @@ def _may_still_act(step: StepRun, outcome: Outcome) -> bool:
     return False
 
 
-def end_lost_attempt(step: StepRun) -> bool:
+def end_lost_attempt(step: StepRun, only_if: Q | None = None) -> bool:
     """Give up an attempt whose lease ran out: tried again, asked about, or its outcome is unknown.
 
-    False when it ended or renewed its lease meanwhile.
+    False when it ended or renewed its lease meanwhile, or ``only_if`` no longer holds.
     """
     with transitions.change(step.run_id) as change:
         still_lost = StepRun.objects.lost(Now()).filter(
-            pk=step.pk, state=step.state, fence=step.fence
+            only_if or Q(), pk=step.pk, state=step.state, fence=step.fence
         )
         for row in still_lost.select_for_update(of=("self",)).select_related("run"):
             take_in(change, row, lost(row))

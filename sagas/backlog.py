@@ -1,13 +1,13 @@
-"""Which messages still wait in a long queue, and need not be sent again.
+"""What became of the messages that were sent and not claimed: lost, or waiting in a long queue.
 
-A queue gives out its messages in the order in which they came. While it gives out older ones than a
-step's, that step's message stands behind them; once it has given out a younger one, the message is
-lost. Where nothing tells, it counts as lost: a message too many is harmless, one too few is not.
+A queue gives out its messages in the order in which they were sent. While it gives out older ones
+than a step's, that step's message stands behind them; once it has given out a younger one, the
+message is lost. Where nothing tells, it counts as lost: a message too many is harmless, one too few is not.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.db.models.functions import Now
 
@@ -20,47 +20,91 @@ from sagas.states import EventType, StepState
 EVENTS = 300
 """How far back the history is read for what the queues gave out last."""
 
-
-def still_queued(steps: Iterable[StepRun]) -> set[UUID]:
-    """Return those of these ready steps whose messages wait behind others."""
-    sent_once = [step for step in steps if _was_sent_once(step)]
-    if not sent_once:
-        return set()
-    given_out = _given_out_last()
-    behind = [step for step in sent_once if _is_behind(step, given_out)]
-    empty = {
-        queue: dispatch.is_empty(queue) for queue in {dispatch.queue_of(one) for one in behind}
-    }
-    return {step.pk for step in behind if not empty[dispatch.queue_of(step)]}
+IN_ORDER = timedelta(seconds=2)
+"""Messages that were sent by different processes within so long may stand in another order."""
 
 
-def _was_sent_once(step: StepRun) -> bool:
-    """Whether nothing but waiting happened since the step became due.
+@dataclass
+class Fates:
+    """Ready steps whose messages are due, by what is known of them; each list in its given order."""
 
-    Then its next send is whole intervals later: whatever else puts it off, counts from another moment.
+    lost: list[StepRun] = field(default_factory=list)
+    queued: list[StepRun] = field(default_factory=list)
+    silent: list[StepRun] = field(default_factory=list)
+    """Nobody has read their queue for a while."""
+
+    unsent: list[StepRun] = field(default_factory=list)
+    """They were never sent, or that failed."""
+
+
+def fates_of(steps: Iterable[StepRun], limit: int) -> Fates:
+    """Say what became of the messages of these ready steps, and which others were lost with them.
+
+    The others are not due to be looked after yet, but were sent before one that their queue gave out.
     """
-    assert step.send_at is not None  # noqa: S101 the row's check constraint
-    assert step.due_at is not None  # noqa: S101
-    waited = step.send_at - step.due_at
-    return bool(waited) and not waited % timedelta(seconds=saga_settings().RESEND_SECONDS)
+    fates = Fates()
+    sent: list[StepRun] = []
+    for step in steps:
+        (sent if step.sent_at else fates.unsent).append(step)
+    if not sent:
+        return fates
+    given_out = _given_out_last()
+    empty: dict[str, bool] = {}
+    overtaken = []
+    for step in sent:
+        assert step.sent_at is not None  # noqa: S101 only such are in the list
+        youngest = given_out.get(dispatch.line_of(step))
+        if youngest is not None and youngest > step.sent_at:
+            overtaken.append(step)
+            continue
+        queue = dispatch.queue_of(step)
+        if queue not in empty:
+            empty[queue] = dispatch.is_empty(queue)
+        if empty[queue]:
+            fates.lost.append(step)
+        else:
+            (fates.silent if youngest is None else fates.queued).append(step)
+    others = _sent_before(given_out, overtaken, limit) if overtaken else []
+    fates.lost = sorted([*fates.lost, *overtaken, *others], key=_due_at)
+    return fates
 
 
-def _is_behind(step: StepRun, given_out: dict[str, datetime]) -> bool:
-    youngest = given_out.get(dispatch.queue_of(step))
-    return youngest is not None and step.due_at is not None and youngest <= step.due_at
+def _due_at(step: StepRun) -> datetime:
+    assert step.due_at is not None  # noqa: S101 the row's check constraint
+    return step.due_at
 
 
-def _given_out_last() -> dict[str, datetime]:
-    """Return since when the youngest step was due that each queue gave out in the last moments."""
-    latest = SagaEvent.objects.order_by("-id").values("pk")[:EVENTS]
-    claims = SagaEvent.objects.filter(
-        pk__in=latest,
-        type=EventType.STEP_CLAIMED,
-        from_state=StepState.READY,
-        at__gte=Now() - timedelta(seconds=saga_settings().RESEND_SECONDS),
-    )
-    found: dict[str, datetime] = {}
-    for step in StepRun.objects.filter(pk__in=claims.values("step_id")).order_by("due_at"):
-        if step.due_at is not None:
-            found[dispatch.queue_of(step)] = step.due_at
+def _sent_before(
+    given_out: dict[dispatch.Line, datetime], overtaken: Iterable[StepRun], limit: int
+) -> list[StepRun]:
+    """Return the other steps whose messages were lost with those of ``overtaken``."""
+    lines = {dispatch.line_of(step) for step in overtaken}
+    youngest = {line: moment - IN_ORDER for line, moment in given_out.items() if line in lines}
+    sent = StepRun.objects.awaited(Now()).filter(sent_at__lt=max(youngest.values()))
+    found = []
+    for step in sent.select_related("run").order_by("sent_at")[:limit]:
+        before = youngest.get(dispatch.line_of(step))
+        if before is not None and step.sent_at is not None and step.sent_at < before:
+            found.append(step)
+    return found
+
+
+def _given_out_last() -> dict[dispatch.Line, datetime]:
+    """Return when the youngest message was sent that each queue gave out in the last moments."""
+    moments = timedelta(seconds=saga_settings().RESEND_SECONDS)
+    # Read as it is written, by its end: the conditions are few rows' business.
+    latest = SagaEvent.objects.order_by("-id").annotate(oldest=Now() - moments)
+    claims = {
+        step_id
+        for step_id, type_, came_from, at, oldest in latest.values_list(
+            "step_id", "type", "from_state", "at", "oldest"
+        )[:EVENTS]
+        if (type_, came_from) == (EventType.STEP_CLAIMED, StepState.READY) and at >= oldest
+    }
+    claimed = StepRun.objects.filter(pk__in=claims, sent_at__isnull=False)
+    found: dict[dispatch.Line, datetime] = {}
+    for step in claimed.select_related("run").order_by("sent_at"):
+        line = dispatch.came_from(step)
+        if line is not None and step.sent_at is not None:
+            found[line] = step.sent_at
     return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 from django.db import (
@@ -107,14 +108,39 @@ def bounded_by_lease(runs: "QuerySet[SagaRun]") -> "QuerySet[SagaRun]":
     """
     if is_in_transaction() or connections[saga_database()].vendor != "postgresql":
         return runs
-    bound = Func(
-        Value(_MAY_IDLE),
-        Value(_lease()),
-        Value(value=True),
-        function="set_config",
-        output_field=TextField(),
-    )
-    return runs.annotate(_may_idle=bound)
+    bounded = runs.annotate(_may_idle=_set_config(_MAY_IDLE, _lease()))
+    wait = _lock_wait.get()
+    if wait is None:
+        return bounded
+    # Evaluated for the row that is found, before its lock is asked for.
+    return bounded.annotate(_may_wait=_set_config("lock_timeout", _milliseconds(wait)))
+
+
+def _set_config(name: str, value: str) -> Func:
+    """Set it until the end of the transaction."""
+    values = (Value(name), Value(value), Value(value=True))
+    return Func(*values, function="set_config", output_field=TextField())
+
+
+_lock_wait: ContextVar[float | None] = ContextVar("saga_lock_wait", default=None)
+
+
+@contextmanager
+def short_lock_waits(seconds: float) -> Iterator[None]:
+    """On PostgreSQL, let no transaction of ours that begins in here wait longer than this for a lock.
+
+    Raises:
+        LockNotGranted: one would have had to. It changed nothing.
+    """
+    token = _lock_wait.set(seconds)
+    try:
+        yield
+    except OperationalError as error:
+        if _is_about_a_lock(error):
+            raise LockNotGranted from error
+        raise
+    finally:
+        _lock_wait.reset(token)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from django.db import transaction
 
 from sagas.conf import saga_settings
 from sagas.database import OUTCOME_SECONDS, saga_database
-from sagas.definitions import StepOptions
+from sagas.definitions import StepOptions, registry
+from sagas.exceptions import UnknownHandler, UnknownSaga
 from sagas.models import SagaRun, StepRun
 from sagas.publishing import Message, Publisher
 
@@ -73,23 +74,86 @@ def is_empty(queue: str) -> bool:
     return _publisher.is_empty(queue)
 
 
+def is_paused() -> bool:
+    """Whether this process sends nothing for a moment, because the broker is away or refuses."""
+    return _publisher.is_paused()
+
+
 def queue_of(step: StepRun) -> str:
     """Return the queue that the step's messages go to."""
+    return _queue(step, options_of(step.run, step))
+
+
+def options_of(run: SagaRun, step: StepRun) -> StepOptions:
+    """Return how a step is sent: as today's code says, or as its row does where the code is gone.
+
+    A deploy may have renamed a queue, and workers consume those of their own code.
+    """
+    try:
+        declared = registry.get(run.label).definition.step(step.name)
+    except (UnknownSaga, UnknownHandler):
+        return StepOptions.from_snapshot(step.options)
+    if not step.is_backward:
+        return declared.options
+    if declared.compensation is None:
+        return StepOptions.from_snapshot(step.options)
+    return declared.compensation.options
+
+
+Line = tuple[str, int | None, str]
+"""Messages that are given out in the order in which they were sent: queue, priority, and the task, if
+workers keep its messages back to limit its rate."""
+
+
+def line_of(step: StepRun) -> Line:
+    """Return where the step's messages queue."""
+    options = options_of(step.run, step)
+    task = task_name(step.run.label, step.name, backward=step.is_backward)
+    return _queue(step, options), options.priority, task if options.rate_limit else ""
+
+
+def came_from(claimed: StepRun) -> Line | None:
+    """Return where the message queued that ``sent_at`` of a claimed step tells of.
+
+    None when the claim was by an older message, or a deploy moved the step to another queue.
+    """
+    by_last = claimed.sends <= 1 or claimed.task_id == _task_id(claimed, claimed.fence - 1)
+    moved = _queue(claimed, StepOptions.from_snapshot(claimed.options)) != queue_of(claimed)
+    return line_of(claimed) if by_last and not moved else None
+
+
+def _queue(step: StepRun, options: StepOptions) -> str:
     conf = saga_settings()
-    default = conf.COMPENSATION_QUEUE if step.is_backward else conf.STEP_QUEUE
-    return StepOptions.from_snapshot(step.options).queue or default
+    return options.queue or (conf.COMPENSATION_QUEUE if step.is_backward else conf.STEP_QUEUE)
+
+
+def _task_id(step: StepRun, fence: int) -> str:
+    """No two messages have one id: workers go on to discard one that was revoked."""
+    return f"{step.pk}-{fence}-{step.sends}"
+
+
+def sent_as(task_id: str) -> tuple[UUID, int, int] | None:
+    """Return the step, the fence and the number of the send that a task id of ours names."""
+    try:
+        step_id, fence, sends = task_id.rsplit("-", 2)
+        return UUID(step_id), int(fence), int(sends)
+    except ValueError:
+        return None
 
 
 def _message(run: SagaRun, step: StepRun) -> Message:
     options = StepOptions.from_snapshot(step.options)
+    today = options_of(run, step)
     conf = saga_settings()
-    queue = {"queue": queue_of(step)}
+    destination: dict[str, Any] = {"queue": _queue(step, today)}
+    if today.priority is not None:
+        destination["priority"] = today.priority
     return Message(
         task=task_name(run.label, step.name, backward=step.is_backward),
         args=(str(step.pk), step.fence),
-        task_id=f"{step.pk}-{step.fence}",
+        task_id=_task_id(step, step.fence),
         error_door=_error_door(step.pk, step.fence + 1),
-        destination=queue if options.priority is None else queue | {"priority": options.priority},
+        destination=destination,
         headers={"saga_id": str(run.pk), "saga_step": step.name},
         # Each step's own limit is kept by its lease, and ends with its handler; this one covers all
         # that follows in place, and an outcome that waits for the database.

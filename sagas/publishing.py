@@ -11,18 +11,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amqp.exceptions import ChannelError
+from amqp.exceptions import ChannelError, RecoverableConnectionError
 from celery import Celery, Signature, current_app
 from kombu import Connection
 from kombu.pools import ProducerPool
 
+from sagas.broker_errors import BrokerBlocked, is_about_broker, is_about_channel
 from sagas.conf import saga_settings
+from sagas.logs import Outage
 
 
 logger = logging.getLogger("sagas.publishing")
 
 BATCH = 200
 """How many messages are sent together, and lost together when their sending fails."""
+
+TELL_AGAIN_SECONDS = 600.0
+"""How often it is told of one kind of message that it cannot be sent."""
 
 _ONE_MORE_TRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
@@ -34,7 +39,7 @@ class Message:
     task: str
     args: tuple[str, int]
     task_id: str
-    """The same message sent twice carries the same id, and makes one result row."""
+    """Names the step, its fence and the number of the send, so that none is there twice."""
 
     error_door: Signature[Any]
     destination: dict[str, Any]
@@ -53,6 +58,9 @@ class Publisher:
 
     def __init__(self) -> None:
         self._paused_until = 0.0
+        self._blocked = False
+        self._outage = Outage(logger, "sending to the broker", "send")
+        self._told: dict[tuple[str, str], float] = {}
         self._forget_connections()
         os.register_at_fork(after_in_child=self._forget_connections)
 
@@ -63,32 +71,72 @@ class Publisher:
 
     def publish(self, message: Message) -> bool:
         """Send one message, or log why not. Returns whether the broker took it."""
-        return self._try([message], self._publish)
+        return self._try([message], self._publish_alone)
 
     def publish_all(self, messages: Sequence[Message]) -> None:
         """Send many through one producer, pipelined where the broker's transport can."""
         for first in range(0, len(messages), BATCH):
-            self._try(messages[first : first + BATCH], self._publish_batch)
+            batch = messages[first : first + BATCH]
+            if not self._try(batch, self._publish_batch, tells=False) and not self.is_paused():
+                # One of them cannot be sent: it shall keep none of the others back.
+                for message in batch:
+                    self.publish(message)
 
-    def _try(self, messages: Sequence[Message], publish: Callable[..., None]) -> bool:
-        if time.monotonic() < self._paused_until:
+    def is_paused(self) -> bool:
+        """Whether nothing is sent for a moment, because the broker is away or takes nothing."""
+        return time.monotonic() < self._paused_until
+
+    def _try(
+        self, messages: Sequence[Message], publish: Callable[..., None], *, tells: bool = True
+    ) -> bool:
+        if self.is_paused():
             return False
         began = time.monotonic()
         try:
             publish(*messages)
-        except Exception:
-            # The row is ready and the sweep sends: whoever committed must not fail here.
-            now = time.monotonic()
-            self._paused_until = now + max(saga_settings().BROKER_PAUSE_SECONDS, 3 * (now - began))
-            logger.warning(
-                "%d not sent, the sweep will: %s",
-                len(messages),
-                ", ".join(sorted({message.task for message in messages})),
-                exc_info=True,
-                extra={"action": "send_failed"},
-            )
+        except Exception as error:  # noqa: BLE001 the row is ready, and whoever committed must not fail
+            if is_about_broker(error):
+                self._pause(error, began)
+            elif tells:
+                self._tell(messages[0], error)
             return False
+        self._outage.over()
         return True
+
+    def _pause(self, error: Exception, began: float) -> None:
+        """Leave sending to the sweep for a while."""
+        now = time.monotonic()
+        self._paused_until = now + max(saga_settings().BROKER_PAUSE_SECONDS, 3 * (now - began))
+        self._outage.failed(error)
+
+    def _tell(self, message: Message, error: Exception) -> None:
+        """Say of a kind of message that it cannot be sent; not of each one of them."""
+        kind = message.task, type(error).__name__
+        facts = {"action": "message_refused"}
+        text = " ".join(f"{kind[1]}: {error}".split())
+        now = time.monotonic()
+        if now - self._told.get(kind, -TELL_AGAIN_SECONDS) >= TELL_AGAIN_SECONDS:
+            self._told[kind] = now
+            logger.error(
+                "a message of %s to queue %s cannot be sent: %s; its step stays ready and is tried"
+                " again at intervals",
+                message.task,
+                message.destination.get("queue"),
+                text,
+                extra=facts,
+            )
+        logger.debug("message %s not sent", message.task_id, exc_info=error, extra=facts)
+
+    def _publish_alone(self, message: Message) -> None:
+        self._check_alarm()
+        try:
+            self._publish(message)
+        except Exception as error:
+            if not is_about_channel(error):
+                raise
+            # RabbitMQ closes a channel after the fact: the culprit may have been the one before.
+            self._publish(message)
+        self._check_alarm()
 
     def _publish(self, message: Message) -> None:
         app = current_app
@@ -100,14 +148,43 @@ class Publisher:
             _send_task(app, producer, message)
 
     def _publish_batch(self, *messages: Message) -> None:
+        self._check_alarm()
         with self._pool(current_app).acquire(block=True, timeout=1) as producer:
             together: Any = producer  # whose stubs do not know batch()
             with together.batch(max_size=BATCH):
                 for message in messages:
                     _send_task(current_app, producer, message)
+        self._check_alarm()
+
+    def _check_alarm(self) -> None:
+        """Raise an error as long as RabbitMQ takes nothing: what is written to it then only waits."""
+        if not self._blocked:
+            return
+        with self._pool(current_app).acquire(block=True, timeout=1) as producer:
+            connection: Any = producer.connection
+            self._blocked = False  # a connection that is made anew is told anew
+            try:
+                connection.drain_events(timeout=0.05)
+            except TimeoutError:
+                self._blocked = True  # nothing is new
+            except Exception:
+                logger.debug("the alarm lasts, or the connection is lost", exc_info=True)
+        if self._blocked:
+            raise BrokerBlocked("the broker takes no messages until an alarm is over")
+
+    def _block(self, reason: str) -> None:
+        self._blocked = True
+        # Else a publisher that waits for a confirmation would wait until its socket times out.
+        raise RecoverableConnectionError(reason)
+
+    def _unblock(self) -> None:
+        self._blocked = False
 
     def is_empty(self, queue: str) -> bool:
         """Ask the broker how many messages wait in a queue."""
+        if self.is_paused():
+            return False
+        began = time.monotonic()
         try:
             with self._pool(current_app).acquire(block=True, timeout=1) as producer:
                 connection: Any = producer.connection
@@ -115,14 +192,20 @@ class Publisher:
                     return not channel.queue_declare(queue, passive=True).message_count
         except ChannelError:
             return True  # where nothing waits, a list of Redis does not exist
-        except Exception:
+        except Exception as error:
+            if is_about_broker(error):
+                self._pause(error, began)
             logger.debug("queue %s not asked", queue, exc_info=True)
             return False
 
     def _pool(self, app: Celery) -> ProducerPool:
         url = app.conf.broker_write_url
         if url not in self._pools:
-            connection = _bounded_connection(app)
+            alarms: dict[str, Callable[..., None]] = {
+                "on_blocked": self._block,
+                "on_unblocked": self._unblock,
+            }
+            connection = _bounded_connection(app, alarms)
             self._pools[url] = ProducerPool(connection.Pool(limit=10), limit=10)
         return self._pools[url]
 
@@ -161,14 +244,14 @@ def _send_task(app: Any, producer: Any, message: Message) -> None:
     )
 
 
-def _bounded_connection(app: Celery) -> Connection:
+def _bounded_connection(app: Celery, alarms: dict[str, Callable[..., None]]) -> Connection:
     seconds = saga_settings().PUBLISH_TIMEOUT_SECONDS
     scheme = str(app.connection_for_write().transport_cls).split("+", maxsplit=1)[0]
-    bounds: dict[str, float] = {}
+    bounds: dict[str, Any] = {}
     if scheme in {"redis", "rediss", "sentinel"}:
         bounds = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     elif scheme in {"amqp", "amqps", "pyamqp"}:
-        bounds = {"read_timeout": seconds, "write_timeout": seconds}
+        bounds = {"read_timeout": seconds, "write_timeout": seconds, **alarms}
     return app.connection_for_write(
         connect_timeout=seconds,
         transport_options={**bounds, **app.conf.broker_transport_options},

@@ -59,7 +59,9 @@ class LongestFirst:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: not {"acceptance", "faults", "packaging"} & set(item.path.parts))
+        items.sort(
+            key=lambda item: not {"acceptance", "faults", "packaging"} & set(item.path.parts)
+        )
 
 
 @pytest.hookimpl(wrapper=True)

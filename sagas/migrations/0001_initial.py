@@ -27,6 +27,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
             ],
             options={
+                'base_manager_name': 'objects',
                 'verbose_name': 'idempotency record',
                 'verbose_name_plural': 'idempotency records',
                 'default_permissions': ('view',),
@@ -64,6 +65,7 @@ class Migration(migrations.Migration):
                 ('completed_at', models.DateTimeField(blank=True, null=True)),
             ],
             options={
+                'base_manager_name': 'objects',
                 'verbose_name': 'saga run',
                 'verbose_name_plural': 'saga runs',
                 'ordering': ('-id',),
@@ -100,6 +102,8 @@ class Migration(migrations.Migration):
                 ('follow_up', models.BooleanField(default=False)),
                 ('due_at', models.DateTimeField(blank=True, null=True)),
                 ('send_at', models.DateTimeField(blank=True, null=True)),
+                ('sent_at', models.DateTimeField(blank=True, null=True)),
+                ('sends', models.IntegerField(db_default=0, default=0)),
                 ('lease_until', models.DateTimeField(blank=True, null=True)),
                 ('timeout', models.DurationField(blank=True, null=True)),
                 ('expires_at', models.DateTimeField(blank=True, null=True)),
@@ -120,6 +124,7 @@ class Migration(migrations.Migration):
                 ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='steps', to='sagas.sagarun')),
             ],
             options={
+                'base_manager_name': 'objects',
                 'verbose_name': 'step',
                 'verbose_name_plural': 'steps',
                 'ordering': ('-direction', 'position'),
@@ -141,6 +146,7 @@ class Migration(migrations.Migration):
                 ('step', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='sagas.steprun')),
             ],
             options={
+                'base_manager_name': 'objects',
                 'verbose_name': 'event',
                 'verbose_name_plural': 'events',
                 'ordering': ('id',),
@@ -155,6 +161,7 @@ class Migration(migrations.Migration):
                 ('worker', models.CharField(blank=True, default='', max_length=255)),
             ],
             options={
+                'base_manager_name': 'objects',
                 'verbose_name': 'sweep record',
                 'default_permissions': (),
                 'constraints': [models.CheckConstraint(condition=models.Q(('id', 1)), name='sagas_sweep_single')],

@@ -6,9 +6,14 @@ from django.utils.translation import gettext_lazy as _
 
 from sagas.models.runs import SagaRun
 from sagas.models.steps import StepRun
+from sagas.models.writer import WriterQuerySet
 from sagas.states import (
     EventType,
 )
+
+
+class SagaEventQuerySet(WriterQuerySet["SagaEvent"]):
+    """Events."""
 
 
 class SagaEvent(models.Model):
@@ -45,10 +50,13 @@ class SagaEvent(models.Model):
     note = models.TextField(blank=True, default="")
     at = models.DateTimeField(db_default=Now(), editable=False)
 
+    objects = SagaEventQuerySet.as_manager()
+
     class Meta:
         verbose_name = _("event")
         verbose_name_plural = _("events")
         ordering = ("id",)
+        base_manager_name = "objects"
         default_permissions = ("view",)
         indexes = (models.Index(fields=("run", "id"), name="sagas_event_run"),)
 

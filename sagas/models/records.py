@@ -7,6 +7,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from sagas.models.writer import WriterQuerySet
+
 
 class SweepRecord(models.Model):
     """The one row that says when the recovery sweep last ran, and lets one process run it at a time."""
@@ -15,7 +17,10 @@ class SweepRecord(models.Model):
     swept_at = models.DateTimeField()
     worker = models.CharField(max_length=255, blank=True, default="")
 
+    objects = WriterQuerySet.as_manager()
+
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("sweep record")
         default_permissions = ()
         constraints: ClassVar[tuple[Any, ...]] = (
@@ -39,7 +44,10 @@ class IdempotencyRecord(models.Model):
     undone_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
+    objects = WriterQuerySet.as_manager()
+
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("idempotency record")
         verbose_name_plural = _("idempotency records")
         default_permissions = ("view",)

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from sagas.identifiers import uuid7
 from sagas.models.one_of import OneOf
 from sagas.models.steps import Moment, StepRun
+from sagas.models.writer import WriterQuerySet
 from sagas.moments import stored, told
 from sagas.states import (
     ACTIVE_SAGAS,
@@ -27,7 +28,7 @@ from sagas.states import (
 from sagas.texts import is_storable
 
 
-class SagaRunQuerySet(models.QuerySet["SagaRun"]):
+class SagaRunQuerySet(WriterQuerySet["SagaRun"]):
     """Runs, in the words of whoever asks for them."""
 
     def active(self) -> Self:
@@ -127,6 +128,7 @@ class SagaRun(models.Model):
         verbose_name = _("saga run")
         verbose_name_plural = _("saga runs")
         ordering = ("-id",)
+        base_manager_name = "objects"
         default_permissions = ("view", "delete")
         permissions = (
             ("retry_sagarun", _("Can retry sagas")),

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from sagas.identifiers import uuid7
 from sagas.models.one_of import OneOf
+from sagas.models.writer import WriterQuerySet
 from sagas.moments import CLOCK, told
 from sagas.states import (
     IN_FLIGHT_STEPS,
@@ -31,7 +32,7 @@ GOES_ITS_WAY = (
 """The run goes in the step's direction: only then may the step begin."""
 
 
-class StepRunQuerySet(models.QuerySet["StepRun"]):
+class StepRunQuerySet(WriterQuerySet["StepRun"]):
     """Steps, in the words of the engine."""
 
     def forward(self) -> Self:
@@ -55,6 +56,16 @@ class StepRunQuerySet(models.QuerySet["StepRun"]):
         )
         return unsent.filter(GOES_ITS_WAY).order_by("send_at")
 
+    def awaited(self, now: Moment) -> Self:
+        """Ready, of a run that goes its way, and its message was sent not long ago."""
+        awaited = self.filter(
+            state=StepState.READY,
+            send_at__gt=now,
+            sent_at__isnull=False,
+            run__paused_at__isnull=True,
+        )
+        return awaited.filter(GOES_ITS_WAY)
+
     def lost(self, now: Moment) -> Self:
         """Running or waiting though the lease ran out; no wait does while its run is paused."""
         lost = self.filter(state__in=IN_FLIGHT_STEPS, lease_until__lte=now)
@@ -72,8 +83,9 @@ class StepRun(models.Model):
     attempt asks the outside system by ``reconcile`` instead of acting. ``at_large`` are the fences of
     attempts that were given up and may be alive: each may still act. ``dead_fence`` is that of an
     attempt whose process is known to be gone. ``condition_met``: its condition was asked and said yes,
-    so that no later attempt asks again. ``send_at`` is when the sweep
-    sends the step's message if nobody has claimed it by then. ``expires_at`` is set by the first
+    so that no later attempt asks again. ``sent_at`` is since when the message of the attempt to come
+    has been on its way (None: it is not), ``sends`` how often one was sent for it, and ``send_at``
+    when the sweep looks after it if nobody has claimed it by then. ``expires_at`` is set by the first
     attempt to ``timeout`` from then: later nothing is tried again. ``follow_up``: tried again by
     hand after the saga had gone on without this step, so its outcome moves nothing. ``lease_until``
     is how long the step is someone's: a worker's, who renews it, or while it waits an outside
@@ -109,6 +121,8 @@ class StepRun(models.Model):
     follow_up = models.BooleanField(default=False)
     due_at = models.DateTimeField(null=True, blank=True)
     send_at = models.DateTimeField(null=True, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    sends = models.IntegerField(default=0, db_default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     timeout = models.DurationField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -135,6 +149,7 @@ class StepRun(models.Model):
         verbose_name = _("step")
         verbose_name_plural = _("steps")
         ordering = ("-direction", "position")
+        base_manager_name = "objects"
         default_permissions = ("view",)
         constraints = (
             models.UniqueConstraint(

@@ -16,6 +16,7 @@ from sagas.transitions.attempt import (
     hurry,
     leave_queued,
     mark_sent,
+    mark_unsent,
     record_heartbeat,
     renew_lease,
     shorten_lease,
@@ -36,7 +37,7 @@ from sagas.transitions.late import (
 )
 from sagas.transitions.living import keep_condition, renew_leases
 from sagas.transitions.run_time import later
-from sagas.transitions.sweeping import begin_sweep, longest_silence
+from sagas.transitions.sweeping import SweepTurns, Turn, longest_silence
 from sagas.transitions.turning import (
     insert_pending,
     insert_undo_chain,
@@ -57,8 +58,9 @@ __all__ = [
     "Plan",
     "PlannedStep",
     "RunChange",
+    "SweepTurns",
+    "Turn",
     "ask_again",
-    "begin_sweep",
     "begin_wait",
     "change",
     "claim",
@@ -80,6 +82,7 @@ __all__ = [
     "leave_unfinished",
     "longest_silence",
     "mark_sent",
+    "mark_unsent",
     "pause",
     "record_heartbeat",
     "release_holds",

@@ -1,15 +1,16 @@
 """Changes of one step row alone: its lease, and the time of the next send."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Least, Now
 
 from sagas.conf import saga_settings
-from sagas.database import ClockNow
+from sagas.database import ClockNow, saga_database
 from sagas.exceptions import SagaError
 from sagas.models import StepRun
 from sagas.payloads import truncate_error
@@ -61,36 +62,74 @@ def shorten_lease(step_id: UUID, fence: int) -> bool:
 
 
 def hurry(step_id: UUID) -> bool:
-    """Have what is ready in the run of this step sent by the next sweep."""
+    """Have what is ready in the run of this step sent by the next sweep, whatever was sent before."""
     of_run = StepRun.objects.filter(pk=step_id).values("run_id")
     ready = StepRun.objects.filter(run_id__in=of_run, state=StepState.READY, due_at__lte=Now())
-    return bool(ready.update(send_at=Least(F("send_at"), Now())))
+    return bool(ready.update(send_at=Least(F("send_at"), Now()), sent_at=None))
 
 
 def end_leases_of(process: str) -> int:
-    """End the leases of a process that is dead; the sweep then ends its attempts."""
+    """End the leases of a process that is dead; the sweep then ends its attempts.
+
+    Not of those whose row somebody has locked, and who must not be waited for: they run out.
+    """
     running = StepRun.objects.filter(state=StepState.RUNNING, worker=process)
-    return running.update(lease_until=Now(), dead_fence=F("fence"))
+    free = running.select_for_update(skip_locked=True)
+    with transaction.atomic(using=saga_database()):
+        return running.filter(pk__in=free.values("pk")).update(
+            lease_until=Now(), dead_fence=F("fence")
+        )
 
 
-def mark_sent(step_ids: Collection[UUID], *, again_in: timedelta) -> int:
-    """Put off the next send of ready steps, whose messages are about to be sent."""
-    ready = StepRun.objects.filter(pk__in=step_ids, state=StepState.READY)
-    return ready.update(send_at=Now() + again_in)
+def mark_sent(steps: Iterable[StepRun], *, again_in: timedelta) -> list[StepRun]:
+    """Say that messages of ready steps are sent now, and looked after later.
+
+    Returns the steps whose messages the caller is to send; the others were claimed or sent by
+    somebody else meanwhile, or their rows are locked.
+    """
+    seen = {step.pk: step for step in steps}
+    rows = StepRun.objects.filter(pk__in=seen, state=StepState.READY)
+    with transaction.atomic(using=saga_database()):
+        free = rows.select_for_update(skip_locked=True).values_list("pk", "fence", "sends")
+        mine = [seen[pk] for pk, *at in free if at == [seen[pk].fence, seen[pk].sends]]
+        rows.filter(pk__in=[step.pk for step in mine]).update(
+            send_at=Now() + again_in, sent_at=Now(), sends=F("sends") + 1
+        )
+    for step in mine:
+        step.sends += 1
+    return mine
 
 
-def leave_queued(step_ids: Collection[UUID], *, longer: timedelta) -> int:
-    """Put off the next send of ready steps whose messages still wait, by whole intervals."""
-    ready = StepRun.objects.filter(pk__in=step_ids, state=StepState.READY)
-    return ready.update(send_at=F("send_at") + longer)
+def mark_unsent(steps: Iterable[StepRun], *, again_in: timedelta) -> int:
+    """Say that the messages of ready steps did not get on their way."""
+    ready = StepRun.objects.filter(
+        pk__in=[step.pk for step in steps], state=StepState.READY, sent_at__isnull=False
+    )
+    free = ready.select_for_update(skip_locked=True)
+    with transaction.atomic(using=saga_database()):
+        return ready.filter(pk__in=free.values("pk")).update(sent_at=None, send_at=Now() + again_in)
+
+
+def leave_queued(steps: Iterable[StepRun], *, longer: timedelta) -> int:
+    """Look after ready steps later whose messages still wait, by whole intervals."""
+    ready = StepRun.objects.filter(
+        pk__in=[step.pk for step in steps], state=StepState.READY, send_at__lte=Now()
+    )
+    free = ready.select_for_update(skip_locked=True)
+    with transaction.atomic(using=saga_database()):
+        return ready.filter(pk__in=free.values("pk")).update(send_at=F("send_at") + longer)
 
 
 def tell_unknown_handler(step: StepRun, error: SagaError) -> bool:
     """Say in a ready step why it waits: nobody here can run it. Told once, not at every sweep."""
     ready = StepRun.objects.filter(pk=step.pk, state=StepState.READY).exclude(error_code=error.code)
-    told = ready.update(error_code=error.code, error=truncate_error(str(error)), updated_at=Now())
-    if told:
-        journal = Journal()
-        journal.tell_step(EventType.HANDLER_UNKNOWN, step, "", "", str(error))
-        journal.write()
+    free = ready.select_for_update(skip_locked=True)
+    with transaction.atomic(using=saga_database()):
+        told = ready.filter(pk__in=free.values("pk")).update(
+            error_code=error.code, error=truncate_error(str(error)), updated_at=Now()
+        )
+        if told:
+            journal = Journal()
+            journal.tell_step(EventType.HANDLER_UNKNOWN, step, "", "", str(error))
+            journal.write()
     return bool(told)

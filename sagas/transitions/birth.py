@@ -188,5 +188,10 @@ def fresh_life(step: StepRun) -> dict[str, Any]:
 
 
 def due_now(grace: timedelta, delay: timedelta = timedelta()) -> Mapping[str, Any]:
-    """Return the columns of a step that is due after ``delay``, and sent ``grace`` later if unclaimed."""
-    return {"due_at": Now() + delay, "send_at": Now() + delay + grace}
+    """Return the columns of a step that is due after ``delay``.
+
+    With a ``grace`` the caller sends its message right after the commit, and the sweep looks after it
+    so much later; without one the sweep sends it when it is due.
+    """
+    sent = {"sent_at": Now(), "sends": 1} if grace else {"sent_at": None, "sends": 0}
+    return {"due_at": Now() + delay, "send_at": Now() + delay + grace, **sent}

@@ -1,10 +1,10 @@
 """The turn-taking of sweeps: one process at a time, about once per interval."""
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F
 from django.db.models.functions import Now
 
 from sagas.conf import saga_settings
@@ -21,25 +21,86 @@ def longest_silence() -> timedelta:
     return timedelta(seconds=saga_settings().LEASE_SECONDS / 2)
 
 
-def begin_sweep(interval: timedelta, worker: str) -> bool:
-    """Take this interval's sweep; False when another process has it.
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A sweep that may begin."""
 
-    It is not a lock: two sweeps at once are safe, only wasteful. After half a lease without any
-    sweep, the first one spares the attempts that may be alive.
+    began: datetime
+    """By the database's clock."""
+
+
+@dataclass
+class _Kept:
+    """The record's row was found locked: what it said then, and since when."""
+
+    swept_at: datetime
+    since: datetime
+    told: bool = False
+
+
+class SweepTurns:
+    """Takes the turns of this process. No turn is a lock: two sweeps at once are safe, only wasteful.
+
+    Nor is the record that says who took the last one: a process that stands still with its row is
+    passed over, and when it keeps it for half a lease, all others sweep without it.
     """
+
+    def __init__(self) -> None:
+        """Know of nothing in the way."""
+        self._seen_at: datetime | None = None
+        self._kept: _Kept | None = None
+
+    def begin(self, interval: timedelta, worker: str) -> Turn | None:
+        """Take this interval's sweep; None when another process has it.
+
+        After half a lease without any sweep, the first one spares the attempts that may be alive.
+        """
+        last = SweepRecord.objects.annotate(now=Now()).values_list("swept_at", "now").first()
+        if last is None:
+            return _first_turn(worker)
+        swept_at, now = last
+        if self._seen_at is None or now - self._seen_at > longest_silence():
+            self._kept = None
+        self._seen_at = now
+        if swept_at > now - interval:
+            return None
+        if now - swept_at > longest_silence() and not self._is_kept(swept_at):
+            _spare_the_living(swept_at, now - swept_at)
+        if not _take(swept_at, worker) and interval and not self._is_kept_too_long(swept_at, now):
+            return None
+        return Turn(began=now)
+
+    def _is_kept(self, swept_at: datetime) -> bool:
+        return self._kept is not None and self._kept.swept_at == swept_at
+
+    def _is_kept_too_long(self, swept_at: datetime, now: datetime) -> bool:
+        """Whether somebody has kept the record since half a lease, as this process saw all the time."""
+        if self._kept is None or self._kept.swept_at != swept_at:
+            self._kept = _Kept(swept_at, now)
+        kept = now - self._kept.since
+        if kept <= longest_silence():
+            return False
+        if not self._kept.told:
+            self._kept.told = True
+            text = "the record of sweeps is locked since %.0f s: this process sweeps without it"
+            facts = {"action": "sweep_record_locked"}
+            logger.warning(text, kept.total_seconds(), extra=facts)
+        return True
+
+
+def _first_turn(worker: str) -> Turn | None:
+    SweepRecord.objects.bulk_create(
+        [SweepRecord(pk=1, swept_at=Now(), worker=worker)], ignore_conflicts=True
+    )
+    return Turn(began=SweepRecord.objects.values_list("swept_at", flat=True).get())
+
+
+def _take(swept_at: datetime, worker: str) -> bool:
+    """Write who sweeps, unless somebody else does it right now. Waits for no lock."""
     with transaction.atomic(using=saga_database()):
-        due = SweepRecord.objects.select_for_update().filter(swept_at__lte=Now() - interval)
-        previous = due.annotate(silence=Now() - F("swept_at")).first()
-        if previous is not None:
-            if previous.silence > longest_silence():
-                _spare_the_living(previous.swept_at, previous.silence)
-            SweepRecord.objects.update(swept_at=Now(), worker=worker)
-            return True
-    first = SweepRecord(pk=1, swept_at=Now(), worker=worker)
-    if SweepRecord.objects.filter(pk=1).exists():
-        return False
-    SweepRecord.objects.bulk_create([first], ignore_conflicts=True)
-    return True
+        free = SweepRecord.objects.select_for_update(skip_locked=True).filter(swept_at=swept_at)
+        taken = SweepRecord.objects.filter(pk__in=free.values("pk"), swept_at=swept_at)
+        return bool(taken.update(swept_at=Now(), worker=worker))
 
 
 def _spare_the_living(previous: datetime, silence: timedelta) -> None:
@@ -56,7 +117,8 @@ def _spare_the_living(previous: datetime, silence: timedelta) -> None:
         lease_until__lt=Now() + mercy,
     )
     # Locked rows are skipped: whoever holds one is alive, and must not be waited for.
-    spared = StepRun.objects.filter(pk__in=kept.values("pk")).update(lease_until=Now() + mercy)
+    with transaction.atomic(using=saga_database()):
+        spared = StepRun.objects.filter(pk__in=kept.values("pk")).update(lease_until=Now() + mercy)
     if spared:
         facts = {"action": "leases_spared"}
         text = "no sweep for %.0f s: %s attempts may prove that they live"

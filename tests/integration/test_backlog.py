@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db.models import F
@@ -10,7 +11,7 @@ from django.test import override_settings
 
 from sagas import recover, start_saga
 from sagas.models import SagaEvent, SagaRun, StepRun
-from sagas.transitions import claim, hurry, mark_sent
+from sagas.transitions import claim, hurry, mark_sent, mark_unsent
 from tests.driving import step_of
 from tests.traced import Five, Script
 
@@ -18,6 +19,20 @@ from tests.traced import Five, Script
 pytestmark = pytest.mark.django_db(transaction=True)
 
 GRACE = 10
+LONG_AGO = Now() - timedelta(hours=1)
+
+
+@pytest.fixture
+def sent(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The messages that are sent one by one, in their order."""
+    found: list[Any] = []
+
+    def publish(message: Any) -> bool:
+        found.append(message)
+        return True
+
+    monkeypatch.setattr("sagas.dispatch._publisher.publish", publish)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +51,7 @@ def first_of(run: SagaRun) -> StepRun:
 def age(run: SagaRun, seconds: float) -> None:
     """Let time pass since the first step of a run became due."""
     past = timedelta(seconds=seconds)
-    moved = {"send_at": F("send_at") - past, "due_at": F("due_at") - past}
+    moved = {name: F(name) - past for name in ("send_at", "sent_at", "due_at")}
     StepRun.objects.filter(pk=first_of(run).pk).update(**moved)
 
 
@@ -79,8 +94,7 @@ def test_it_is_asked_about_again(messages: list[str], batch: int, moments: tuple
         due = send_after(waiting)
         age(waiting, due + 1 - waited)
         waited = due + 1
-        past = F("due_at") - timedelta(hours=1)
-        StepRun.objects.filter(pk=first_of(older).pk).update(due_at=past)
+        StepRun.objects.filter(pk=first_of(older).pk).update(sent_at=LONG_AGO)
         with override_settings(SAGAS={"SWEEP_BATCH": batch}):
             assert not sent_again(messages)
         assert send_after(waiting) == next_moment
@@ -127,7 +141,7 @@ def test_what_another_queue_gives_out_says_nothing(messages: list[str]) -> None:
 @pytest.mark.parametrize(
     "unsent",
     [
-        lambda step: mark_sent([step.pk], again_in=timedelta(seconds=-1)),
+        lambda step: mark_unsent([step], again_in=timedelta(seconds=-1)),
         lambda step: hurry(step.pk),
     ],
     ids=["the broker was away", "a process died before it sent"],
@@ -143,11 +157,83 @@ def test_one_that_may_never_have_been_sent_is_sent(
     assert sent_again(messages)
 
 
-def test_after_it_was_sent_again_the_order_tells_no_more(messages: list[str]) -> None:
+def lost_once(messages: list[str]) -> tuple[SagaRun, SagaRun]:
+    """Return a saga whose message was lost and sent again, and a younger one that is given out."""
     lost, younger = started("lost"), started("younger")
     age(lost, 11)
     given_out(younger)
     assert sent_again(messages)
-    StepRun.objects.filter(pk=first_of(younger).pk).update(due_at=F("due_at") - timedelta(hours=1))
-    age(lost, 21)
-    assert sent_again(messages)
+    age(lost, GRACE + 1)
+    return lost, younger
+
+
+def test_after_it_was_sent_again_it_stands_behind_what_was_sent_before(messages: list[str]) -> None:
+    _, younger = lost_once(messages)
+    StepRun.objects.filter(pk=first_of(younger).pk).update(sent_at=LONG_AGO)
+    assert not sent_again(messages)
+
+
+def test_lost_as_often_as_it_may_be_it_is_sent_again_without_backing_off(
+    messages: list[str],
+) -> None:
+    lost, _ = lost_once(messages)
+    for number in range(4):
+        given_out(started(str(number)))
+        assert sent_again(messages)
+        looked_after = first_of(lost)
+        assert looked_after.send_at is not None
+        assert looked_after.sent_at is not None
+        assert looked_after.send_at - looked_after.sent_at == timedelta(seconds=GRACE)
+        age(lost, GRACE + 1)
+
+
+def test_the_others_that_were_lost_with_it_are_sent_at_once_and_the_oldest_first(
+    messages: list[str], sent: list[Any]
+) -> None:
+    names = ["first", "second", "third", "fourth"]
+    runs = [started(name) for name in names]
+    for seconds, run in zip((11, 9, 7, 5), runs, strict=True):
+        age(run, seconds)
+    given_out(started("younger"))
+    new = started("new")
+    StepRun.objects.filter(pk=first_of(new).pk).update(send_at=Now(), sent_at=None)
+    sent.clear()
+    recover.sweep()
+    assert [message.args[0] for message in sent] == [str(first_of(run).pk) for run in [*runs, new]]
+
+
+def test_one_of_the_same_moment_may_stand_behind_the_younger_one(messages: list[str]) -> None:
+    lost, same = started("lost"), started("same")
+    age(lost, 11)
+    age(same, 1)
+    given_out(started("younger"))
+    recover.sweep()
+    assert first_of(lost).sends == 2
+    assert first_of(same).sends == 1
+
+
+def test_a_claim_by_an_older_message_of_a_step_tells_nothing_of_its_last(
+    messages: list[str],
+) -> None:
+    waiting, twice = started("waiting"), started("twice")
+    age(twice, 21)
+    age(waiting, 11)
+    row = first_of(twice)
+    (row,) = mark_sent([row], again_in=timedelta(seconds=GRACE))
+    assert claim(row.pk, row.fence, task_id=f"{row.pk}-{row.fence}-1", worker="w")
+    sent_again(messages)
+    assert first_of(waiting).send_at == first_of(waiting).sent_at + timedelta(seconds=2 * GRACE)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("options", [{"priority": 9}, {"rate_limit": "1/s"}], ids=str)
+def test_one_that_overtakes_others_says_nothing_of_them(
+    messages: list[str], monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    waiting, fast = started("waiting"), started("fast")
+    age(waiting, 11)
+    given_out(fast)
+    label = "tests.Gone"  # so that the row says how it is sent
+    SagaRun.objects.filter(pk=fast.pk).update(label=label)
+    StepRun.objects.filter(pk=first_of(fast).pk).update(options=options)
+    sent_again(messages)
+    assert first_of(waiting).send_at == first_of(waiting).sent_at + timedelta(seconds=2 * GRACE)  # type: ignore[operator]

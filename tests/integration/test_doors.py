@@ -74,7 +74,11 @@ def _nothing_done(messages: list[str]) -> None:
 def overdue(run: SagaRun) -> None:
     past = timedelta(minutes=1)
     ready = StepRun.objects.filter(run=run, state=StepState.READY)
-    ready.update(send_at=F("send_at") - past, due_at=F("due_at") - past)
+    ready.update(
+        send_at=F("send_at") - past,
+        sent_at=F("sent_at") - past,
+        due_at=F("due_at") - past,
+    )
 
 
 class TestSuccessDoor:

@@ -30,6 +30,10 @@ def _fresh_publisher(monkeypatch: pytest.MonkeyPatch, redis_broker: str) -> None
 def started(**options: Any) -> tuple[SagaRun, StepRun]:
     run = start_saga(Five, Script(), key="k")
     step = run.steps.get(name="a")
+    if options:
+        # Of a saga that this code does not have, the row says how its steps are sent.
+        run.label = "tests.Gone"
+        SagaRun.objects.filter(pk=run.pk).update(label=run.label)
     StepRun.objects.filter(pk=step.pk).update(options={**step.options, **options})
     step.refresh_from_db()
     return run, step
@@ -43,9 +47,9 @@ def as_celery_sends_it(run: SagaRun, step: StepRun, **options: Any) -> None:
         queue="saga.coordinator",
     )
     current_app.send_task(
-        "sagas.tests.Five.a",
+        f"sagas.{run.label}.a",
         (str(step.pk), step.fence),
-        task_id=f"{step.pk}-{step.fence}",
+        task_id=f"{step.pk}-{step.fence}-{step.sends}",
         link_error=door,
         headers={"saga_id": str(run.pk), "saga_step": "a"},
         ignore_result=True,

@@ -39,7 +39,11 @@ def age(run: SagaRun, seconds: float) -> None:
     """Let time pass for the ready steps."""
     past = timedelta(seconds=seconds)
     ready = StepRun.objects.filter(run=run, state=StepState.READY)
-    ready.update(send_at=F("send_at") - past, due_at=F("due_at") - past)
+    ready.update(
+        send_at=F("send_at") - past,
+        sent_at=F("sent_at") - past,
+        due_at=F("due_at") - past,
+    )
 
 
 class TestSending:

@@ -39,7 +39,7 @@ STEP_COLUMNS = (
         "heartbeat",
         "worker",
     ),
-    *("idempotency_key", "error_code", "error", "started_at"),
+    *("idempotency_key", "error_code", "error", "started_at", "sends"),
 )
 RUN_COLUMNS = (
     *("id", "label", "version", "key", "state", "pivot_passed", "has_warnings", "input"),

@@ -29,7 +29,17 @@ _RUN = {
 }
 """A run's columns in their order, with what start.sql leaves to their defaults."""
 
-_FIRST_STEP = ("id", "run_id", "name", "direction", "in_place", "options", "fence", "attempt")
+_FIRST_STEP = (
+    "id",
+    "run_id",
+    "name",
+    "direction",
+    "in_place",
+    "options",
+    "fence",
+    "attempt",
+    "sends",
+)
 
 _documents: "WeakKeyDictionary[Plan, str]" = WeakKeyDictionary()
 
@@ -102,6 +112,6 @@ def _first_step(birth: "Birth", place: int, step: "PlannedStep") -> StepRun:
     """Return what a message and the log need of it; the rest is fetched when somebody asks."""
     values = (
         *(birth.step_ids[place], birth.id, step.name, Direction.FORWARD),
-        *(step.in_place, step.options, 0, 0),
+        *(step.in_place, step.options, 0, 0, 1),
     )
     return StepRun.from_db(saga_database(), _FIRST_STEP, values)

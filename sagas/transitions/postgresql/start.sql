@@ -40,13 +40,15 @@ stepped AS (
     INSERT INTO sagas_steprun
         (id, run_id, name, direction, position, handler, compensation, state, blockers, successors,
          in_place, pivot, critical, options, fence, attempt, doubtful, asking, asked, follow_up,
-         due_at, send_at, timeout, task_id, worker, idempotency_key, error_code, error,
+         due_at, send_at, sent_at, sends, timeout, task_id, worker, idempotency_key, error_code, error,
          created_at, updated_at)
     SELECT id, run_id, name, 'forward', position, name, compensation,
            CASE blockers WHEN 0 THEN 'ready' ELSE 'pending' END, blockers, followers,
            in_place, pivot, critical, options, 0, 0, false, false, 0, false,
            CASE blockers WHEN 0 THEN STATEMENT_TIMESTAMP() END,
            CASE blockers WHEN 0 THEN STATEMENT_TIMESTAMP() + $3::interval END,
+           CASE blockers WHEN 0 THEN STATEMENT_TIMESTAMP() END,
+           CASE blockers WHEN 0 THEN 1 ELSE 0 END,
            timeout, '', '', run_id || ':' || name, '', '',
            STATEMENT_TIMESTAMP(), STATEMENT_TIMESTAMP()
     FROM planned

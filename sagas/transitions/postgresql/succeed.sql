@@ -61,6 +61,8 @@ released AS (
         send_at = CASE
             WHEN {opens} THEN STATEMENT_TIMESTAMP() + $5::interval ELSE step.send_at
         END,
+        sent_at = CASE WHEN {opens} THEN STATEMENT_TIMESTAMP() ELSE step.sent_at END,
+        sends = CASE WHEN {opens} THEN 1 ELSE step.sends END,
         -- As in a claim, where the worker takes it at once.
         fence = step.fence + ({opens} AND ended.takes)::int,
         attempt = step.attempt + ({opens} AND ended.takes)::int,
