@@ -5,6 +5,7 @@ from django.db.models.functions import Now
 from sagas import dispatch
 from sagas.execute import execute
 from sagas.models import SagaRun, StepRun
+from sagas.models.steps import GOES_ITS_WAY
 from sagas.states import StepState
 
 
@@ -46,4 +47,4 @@ def execute_ready(run: SagaRun, *, limit: int = 500, skip_delays: bool = True) -
 def ready_steps(run: SagaRun) -> list[StepRun]:
     """Return what could be claimed now, in order."""
     ready = StepRun.objects.filter(run=run, state=StepState.READY, due_at__lte=Now())
-    return list(ready.filter(run__paused_at=None))
+    return list(ready.filter(GOES_ITS_WAY, run__paused_at=None))
