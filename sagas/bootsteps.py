@@ -1,6 +1,7 @@
 """What every Celery worker of a project does by itself: consume the sagas' queues, and sweep."""
 
 import gc
+import logging
 import os
 import threading
 from typing import Any
@@ -9,9 +10,13 @@ from celery import bootsteps, current_app, signals
 from django.db import connections
 
 from sagas import leases, recover
+from sagas.checks.pools import CANNOT_STOP, problems_of_pool
 from sagas.conf import saga_settings
 from sagas.definitions import registry
 from sagas.logs import process_name
+
+
+logger = logging.getLogger("sagas.worker")
 
 
 class ForkGate:
@@ -102,6 +107,7 @@ class SweepStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Begin to sweep."""
+        tell_of_pool(parent.pool_cls, parent.concurrency)
         if not saga_settings().SWEEP_IN_WORKERS:
             return
         children = _Children(parent.pool, parent.hostname)
@@ -148,6 +154,14 @@ def consume_saga_queues(**_: Any) -> None:
 def sweep_in_worker(instance: Any, **_: Any) -> None:
     """Add the sweep to a worker that is about to be built."""
     instance.app.steps["worker"].add(SweepStep)
+
+
+def tell_of_pool(pool: Any, concurrency: int) -> None:
+    """Say what ``manage.py check --deploy`` cannot: it does not see what follows ``-P`` and ``-c``."""
+    for message in problems_of_pool(pool, concurrency):
+        if message.id != CANNOT_STOP:
+            facts = {"action": "pool_problem"}
+            logger.log(message.level, "%s %s", message.msg, message.hint, extra=facts)
 
 
 def share_memory_with_children(**_: Any) -> None:

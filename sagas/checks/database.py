@@ -7,6 +7,7 @@ from celery import current_app
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register  # noqa: A004 Django's word
 
+from sagas.checks.pools import kind_of
 from sagas.checks.tag import TAG
 from sagas.database import saga_database
 
@@ -28,6 +29,9 @@ def check_database(**_: Any) -> list[CheckMessage]:
 
 
 def _connection_reuse(alias: str, database: dict[str, Any]) -> Iterator[CheckMessage]:
+    kind = kind_of(current_app.conf.worker_pool)
+    if (database.get("OPTIONS") or {}).get("pool") or kind in {"gevent", "eventlet"}:
+        return  # checks/pools.py says what there is to say
     slow = "a new connection costs more than the whole transition"
     if not current_app.conf.get("CELERY_DB_REUSE_MAX"):
         yield Warning(

@@ -1,4 +1,4 @@
-"""Celery's settings, and the pool of the workers."""
+"""Celery's settings."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,22 +7,6 @@ from celery import current_app
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 Django's word
 
 from sagas.checks.tag import TAG
-
-
-@register(TAG, deploy=True)
-def check_pool(**_: Any) -> list[CheckMessage]:
-    """Report a pool that cannot kill a handler at its time limit."""
-    pool = str(current_app.conf.worker_pool)
-    if pool.split(":", maxsplit=1)[0] in {"prefork", "processes", "celery.concurrency.prefork"}:
-        return []
-    return [
-        Warning(
-            f"worker_pool is {pool!r}, which cannot stop a handler at its time_limit.",
-            hint="The attempt is given up then, but the handler goes on: let it call"
-            " self.heartbeat(), or use the prefork pool.",
-            id="sagas.W010",
-        )
-    ]
 
 
 @register(TAG, deploy=True)

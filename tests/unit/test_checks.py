@@ -12,6 +12,8 @@ from django.core.checks.registry import registry as check_registry
 from django.test import override_settings
 
 from sagas import Saga, checks, step
+from sagas.bootsteps import tell_of_pool
+from sagas.checks.pools import kind_of
 from sagas.definitions import registry
 from tests.broker import configure
 
@@ -146,7 +148,7 @@ class TestDeploy:
                 "has no socket_connect_timeout:",
             ),
             ({"broker_write_url": "memory://"}, "sagas.W002", "memory://, which forgets"),
-            ({"worker_pool": "threads"}, "sagas.W010", "cannot stop a handler"),
+            ({"worker_pool": "solo"}, "sagas.W010", "cannot stop a handler"),
             ({"broker_write_url": "filesystem://"}, "sagas.W002", "filesystem://, which forgets"),
         ],
     )
@@ -214,6 +216,85 @@ class TestVisibility:
 
         with production():
             assert "visibility_timeout is 3600 s" in found()["sagas.W005"].msg
+
+
+DJANGOS_POOL = {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False, "OPTIONS": {"pool": True}}
+MANY = {**REDIS_OPTIONS, "max_connections": 100}
+
+
+class TestPools:
+    """What follows -P is not seen by a check: a worker says the same at its start."""
+
+    @pytest.mark.parametrize("pool", ["threads", "gevent"])
+    def test_threads_and_greenlets_that_share_djangos_pool_are_fine(self, pool: str) -> None:
+        celery = {
+            "worker_pool": pool,
+            "CELERY_DB_REUSE_MAX": None,
+            "broker_transport_options": MANY,
+        }
+        with production(celery=celery, database=DJANGOS_POOL):
+            messages = found()
+        assert set(messages) == {"sagas.W010"}
+        assert "self.heartbeat()" in (messages["sagas.W010"].hint or "")
+
+    @pytest.mark.parametrize(
+        ("celery", "database", "problem", "words"),
+        [
+            ({"worker_pool": "eventlet"}, {}, "sagas.E017", "stops the worker, its leases too"),
+            ({"worker_pool": "gevent"}, {}, "sagas.E020", "too many clients"),
+            (
+                {"worker_pool": "gevent", "CELERY_DB_REUSE_MAX": None},
+                {"CONN_MAX_AGE": 0},
+                "sagas.W013",
+                "each task opens a connection",
+            ),
+            ({"worker_pool": "threads"}, DJANGOS_POOL, "sagas.W012", "keeps what another task"),
+            (
+                {"worker_pool": "threads", "CELERY_DB_REUSE_MAX": None},
+                {**DJANGOS_POOL, "CONN_MAX_AGE": 600},
+                "sagas.E019",
+                "both set",
+            ),
+            ({"worker_pool": "prefork"}, DJANGOS_POOL, "sagas.W011", "shares it with nobody"),
+            (
+                {"worker_pool": "threads", "broker_transport_options": REDIS_OPTIONS},
+                {},
+                "sagas.W014",
+                "allows 10 connections to Redis",
+            ),
+        ],
+    )
+    def test_a_pool_that_is_connected_badly_is_told_with_what_breaks(
+        self, celery: dict[str, Any], database: dict[str, Any], problem: str, words: str
+    ) -> None:
+        with production(celery={"broker_transport_options": MANY, **celery}, database=database):
+            messages = found()
+        assert set(messages) - {"sagas.W010"} == {problem}
+        assert words in messages[problem].msg
+        assert messages[problem].hint
+        assert isinstance(messages[problem], Error) is problem.startswith("sagas.E")
+
+    def test_a_missing_driver_of_the_pool_is_an_error(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(checks.pools, "find_spec", lambda _: None)
+        with production(celery={"CELERY_DB_REUSE_MAX": None}, database=DJANGOS_POOL):
+            assert "psycopg[pool]" in (found()["sagas.E018"].hint or "")
+
+    @pytest.mark.parametrize("name", ["prefork", "threads", "solo", "gevent", "eventlet"])
+    def test_the_class_that_a_worker_has_is_known_as_its_name_is(self, name: str) -> None:
+        module = {"threads": "thread"}.get(name, name)
+        pool = type("TaskPool", (), {"__module__": f"celery.concurrency.{module}"})
+        assert kind_of(pool) == kind_of(name) == name
+        assert kind_of(f"celery.concurrency.{module}:TaskPool") == name
+
+    def test_a_worker_says_it_of_its_own_pool(self, caplog: pytest.LogCaptureFixture) -> None:
+        with production(celery={"CELERY_DB_REUSE_MAX": 1000}):
+            tell_of_pool("celery.concurrency.gevent:TaskPool", 100)
+        told = [record for record in caplog.records if record.name == "sagas.worker"]
+        assert [record.levelname for record in told] == ["ERROR", "WARNING"]
+        assert "too many clients" in told[0].getMessage()
+        assert 'OPTIONS["pool"]' in told[0].getMessage()
 
 
 class TestRegistration:
