@@ -13,11 +13,11 @@ from django.db import (
     OperationalError,
     connections,
     router,
-    transaction,
 )
 from django.db.models import DateTimeField, Func, QuerySet, TextField, Value
 
 from sagas.conf import saga_settings
+from sagas.isolation import read_committed
 from sagas.models import SagaRun
 
 
@@ -154,7 +154,7 @@ def patience(seconds: float) -> Iterator[None]:
     """
     is_ours = not is_in_transaction()
     try:
-        begin = transaction.atomic(using=saga_database())
+        begin = read_committed(saga_database())
         with _busy_timeout(seconds), begin, _limits(seconds, is_ours=is_ours):
             yield
     except OperationalError as error:

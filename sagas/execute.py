@@ -31,6 +31,7 @@ from sagas.decisions import Failed, Outcome
 from sagas.definitions import StepDefinition, registry
 from sagas.exceptions import TransactionLeftOpen, UnknownHandler, UnknownSaga
 from sagas.failures import classify
+from sagas.isolation import read_committed
 from sagas.logs import Outage, saga_context
 from sagas.models import StepRun
 from sagas.transitions import Claimant
@@ -183,7 +184,7 @@ def _run_atomic(attempt: Attempt, stint: Stint) -> tuple[Ended, Recorded]:
     recorded = Recorded(won=False)
     ended: Ended = GivenUp()
     try:
-        with transaction.atomic(using=database):
+        with read_committed(database):
             ended = attempt.make()
             if not isinstance(ended, Failed | Misfit | GivenUp):
                 recorded = advance.record_outcome(attempt.step, ended, stint.claimant())

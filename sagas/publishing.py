@@ -240,7 +240,7 @@ def _send_task(app: Any, producer: Any, message: Message) -> None:
         headers=message.headers,
         retry=True,
         retry_policy=_ONE_MORE_TRY,
-        **app.amqp.router.route(message.destination, message.task, message.args, {}),
+        **app.amqp.router.route({**message.destination}, message.task, message.args, {}),
     )
 
 

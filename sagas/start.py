@@ -7,7 +7,6 @@ from itertools import repeat
 from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
-from django.db import transaction
 
 from sagas import dispatch, transitions
 from sagas.conf import saga_settings
@@ -21,6 +20,7 @@ from sagas.exceptions import (
     SagaError,
 )
 from sagas.identifiers import uuid7s
+from sagas.isolation import read_committed
 from sagas.models import SagaRun
 from sagas.payloads import check_tags
 from sagas.planning import plan_of
@@ -138,7 +138,7 @@ def start_sagas(
     ):
         with _naming(index):
             births.append(_birth(definition, value, key, tags, from_data=from_data))
-    with transaction.atomic(using=saga_database()):
+    with read_committed(saga_database()):
         born = _insert(plan, births)
         for index, ((run, _), birth) in enumerate(zip(born, births, strict=True)):
             with _naming(index):

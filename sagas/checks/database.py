@@ -12,6 +12,10 @@ from sagas.checks.tag import TAG
 from sagas.database import saga_database
 
 
+READ_COMMITTED = 2
+"""``psycopg.IsolationLevel.READ_COMMITTED``."""
+
+
 @register(TAG, deploy=True)
 def check_database(**_: Any) -> list[CheckMessage]:
     """Report a database that is weaker or slower than it could be."""
@@ -25,7 +29,20 @@ def check_database(**_: Any) -> list[CheckMessage]:
                 id="sagas.W001",
             )
         ]
-    return list(_connection_reuse(alias, database))
+    return [*_connection_reuse(alias, database), *_isolation_level(alias, database)]
+
+
+def _isolation_level(alias: str, database: dict[str, Any]) -> Iterator[CheckMessage]:
+    """What a higher level than Django's breaks; the engine's own transactions are not affected."""
+    level = database.get("OPTIONS", {}).get("isolation_level")
+    if level is not None and int(level) != READ_COMMITTED:
+        yield Warning(
+            f"DATABASES[{alias!r}] has an isolation_level above READ COMMITTED: whoever starts or"
+            " changes a saga in a transaction of their own may get a serialization failure"
+            ' ("could not serialize access", OperationalError), and so may handlers.',
+            hint="Try such a transaction again as a whole; the sagas' own ones are READ COMMITTED.",
+            id="sagas.W016",
+        )
 
 
 def _connection_reuse(alias: str, database: dict[str, Any]) -> Iterator[CheckMessage]:

@@ -5,13 +5,13 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Least, Now
 
 from sagas.conf import saga_settings
 from sagas.database import ClockNow, saga_database
 from sagas.exceptions import SagaError
+from sagas.isolation import read_committed, statement_alone
 from sagas.models import StepRun
 from sagas.payloads import truncate_error
 from sagas.states import EventType, SagaState, StepState
@@ -26,10 +26,9 @@ NO_DETAILS: Final = object()
 def renew_lease(step_id: UUID, fence: int) -> bool:
     """Extend the lease of a living attempt; False when the attempt was given up."""
     lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
-    renewed = StepRun.objects.filter(pk=step_id, state=StepState.RUNNING, fence=fence).update(
-        lease_until=ClockNow() + lease
-    )
-    return bool(renewed)
+    held = StepRun.objects.filter(pk=step_id, state=StepState.RUNNING, fence=fence)
+    with statement_alone(saga_database()):
+        return bool(held.update(lease_until=ClockNow() + lease))
 
 
 def record_heartbeat(step: StepRun, details: Any = NO_DETAILS) -> bool:
@@ -47,7 +46,8 @@ def record_heartbeat(step: StepRun, details: Any = NO_DETAILS) -> bool:
     )
     lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
     said = {} if details is NO_DETAILS or step.asking else {"heartbeat": details}
-    return bool(mine.update(heartbeat_at=Now(), lease_until=ClockNow() + lease, **said))
+    with statement_alone(saga_database()):
+        return bool(mine.update(heartbeat_at=Now(), lease_until=ClockNow() + lease, **said))
 
 
 def shorten_lease(step_id: UUID, fence: int) -> bool:
@@ -58,14 +58,16 @@ def shorten_lease(step_id: UUID, fence: int) -> bool:
     """
     moment = timedelta(seconds=saga_settings().SUSPECT_LEASE_SECONDS)
     suspected = StepRun.objects.filter(pk=step_id, state=StepState.RUNNING, fence=fence)
-    return bool(suspected.update(lease_until=Least(F("lease_until"), Now() + moment)))
+    with statement_alone(saga_database()):
+        return bool(suspected.update(lease_until=Least(F("lease_until"), Now() + moment)))
 
 
 def hurry(step_id: UUID) -> bool:
     """Have what is ready in the run of this step sent by the next sweep, whatever was sent before."""
     of_run = StepRun.objects.filter(pk=step_id).values("run_id")
     ready = StepRun.objects.filter(run_id__in=of_run, state=StepState.READY, due_at__lte=Now())
-    return bool(ready.update(send_at=Least(F("send_at"), Now()), sent_at=None))
+    with statement_alone(saga_database()):
+        return bool(ready.update(send_at=Least(F("send_at"), Now()), sent_at=None))
 
 
 def end_leases_of(process: str) -> int:
@@ -75,7 +77,7 @@ def end_leases_of(process: str) -> int:
     """
     running = StepRun.objects.filter(state=StepState.RUNNING, worker=process)
     free = running.select_for_update(skip_locked=True)
-    with transaction.atomic(using=saga_database()):
+    with read_committed(saga_database()):
         return running.filter(pk__in=free.values("pk")).update(
             lease_until=Now(), dead_fence=F("fence")
         )
@@ -89,7 +91,7 @@ def mark_sent(steps: Iterable[StepRun], *, again_in: timedelta) -> list[StepRun]
     """
     seen = {step.pk: step for step in steps}
     rows = StepRun.objects.filter(pk__in=seen, state=StepState.READY)
-    with transaction.atomic(using=saga_database()):
+    with read_committed(saga_database()):
         free = rows.select_for_update(skip_locked=True).values_list("pk", "fence", "sends")
         mine = [seen[pk] for pk, *at in free if at == [seen[pk].fence, seen[pk].sends]]
         rows.filter(pk__in=[step.pk for step in mine]).update(
@@ -106,7 +108,7 @@ def mark_unsent(steps: Iterable[StepRun], *, again_in: timedelta) -> int:
         pk__in=[step.pk for step in steps], state=StepState.READY, sent_at__isnull=False
     )
     free = ready.select_for_update(skip_locked=True)
-    with transaction.atomic(using=saga_database()):
+    with read_committed(saga_database()):
         return ready.filter(pk__in=free.values("pk")).update(sent_at=None, send_at=Now() + again_in)
 
 
@@ -116,7 +118,7 @@ def leave_queued(steps: Iterable[StepRun], *, longer: timedelta) -> int:
         pk__in=[step.pk for step in steps], state=StepState.READY, send_at__lte=Now()
     )
     free = ready.select_for_update(skip_locked=True)
-    with transaction.atomic(using=saga_database()):
+    with read_committed(saga_database()):
         return ready.filter(pk__in=free.values("pk")).update(send_at=F("send_at") + longer)
 
 
@@ -124,7 +126,7 @@ def tell_unknown_handler(step: StepRun, error: SagaError) -> bool:
     """Say in a ready step why it waits: nobody here can run it. Told once, not at every sweep."""
     ready = StepRun.objects.filter(pk=step.pk, state=StepState.READY).exclude(error_code=error.code)
     free = ready.select_for_update(skip_locked=True)
-    with transaction.atomic(using=saga_database()):
+    with read_committed(saga_database()):
         told = ready.filter(pk__in=free.values("pk")).update(
             error_code=error.code, error=truncate_error(str(error)), updated_at=Now()
         )

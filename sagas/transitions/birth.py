@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models.functions import Now
 
 from sagas.database import saga_database
+from sagas.isolation import read_committed
 from sagas.models import SagaRun, StepRun
 from sagas.states import Direction, EventType, SagaState, StepState
 from sagas.transitions.journal import Journal
@@ -96,7 +96,7 @@ def _insert_by_statement(plan: Plan, births: Sequence[Birth], grace: timedelta) 
 
 def _insert(plan: Plan, births: Sequence[Birth], grace: timedelta) -> list[Born]:
     rows = [SagaRun(**_run_columns(plan, birth)) for birth in births]
-    with transaction.atomic(using=saga_database(), savepoint=False):
+    with read_committed(saga_database(), savepoint=False):
         SagaRun.objects.bulk_create(rows, ignore_conflicts=True)
         made = SagaRun.objects.in_bulk([birth.id for birth in births])
         steps = {birth.id: _steps(plan, birth, grace) for birth in births if birth.id in made}

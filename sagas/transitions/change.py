@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
+from sagas import isolation
 from sagas.conf import saga_settings
 from sagas.database import bounded_by_lease, saga_database
+from sagas.isolation import read_committed
 from sagas.models import SagaRun, StepRun
 from sagas.payloads import truncate_error
 from sagas.states import (
@@ -43,9 +44,12 @@ def change(run_id: UUID, claimant: Claimant | None = None) -> "Iterator[RunChang
     ``no_key``: inserts of steps and events, which only reference the run, need not wait.
     """
     runs = SagaRun.objects.select_for_update(no_key=True).defer("input", "tags")
-    locking = bounded_by_lease(runs)
-    with transaction.atomic(using=saga_database()):
+    locking = bounded_by_lease(isolation.with_level(runs, saga_database()))
+    with read_committed(saga_database()):
         run = locking.get(pk=run_id)
+        if isolation.is_above_read_committed(run):
+            # What changed since the caller's transaction began is an error of it, and not overlooked.
+            list(StepRun.objects.select_for_update().filter(run_id=run_id).values_list("pk"))
         changing = RunChange(run, claimant)
         yield changing
         changing.journal.write()

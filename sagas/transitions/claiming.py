@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
 from sagas.conf import saga_settings
 from sagas.database import ClockNow, saga_database
+from sagas.isolation import read_committed
 from sagas.models import StepRun
 from sagas.states import EventType, StepState
 from sagas.transitions import postgresql
@@ -34,7 +34,7 @@ def claim(step_id: UUID, fence: int, *, task_id: str, worker: str) -> StepRun | 
     """
     if postgresql.in_use():
         return postgresql.claim(step_id, fence, task_id=task_id, worker=worker)
-    with transaction.atomic(using=saga_database()):
+    with read_committed(saga_database()):
         step = claim_ready(step_id, fence, Claimant(task_id=task_id, worker=worker))
         if step is not None:
             journal = Journal()

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
+from sagas.database import saga_database
+from sagas.isolation import statement_alone
 from sagas.models import StepRun
 from sagas.states import StepState
 from sagas.transitions import postgresql
@@ -47,4 +49,5 @@ def keep_condition(step: StepRun) -> bool:
     Later attempts are not to ask again: what they would see may be this one's effect.
     """
     mine = StepRun.objects.filter(pk=step.pk, state=StepState.RUNNING, fence=step.fence)
-    return bool(mine.update(condition_met=True, updated_at=Now()))
+    with statement_alone(saga_database()):
+        return bool(mine.update(condition_met=True, updated_at=Now()))

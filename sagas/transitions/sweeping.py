@@ -4,11 +4,11 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import transaction
 from django.db.models.functions import Now
 
 from sagas.conf import saga_settings
 from sagas.database import saga_database
+from sagas.isolation import read_committed
 from sagas.models import StepRun, SweepRecord
 from sagas.states import StepState
 
@@ -97,7 +97,7 @@ def _first_turn(worker: str) -> Turn | None:
 
 def _take(swept_at: datetime, worker: str) -> bool:
     """Write who sweeps, unless somebody else does it right now. Waits for no lock."""
-    with transaction.atomic(using=saga_database()):
+    with read_committed(saga_database()):
         free = SweepRecord.objects.select_for_update(skip_locked=True).filter(swept_at=swept_at)
         taken = SweepRecord.objects.filter(pk__in=free.values("pk"), swept_at=swept_at)
         return bool(taken.update(swept_at=Now(), worker=worker))
@@ -117,7 +117,7 @@ def _spare_the_living(previous: datetime, silence: timedelta) -> None:
         lease_until__lt=Now() + mercy,
     )
     # Locked rows are skipped: whoever holds one is alive, and must not be waited for.
-    with transaction.atomic(using=saga_database()):
+    with read_committed(saga_database()):
         spared = StepRun.objects.filter(pk__in=kept.values("pk")).update(lease_until=Now() + mercy)
     if spared:
         facts = {"action": "leases_spared"}

@@ -167,6 +167,7 @@ class TestDeploy:
             ({"ENGINE": "django.db.backends.sqlite3"}, "sagas.W001"),
             ({"CONN_MAX_AGE": 0}, "sagas.W008"),
             ({"CONN_HEALTH_CHECKS": False}, "sagas.W009"),
+            ({"OPTIONS": {"isolation_level": 3}}, "sagas.W016"),
         ],
     )
     def test_so_has_a_bad_database_setting(self, database: dict[str, Any], problem: str) -> None:

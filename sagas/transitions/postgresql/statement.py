@@ -10,6 +10,7 @@ from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sagas.database import saga_database
+from sagas.isolation import statement_alone
 
 
 logger = logging.getLogger("sagas.postgresql")
@@ -61,7 +62,8 @@ class Statement:
             known = _prepares[connection.connection] = False
         named = {f"p{place}": value for place, value in enumerate(parameters, start=1)}
         try:
-            rows = self._rows(connection, named, prepares=bool(known))
+            with statement_alone(connection.alias):
+                rows = self._rows(connection, named, prepares=bool(known))
         except DatabaseError as error:
             if not (known and _is_forgotten(connection, error) and connection.get_autocommit()):
                 raise
