@@ -79,6 +79,10 @@ class SagaSettings:
     MAX_PAYLOAD_BYTES: int = 256 * 1024
     """Of an input, a result or the tags, each as JSON."""
 
+    MESSAGE_HEADERS: str = ""
+    """Dotted path of a function ``(run, step) -> {name: text}``: more headers for the step's message, such
+    as its tenant. In place one message carries several steps of its run."""
+
     STORE_TASK_RESULTS: bool = False
     """Whether step tasks also write to Celery's result backend. Never read for correctness."""
 

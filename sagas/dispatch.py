@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from threading import local
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from sagas.conf import saga_settings
 from sagas.database import OUTCOME_SECONDS, saga_database
 from sagas.definitions import StepOptions, registry
 from sagas.exceptions import UnknownHandler, UnknownSaga
+from sagas.headers import headers_of
 from sagas.models import SagaRun, StepRun
 from sagas.publishing import Message, Publisher
 
@@ -154,7 +156,7 @@ def _message(run: SagaRun, step: StepRun) -> Message:
         task_id=_task_id(step, step.fence),
         error_door=_error_door(step.pk, step.fence + 1),
         destination=destination,
-        headers={"saga_id": str(run.pk), "saga_step": step.name},
+        headers=partial(headers_of, run, step),
         # Each step's own limit is kept by its lease, and ends with its handler; this one covers all
         # that follows in place, and an outcome that waits for the database.
         time_limit=options.time_limit

@@ -43,7 +43,9 @@ class Message:
 
     error_door: Signature[Any]
     destination: dict[str, Any]
-    headers: dict[str, str]
+    headers: Callable[[], dict[str, str]]
+    """Asked for when the message is sent."""
+
     time_limit: float | None
     soft_time_limit: float | None
     ignore_result: bool
@@ -237,7 +239,7 @@ def _send_task(app: Any, producer: Any, message: Message) -> None:
         producer,
         message.task,
         task_message,
-        headers=message.headers,
+        headers=message.headers(),
         retry=True,
         retry_policy=_ONE_MORE_TRY,
         **app.amqp.router.route({**message.destination}, message.task, message.args, {}),

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import redis
 from celery import current_app, signals
+from django.db import transaction
 from django.test import override_settings
 
 from config.celery import app
-from sagas import dispatch, start_saga
+from sagas import dispatch, start_saga, start_sagas
 from sagas.database import OUTCOME_SECONDS
 from sagas.definitions import StepOptions
 from sagas.models import SagaRun, StepRun
@@ -139,3 +140,59 @@ def test_the_projects_routes_are_asked_for_what_the_step_leaves_open(redis_broke
     assert dispatch.send(run, step)
     (message,) = taken(redis_broker, "payments\x06\x166")
     assert message["properties"]["priority"] == 6
+
+
+def headers_of_tests(run: SagaRun, step: StepRun) -> dict[str, str]:
+    """What a project would name in ``SAGAS["MESSAGE_HEADERS"]``."""
+    return {"tenant": run.tags["tenant"], "of": step.name, "saga_id": "not ours to give"}
+
+
+def broken_headers(_run: SagaRun, _step: StepRun) -> dict[str, str]:
+    """Has a bug."""
+    raise KeyError("tenant")
+
+
+HOOK = {"MESSAGE_HEADERS": f"{__name__}.headers_of_tests"}
+BROKEN = {"MESSAGE_HEADERS": f"{__name__}.broken_headers"}
+
+
+class TestHeadersOfTheProject:
+    def test_every_message_has_them_beside_ours(self, redis_broker: str) -> None:
+        with override_settings(SAGAS=HOOK):
+            run = start_saga(Five, Script(), key="k", tags={"tenant": "acme"})
+            step = StepRun.objects.get(run=run, name="a")
+            again = SagaRun.objects.defer("tags").get(pk=run.pk)
+            assert dispatch.send(again, step)
+        for message in taken(redis_broker, "saga.steps"):
+            headers = message["headers"]
+            assert (headers["tenant"], headers["of"]) == ("acme", "a")
+            assert headers["saga_id"] == str(run.pk)
+
+    def test_of_many_at_once_each_has_its_own(self, redis_broker: str) -> None:
+        with override_settings(SAGAS=HOOK), transaction.atomic():
+            for name in ("acme", "other"):
+                start_sagas(Five, [Script()] * 2, keys=[name, f"{name}2"], tags={"tenant": name})
+        found = [message["headers"]["tenant"] for message in taken(redis_broker, "saga.steps")]
+        assert sorted(found) == ["acme", "acme", "other", "other"]
+
+    def test_one_that_fails_keeps_its_message_back_and_not_the_transaction(
+        self, redis_broker: str
+    ) -> None:
+        with override_settings(SAGAS=BROKEN):
+            run = start_saga(Five, Script(), key="k")
+        assert run.created
+        assert StepRun.objects.get(run=run, name="a").state == "ready"
+        assert taken(redis_broker, "saga.steps") == []
+
+    def test_a_receiver_of_celerys_signal_may_add_some(self, redis_broker: str) -> None:
+        def add(headers: dict[str, Any], **_: Any) -> None:
+            headers["tenant"] = "acme"
+
+        signals.before_task_publish.connect(add)
+        try:
+            start_saga(Five, Script(), key="k")
+            start_sagas(Five, [Script()] * 2, keys=["l", "m"])
+        finally:
+            signals.before_task_publish.disconnect(add)
+        found = [message["headers"]["tenant"] for message in taken(redis_broker, "saga.steps")]
+        assert found == ["acme"] * 3

@@ -1,7 +1,11 @@
 """``manage.py check`` says what is wrong with sagas and settings, each with an id and a cure."""
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -306,3 +310,85 @@ class TestRegistration:
             if checks.TAG in getattr(check, "tags", ())
         }
         assert tagged >= {name for name in vars(checks) if name.startswith("check_")}
+
+
+PROJECT = """
+SECRET_KEY = "x"
+INSTALLED_APPS = [*%s, "django.contrib.contenttypes", "django.contrib.auth", "sagas"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+"""
+APPLICATION = """
+from celery import Celery
+
+app = Celery("shop", broker="redis://broker.example:6379/1")
+"""
+
+
+def check_project(place: Path, init: str, *, apps: Sequence[str] = ()) -> str:
+    """Return what ``django check`` says of a project whose package begins with ``init``."""
+    package = place / "shop"
+    package.mkdir()
+    (package / "__init__.py").write_text(init)
+    (package / "celery.py").write_text(APPLICATION)
+    (package / "settings.py").write_text(PROJECT % list(apps))
+    environment = {
+        **os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings",
+        "PYTHONPATH": f"{place}:{Path.cwd()}",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "django", "check", "--tag", "sagas"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+class TestApplication:
+    def test_a_process_that_imports_none_of_the_project_is_told_where_its_messages_go(
+        self, tmp_path: Path
+    ) -> None:
+        said = check_project(tmp_path, "")
+        assert "sagas.W020" in said
+        assert "amqp://guest:**@localhost:5672//" in said
+        assert "from .celery import app as celery_app" in said
+
+    def test_one_that_uses_celery_before_is_told_too(self, tmp_path: Path) -> None:
+        init = "from celery import current_app; current_app.conf.broker_url\n"
+        said = check_project(tmp_path, f"{init}from .celery import app\n")
+        assert "sagas.W020" in said
+
+    def test_the_usual_import_is_enough(self, tmp_path: Path) -> None:
+        said = check_project(tmp_path, "from .celery import app as celery_app\n")
+        assert "no issues" in said
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("path", ["no.such.module", "sagas.no_such_name", "sagas.conf.__doc__"])
+    def test_a_path_that_names_no_function_is_an_error(self, path: str) -> None:
+        with override_settings(SAGAS={"MESSAGE_HEADERS": path}):
+            assert "sagas.E021" in found(deploy=False)
+
+    def test_one_that_names_a_function_is_none(self) -> None:
+        with override_settings(SAGAS={"MESSAGE_HEADERS": "os.getcwd"}):
+            assert "sagas.E021" not in found(deploy=False)
+
+
+class TestTenants:
+    @pytest.mark.parametrize("name", ["sagas", "sagas.apps.SagasConfig"])
+    @pytest.mark.parametrize("shared", [[], ["sagas"]])
+    def test_sagas_in_the_schemas_of_tenants_are_an_error(
+        self, name: str, shared: list[str]
+    ) -> None:
+        with tenants(SHARED_APPS=["django_tenants", *shared], TENANT_APPS=[name]):
+            assert "sagas.E020" in found(deploy=False)
+
+    def test_in_the_public_schema_alone_they_are_none(self) -> None:
+        with tenants(SHARED_APPS=["django_tenants", "sagas"], TENANT_APPS=["shop"]):
+            assert "sagas.E020" not in found(deploy=False)
+
+
+@contextmanager
+def tenants(**placed: Any) -> Iterator[None]:
+    """Settings of django-tenants, which need not be installed to be looked at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "INSTALLED_APPS", ["django_tenants", *settings.INSTALLED_APPS])
+        for name, apps in placed.items():
+            patch.setattr(settings, name, apps, raising=False)
+        yield
