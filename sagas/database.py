@@ -1,5 +1,6 @@
 """Which database holds the rows, how long to wait for its locks, and how long to keep them."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -20,6 +21,8 @@ from sagas.conf import saga_settings
 from sagas.isolation import read_committed
 from sagas.models import SagaRun
 
+
+logger = logging.getLogger("sagas.database")
 
 _MAY_IDLE = "idle_in_transaction_session_timeout"
 
@@ -97,6 +100,19 @@ def has_open_transaction() -> bool:
 def is_in_transaction() -> bool:
     """Whether one is open on the connection that the rows are written by."""
     return connections[saga_database()].in_atomic_block
+
+
+def leave_foreign_transaction() -> None:
+    """Close a connection on which somebody began a transaction by a statement and never ended it.
+
+    What were written on it would never be committed. Of Django's own transactions nothing is said.
+    """
+    connection = connections[saga_database()]
+    if connection.in_atomic_block or not connection.autocommit:
+        return
+    if driver_status(connection) == "open":
+        logger.warning("a transaction was left open on %r", connection.alias)
+        connection.close()
 
 
 def bounded_by_lease(runs: "QuerySet[SagaRun]") -> "QuerySet[SagaRun]":

@@ -25,6 +25,7 @@ from sagas.database import (
     is_about_data,
     is_connection_lost,
     is_in_transaction,
+    leave_foreign_transaction,
     saga_database,
 )
 from sagas.decisions import Failed, Outcome
@@ -77,6 +78,7 @@ def execute(
     """
     stint = Stint(Claimant(task_id=task_id, worker=worker), in_place=in_place)
     told = "not claimed"
+    leave_foreign_transaction()
     try:
         claim = partial(transitions.claim, step_id, fence, task_id=task_id, worker=worker)
         step = insistently(claim)

@@ -28,6 +28,7 @@ class _Limit:
     missed = False
     """The signal came before the handler began."""
 
+    of_pool: float | None = None
     seconds: float | None = None
     until = float("inf")
 
@@ -35,10 +36,20 @@ class _Limit:
 _limit = _Limit()
 
 
+def know_limit_of_pool(seconds: float | None) -> None:
+    """Remember what the pool itself interrupts after, when a task says nothing: its children inherit it."""
+    _limit.of_pool = seconds
+
+
+def limit_of_pool() -> float | None:
+    """Return it."""
+    return _limit.of_pool
+
+
 @contextmanager
 def only_in_handlers(seconds: float | None) -> Iterator[None]:
-    """Let the limit of ``seconds`` interrupt nothing but handlers while the block runs."""
-    if seconds is None or not _is_interruptible():
+    """Let the limit, of ``seconds`` if it is known, interrupt nothing but handlers in the block."""
+    if not _is_interruptible():
         yield
         return
     signal.signal(signal.SIGUSR1, _on_signal)

@@ -8,7 +8,7 @@ import os
 from typing import Any
 from uuid import UUID
 
-from celery import Task, shared_task
+from celery import Task, shared_task, signals
 
 from sagas import dispatch, execute, pooling, recover, soft_limit
 from sagas.database import claim_checks_health
@@ -57,8 +57,10 @@ def _register(name: str, options: StepOptions, doc: str | None) -> None:
     @shared_task(bind=True, name=name, acks_late=True, **limits)
     def run_step(task: "Task[Any, Any]", step_run_id: str, fence: int) -> str:
         request = task.request
-        # The message's own, or CELERY_TASK_SOFT_TIME_LIMIT: of whatever it carries, as one.
-        soft = (request.timelimit or (None, None))[1] or task.soft_time_limit
+        # The message's own, CELERY_TASK_SOFT_TIME_LIMIT or the worker's --soft-time-limit: each is of
+        # all that the message carries.
+        of_message = (request.timelimit or (None, None))[1]
+        soft = of_message or task.soft_time_limit or soft_limit.limit_of_pool()
         with soft_limit.only_in_handlers(soft), pooling.of_a_task():
             claim_checks_health()
             worker = process_name(request.hostname or "", os.getpid())
@@ -73,7 +75,15 @@ def _register(name: str, options: StepOptions, doc: str | None) -> None:
     run_step.__doc__ = doc
 
 
+def know_limit_of_pool(options: dict[str, Any], **_: Any) -> None:
+    """Hear of ``celery worker --soft-time-limit``."""
+    soft_limit.know_limit_of_pool(options.get("soft_time_limit"))
+
+
 def register_all() -> None:
     """Register the tasks of every saga declared so far."""
     for saga in registry.all():
         register_step_tasks(saga.definition)
+
+
+signals.celeryd_init.connect(know_limit_of_pool, dispatch_uid="sagas.know_limit_of_pool")

@@ -192,6 +192,40 @@ class Attentive(Flow):
     second.no_compensation("it is the last")
 
 
+class SoftLimited(Flow):
+    """One step with limits that are short, and a compensation."""
+
+    class Meta:
+        label = "flows.SoftLimited"
+
+    @step(soft_time_limit=2, time_limit=4, max_retries=0)
+    def work(self) -> str:
+        return self.act("work")
+
+    @work.compensation
+    def undo_work(self, _: str | None) -> None:
+        self.act("undo_work")
+
+
+class Unlimited(Flow):
+    """Two steps that one message could carry, without a soft limit of their own."""
+
+    class Meta:
+        label = "flows.Unlimited"
+
+    @step(max_retries=0)
+    def one(self) -> str:
+        return self.act("one")
+
+    one.no_compensation("only tells")
+
+    @step(max_retries=0)
+    def two(self) -> str:
+        return self.act("two")
+
+    two.no_compensation("only tells")
+
+
 class Quick(Saga[None]):
     """Four steps that do nothing, two of them side by side."""
 
