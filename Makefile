@@ -10,7 +10,7 @@ PARALLEL = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 MEASURED := --results benchmarks/results/latest.json --report docs/performance.md
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test faults soak faults-compare bench bench-quick lint format lock clean
+.PHONY: help install demo serve test faults soak faults-compare bench bench-io bench-quick lint format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,10 +46,14 @@ soak: install ## N=10000 sagas while everything is killed, stopped, flushed and 
 faults-compare: install ## The same faults on plain Celery and on the celery-saga package
 	$(BIN)/python -m benchmarks.faults.compare --report docs/faults.md
 
-bench: install ## Measure speed beside what people use instead, and how it grows: 15 minutes
+bench: install ## Measure speed beside what people use instead, and how it grows: 18 minutes
 	$(BIN)/python -m benchmarks.speed.compare $(MEASURED) --scaling docs/scaling.md
 	$(BIN)/python -m benchmarks.speed.starting $(MEASURED)
 	$(BIN)/python -m benchmarks.speed.growth.measure $(MEASURED)
+	$(BIN)/python -m benchmarks.speed.waiting $(MEASURED)
+
+bench-io: install ## Steps that wait, on threads, greenlets and processes: 3 minutes
+	$(BIN)/python -m benchmarks.speed.waiting $(MEASURED)
 
 bench-quick: install ## The same in 3 minutes, with fewer contenders, for a look
 	$(BIN)/python -m benchmarks.speed.compare --rounds 2 --seconds 1 --latencies 10 \

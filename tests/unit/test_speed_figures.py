@@ -2,9 +2,10 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.speed import report, starting
+from benchmarks.speed import report, starting, waiting
 from benchmarks.speed.contender import BASELINE, CONTENDERS, IN_PLACE, Parts
 from benchmarks.speed.figures import Record, as_object, ratio, write_results
 from benchmarks.speed.growth import measure, tables
@@ -126,6 +127,41 @@ class TestStarting:
         found = [as_object(record, None) for record in self.records()]
         assert all(list(one) == FIELDS for one in found)
         assert len({(one["contender"], one["workload"]) for one in found}) == len(starting.WAYS)
+
+
+class TestWaiting:
+    POOL = waiting.Pool(name="gevent", concurrency=100, connections=16)
+
+    def told(self, rates: tuple[float, float], *, connections: int, errors: int) -> str:
+        records = [
+            record(one.name, rate, workload=one.workload)
+            for one, rate in zip(waiting.pair(self.POOL), rates, strict=True)
+        ]
+        for one in records:
+            one.turns = [replace(turn, cpu_ms_per_saga=1.0, memory_mib=1.0) for turn in one.done()]
+        seen = {
+            (one.name, one.workload): waiting.Seen(connections=connections, errors=errors)
+            for one in records
+        }
+        return waiting.text([self.POOL], records, seen)
+
+    def test_ours_is_compared_with_the_chain_on_the_same_pool(self) -> None:
+        text = self.told((40, 50), connections=16, errors=0)
+        assert "| sagas/s on gevent, ours ÷ chain() | ≥ 1 | 1.25 [1.25-1.25] | met |" in text
+        assert "| connections on gevent | ≤ 16 | 16 | met |" in text
+        assert "**missed**" not in text
+
+    def test_one_connection_too_many_or_an_error_in_the_log_misses_the_target(self) -> None:
+        text = self.told((40, 30), connections=17, errors=1)
+        assert text.count("**missed**") == 3
+
+    def test_both_run_on_the_pool_with_as_many_at_a_time(self) -> None:
+        parts = Parts(postgres="postgresql://x/y", redis="redis://x", ledger="redis://z")
+        for one in waiting.pair(self.POOL):
+            (command,) = one.commands(one.worker, parts)
+            assert command[command.index("-P") + 1] == "gevent"
+            assert command[command.index("-c") + 1] == "100"
+            assert one.variables(parts)["SPEED_PAUSE"] == "0.05"
 
 
 class TestContenders:
