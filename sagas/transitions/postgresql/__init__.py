@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 ModelT = TypeVar("ModelT", bound=models.Model)
 
-STEP_COLUMNS = (
+
+def _in_order(model: type[models.Model], *names: str) -> tuple[str, ...]:
+    """Return the columns in the order of the model: ``from_db`` takes values in no other."""
+    order = [column.attname for column in model._meta.concrete_fields]  # noqa: SLF001 documented
+    return tuple(sorted(names, key=order.index))
+
+
+STEP_COLUMNS = _in_order(
+    StepRun,
     *("id", "run_id", "name", "direction", "position", "handler", "state", "successors"),
     *("in_place", "pivot", "critical", "options", "fence", "attempt", "doubtful", "asking"),
-    *(
-        "asked",
-        "condition_met",
-        "follow_up",
-        "lease_until",
-        "timeout",
-        "expires_at",
-        "heartbeat",
-        "worker",
-    ),
-    *("idempotency_key", "error_code", "error", "started_at", "sends"),
+    *("asked", "condition_met", "follow_up", "sends", "lease_until", "timeout", "expires_at"),
+    *("heartbeat", "worker", "idempotency_key", "error_code", "error", "started_at"),
 )
-RUN_COLUMNS = (
+RUN_COLUMNS = _in_order(
+    SagaRun,
     *("id", "label", "version", "key", "state", "pivot_passed", "has_warnings", "input"),
     *("options", "failed_step", "error_code", "error", "deadline", "paused_at", "created_at"),
 )
