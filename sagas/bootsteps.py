@@ -164,6 +164,12 @@ def tell_of_pool(pool: Any, concurrency: int) -> None:
             logger.log(message.level, "%s %s", message.msg, message.hint, extra=facts)
 
 
+def look_after_discarded(name: str, id: str, **_: Any) -> None:  # noqa: A002 Celery's word
+    """A message of ours was thrown away: in a rolling deploy this worker's code may be the old one."""
+    if name.startswith("sagas."):
+        recover.note_discarded(id)
+
+
 def share_memory_with_children(**_: Any) -> None:
     """Keep what is loaded before the pool forks out of the garbage collector's way.
 
@@ -180,4 +186,5 @@ signals.worker_process_init.connect(
     leases.end_process_at_time_limit, dispatch_uid="sagas.end_process_at_time_limit"
 )
 signals.celeryd_init.connect(consume_saga_queues, dispatch_uid="sagas.consume_saga_queues")
+signals.task_unknown.connect(look_after_discarded, dispatch_uid="sagas.look_after_discarded")
 signals.celeryd_init.connect(sweep_in_worker, dispatch_uid="sagas.sweep_in_worker")

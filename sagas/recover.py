@@ -19,12 +19,13 @@ from django.db.models.functions import Now
 from django.db.models.lookups import GreaterThan
 
 from sagas import advance, deadlines, dispatch, pooling, resume, transitions
+from sagas import stalled as stalled_sagas
 from sagas.conf import saga_settings
 from sagas.exceptions import ExecutionTimeout
 from sagas.logs import Outage
 from sagas.models import SagaRun, StepRun, SweepRecord
 from sagas.one_by_one import OneByOne
-from sagas.resend import resend, send_due
+from sagas.resend import note_discarded, resend, send_due, take_up_discarded
 from sagas.states import SagaState
 
 
@@ -32,6 +33,7 @@ __all__ = [
     "SweepReport",
     "end_lost_attempts",
     "give_up_attempts_of",
+    "note_discarded",
     "resend",
     "retry_dead_letters",
     "send_due",
@@ -44,6 +46,7 @@ __all__ = [
 logger = logging.getLogger("sagas.recover")
 
 _turns = transitions.SweepTurns()
+_search = stalled_sagas.Search()
 _lost: OneByOne[StepRun] = OneByOne("giving up the attempt")
 _expired: OneByOne[SagaRun] = OneByOne("turning back at the deadline")
 _retried: OneByOne[SagaRun] = OneByOne("the automatic retry")
@@ -61,13 +64,15 @@ class SweepReport:
     """Runs ended because their deadline passed."""
     retried: int = 0
     """Dead letters retried by themselves."""
+    stalled: int = 0
+    """Sagas of which nothing was ready or in flight, and which go on again."""
     skipped: bool = False
     """Another process swept in this interval."""
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.sent + self.lost + self.expired + self.retried
+        return self.sent + self.lost + self.expired + self.retried + self.stalled
 
 
 def sweep(*, worker: str = "", force: bool = True) -> SweepReport:
@@ -83,8 +88,9 @@ def sweep(*, worker: str = "", force: bool = True) -> SweepReport:
     lost = end_lost_attempts(conf.SWEEP_BATCH, turn.began)
     expired = turn_back_expired(conf.SWEEP_BATCH)
     retried = retry_dead_letters(conf.SWEEP_BATCH)
+    stalled = _search.settle(conf.SWEEP_BATCH) if turn.looks else 0
     sent = send_due(conf.SWEEP_BATCH)
-    return SweepReport(sent=sent, lost=lost, expired=expired, retried=retried)
+    return SweepReport(sent=sent, lost=lost, expired=expired, retried=retried, stalled=stalled)
 
 
 def sweep_forever(
@@ -106,6 +112,7 @@ def sweep_forever(
             try:
                 close_old_connections()
                 first()
+                take_up_discarded()
                 sweep(worker=worker, force=False)
                 pooling.give_back()
                 outage.over()

@@ -4,7 +4,7 @@ What is known lost goes out first, and the oldest of it before the younger; what
 backs off, so that it never makes a long queue longer.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -19,6 +19,10 @@ from sagas.models import StepRun
 from sagas.one_by_one import OneByOne
 
 
+DISCARDED_SECONDS = 0.5
+"""How long a message that a worker threw away waits, times how often it was sent."""
+
+_discarded: deque[str] = deque(maxlen=10_000)
 _locked: OneByOne[StepRun] = OneByOne("sending the message")
 _telling: OneByOne[StepRun] = OneByOne("the note that no handler is known")
 
@@ -50,6 +54,30 @@ def resend(step_id: UUID) -> bool:
     of_run = StepRun.objects.filter(pk=step_id).values("run_id")
     ready = list(StepRun.objects.unsent(Now()).filter(run_id__in=of_run).select_related("run"))
     return bool(_send(_take(ready, _with_its_sends)))
+
+
+def note_discarded(task_id: str) -> None:
+    """A worker here threw a message away whose task it does not know; look after it in the next round.
+
+    As in a rolling deploy, in which others know it. Touches no database: a consumer calls it.
+    """
+    _discarded.append(task_id)
+
+
+def take_up_discarded() -> int:
+    """Have the steps of messages that were thrown away here sent again soon. Returns how many.
+
+    The more often, the later, so that workers of one release do not throw it at each other.
+    """
+    taken_up = 0
+    while _discarded:
+        named = dispatch.sent_as(_discarded.popleft())
+        if named is not None:
+            step_id, fence, sends = named
+            delay = min(DISCARDED_SECONDS * sends, saga_settings().RESEND_SECONDS)
+            again_in = timedelta(seconds=delay)
+            taken_up += transitions.send_again(step_id, fence, sends, again_in=again_in)
+    return taken_up
 
 
 def _take(steps: Sequence[StepRun], delay_of: Callable[[StepRun], float]) -> list[StepRun]:

@@ -190,6 +190,7 @@ class EventType(TextChoices):
     RESUMED = "resumed", _("Resumed by hand")
     TAGGED = "tagged", _("Tags changed")
     PIVOT_PASSED = "pivot_passed", _("Point of no return")
+    STALLED = "stalled", _("Stalled")
 
     STEP_READY = "step_ready", _("Step ready")
     STEP_CLAIMED = "step_claimed", _("Attempt started")

@@ -10,14 +10,21 @@ from django.utils.translation import gettext_lazy as _
 from sagas.models.writer import WriterQuerySet
 
 
+class SweepRecordQuerySet(WriterQuerySet["SweepRecord"]):
+    """The one record."""
+
+
 class SweepRecord(models.Model):
     """The one row that says when the recovery sweep last ran, and lets one process run it at a time."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     swept_at = models.DateTimeField()
+    looked_at = models.DateTimeField(null=True, blank=True)
+    """When it was last looked for sagas that stalled."""
+
     worker = models.CharField(max_length=255, blank=True, default="")
 
-    objects = WriterQuerySet.as_manager()
+    objects = SweepRecordQuerySet.as_manager()
 
     class Meta:
         base_manager_name = "objects"
@@ -29,6 +36,10 @@ class SweepRecord(models.Model):
 
     def __str__(self) -> str:
         return f"swept at {self.swept_at}"
+
+
+class IdempotencyRecordQuerySet(WriterQuerySet["IdempotencyRecord"]):
+    """Records of effects."""
 
 
 class IdempotencyRecord(models.Model):
@@ -44,7 +55,7 @@ class IdempotencyRecord(models.Model):
     undone_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
-    objects = WriterQuerySet.as_manager()
+    objects = IdempotencyRecordQuerySet.as_manager()
 
     class Meta:
         base_manager_name = "objects"

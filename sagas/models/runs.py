@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from sagas.identifiers import uuid7
 from sagas.models.one_of import OneOf
-from sagas.models.steps import Moment, StepRun
+from sagas.models.steps import GOES_ITS_WAY, Moment, StepRun
 from sagas.models.writer import WriterQuerySet
 from sagas.moments import stored, told
 from sagas.states import (
@@ -56,6 +56,14 @@ class SagaRunQuerySet(WriterQuerySet["SagaRun"]):
         )
         idle = self.active().filter(updated_at__lt=before, paused_at__isnull=True)
         return idle.filter(~models.Exists(moved))
+
+    def stalled(self) -> Self:
+        """Active and not paused, though nothing of them is in flight, or ready in their direction."""
+        moving = StepRun.objects.filter(
+            Q(state__in=IN_FLIGHT_STEPS) | (Q(state=StepState.READY) & GOES_ITS_WAY),
+            run=models.OuterRef("pk"),
+        )
+        return self.active().filter(~models.Exists(moving), paused_at__isnull=True)
 
     def past_deadline(self, now: Moment) -> Self:
         """Still going forward though the deadline has passed; it does not while paused."""

@@ -19,6 +19,7 @@ from sagas.transitions.attempt import (
     mark_unsent,
     record_heartbeat,
     renew_lease,
+    send_again,
     shorten_lease,
     tell_unknown_handler,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "release_holds",
     "renew_lease",
     "renew_leases",
+    "send_again",
     "settle",
     "shorten_lease",
     "shut_unstarted",

@@ -122,6 +122,17 @@ def leave_queued(steps: Iterable[StepRun], *, longer: timedelta) -> int:
         return ready.filter(pk__in=free.values("pk")).update(send_at=F("send_at") + longer)
 
 
+def send_again(step_id: UUID, fence: int, sends: int, *, again_in: timedelta) -> bool:
+    """One message of a ready step is known to be gone: send it again soon, if it was the last one."""
+    mine = StepRun.objects.filter(
+        pk=step_id, state=StepState.READY, fence=fence, sends=sends, sent_at__isnull=False
+    )
+    free = mine.select_for_update(skip_locked=True)
+    with read_committed(saga_database()):
+        sent = mine.filter(pk__in=free.values("pk"))
+        return bool(sent.update(send_at=Least(F("send_at"), Now() + again_in), sent_at=None))
+
+
 def tell_unknown_handler(step: StepRun, error: SagaError) -> bool:
     """Say in a ready step why it waits: nobody here can run it. Told once, not at every sweep."""
     ready = StepRun.objects.filter(pk=step.pk, state=StepState.READY).exclude(error_code=error.code)

@@ -16,6 +16,10 @@ from sagas.states import StepState
 logger = logging.getLogger("sagas.recover")
 
 
+LOOK_EVERY = timedelta(seconds=30)
+"""How often one sweep also looks for sagas that stalled."""
+
+
 def longest_silence() -> timedelta:
     """Say how long nobody may have swept before it is taken for an outage: half a lease."""
     return timedelta(seconds=saga_settings().LEASE_SECONDS / 2)
@@ -27,6 +31,9 @@ class Turn:
 
     began: datetime
     """By the database's clock."""
+
+    looks: bool = True
+    """Whether it also looks for sagas that stalled, which is rare."""
 
 
 @dataclass
@@ -55,10 +62,11 @@ class SweepTurns:
 
         After half a lease without any sweep, the first one spares the attempts that may be alive.
         """
-        last = SweepRecord.objects.annotate(now=Now()).values_list("swept_at", "now").first()
+        record = SweepRecord.objects.annotate(now=Now())
+        last = record.values_list("swept_at", "looked_at", "now").first()
         if last is None:
             return _first_turn(worker)
-        swept_at, now = last
+        swept_at, looked_at, now = last
         if self._seen_at is None or now - self._seen_at > longest_silence():
             self._kept = None
         self._seen_at = now
@@ -66,9 +74,14 @@ class SweepTurns:
             return None
         if now - swept_at > longest_silence() and not self._is_kept(swept_at):
             _spare_the_living(swept_at, now - swept_at)
-        if not _take(swept_at, worker) and interval and not self._is_kept_too_long(swept_at, now):
+        looks = looked_at is None or now - looked_at >= LOOK_EVERY
+        if (
+            not _take(swept_at, worker, looks=looks)
+            and interval
+            and not self._is_kept_too_long(swept_at, now)
+        ):
             return None
-        return Turn(began=now)
+        return Turn(began=now, looks=looks)
 
     def _is_kept(self, swept_at: datetime) -> bool:
         return self._kept is not None and self._kept.swept_at == swept_at
@@ -90,17 +103,18 @@ class SweepTurns:
 
 def _first_turn(worker: str) -> Turn | None:
     SweepRecord.objects.bulk_create(
-        [SweepRecord(pk=1, swept_at=Now(), worker=worker)], ignore_conflicts=True
+        [SweepRecord(pk=1, swept_at=Now(), looked_at=Now(), worker=worker)], ignore_conflicts=True
     )
     return Turn(began=SweepRecord.objects.values_list("swept_at", flat=True).get())
 
 
-def _take(swept_at: datetime, worker: str) -> bool:
+def _take(swept_at: datetime, worker: str, *, looks: bool) -> bool:
     """Write who sweeps, unless somebody else does it right now. Waits for no lock."""
     with read_committed(saga_database()):
         free = SweepRecord.objects.select_for_update(skip_locked=True).filter(swept_at=swept_at)
         taken = SweepRecord.objects.filter(pk__in=free.values("pk"), swept_at=swept_at)
-        return bool(taken.update(swept_at=Now(), worker=worker))
+        looked = {"looked_at": Now()} if looks else {}
+        return bool(taken.update(swept_at=Now(), worker=worker, **looked))
 
 
 def _spare_the_living(previous: datetime, silence: timedelta) -> None:

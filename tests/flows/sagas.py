@@ -251,3 +251,15 @@ class Quick(Saga[None]):
     def last(self) -> None: ...
 
     last.no_compensation("does nothing")
+
+
+if not os.environ.get("SAGAS_TEST_OLD_RELEASE"):
+
+    class Deployed(Flow):
+        """A saga that the release before did not have."""
+
+        @step
+        def work(self) -> str:
+            return self.act("work")
+
+        work.no_compensation("writes a line")
