@@ -178,6 +178,7 @@ class TestCrashes:
         assert "sweep failed" not in said
         assert "database lost" not in said
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("setup", EVERY)
     def test_connections_that_are_cut_cost_nobody_a_saga(
         self, setup: Setup, worker_factory: WorkerFactory, redis_broker: str, book: Path
@@ -211,6 +212,7 @@ class TestCrashes:
         wait_until_all_have_ended()
         assert_ended_as_scripted()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("setup", SHARING)
     def test_a_handler_that_nobody_can_kill_is_given_up_at_its_time_limit(
         self, setup: Setup, worker_factory: WorkerFactory, redis_broker: str, book: Path
