@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sagas.states import ACTIVE_SAGAS, SagaState
-from tests.faults.model.answering import Answering as Engine
+from sagas.states import SagaState
+from tests.faults.model.by_hand import ByHand as Engine
 from tests.faults.model.deciding import Told
+from tests.faults.model.engine import LEAVES_DOUBT
 from tests.faults.model.state import (
     ACTED,
     ASKED,
@@ -13,6 +14,7 @@ from tests.faults.model.state import (
     DONE,
     IN_FLIGHT,
     LATE,
+    PENDING,
     READY,
     RUNNING,
     SHUT,
@@ -25,7 +27,7 @@ from tests.faults.model.state import (
     State,
     Worker,
 )
-from tests.faults.model.world import ask_outside, take_effect
+from tests.faults.model.world import ask_outside, settle_outside, take_effect
 
 
 @dataclass(frozen=True)
@@ -48,43 +50,48 @@ class Action:
         return self.name in HELP and self.told is not Told.DENIED
 
 
-FAULTS = frozenset({"lose", "deliver again", "crash", "stall", "cancel", "deadline"})
+FAULTS = frozenset(
+    {"lose", "deliver again", "crash", "stall", "cancel", "deadline", "put back", "try again"}
+)
 
-HELP = frozenset({"retry", "outside decides", "outside says"})
+HELP = frozenset(
+    {"retry", "outside decides", "outside says", "skip", "skip with a result", "compensate"}
+)
 
 SAW = "saw"
-
-MAY_CANCEL = frozenset({"pending", "ready", "failed", "skipped"})
 
 
 def possible(plan: Plan, state: State) -> Iterator[Action]:
     """List what can happen in this state."""
+    engine = Engine(plan, state)
     for index, row in enumerate(state.rows):
         if row is not None:
-            yield from _of_message(plan, state, index, row)
+            yield from _of_message(plan, engine, index, row)
             if row.state == RUNNING and "leases end" not in plan.without:
                 held = any(w.row == index and w.fence == row.fence for w in state.workers)
                 yield Action("stall" if held else "lease ends", index, row.fence)
+                if not held and plan.knows_the_dead:
+                    yield Action("found dead", index, row.fence)
     for worker in state.workers:
         yield from _of_worker(plan, state, worker)
     for index in plan.waits:
         yield from _of_party(plan, state, index)
-    yield from _of_run(plan, state)
+    yield from _of_run(plan, engine)
 
 
-def _of_message(plan: Plan, state: State, index: int, row: Row) -> Iterator[Action]:
-    free = len(state.workers) < plan.workers
+def _of_message(plan: Plan, engine: Engine, index: int, row: Row) -> Iterator[Action]:
+    free = len(engine.workers) < plan.workers
     if row.state == READY:
         if row.sent or not plan.loses:
             if plan.loses:
                 yield Action("lose", index, row.fence)
             if free:
                 yield Action("deliver", index, row.fence)
-        elif state.run.state in ACTIVE_SAGAS and "the sweep sends again" not in plan.without:
+        elif engine.goes_its_way(index) and "the sweep sends again" not in plan.without:
             yield Action("resend", index, row.fence)
     if free and row.fence:
         yield Action("deliver again", index, row.fence - 1)
-    if free and row.state in {SHUT, UNKNOWN}:
+    if free and row.state in {SHUT, UNKNOWN, PENDING}:
         yield Action("deliver again", index, row.fence)
 
 
@@ -93,21 +100,42 @@ def _of_worker(plan: Plan, state: State, worker: Worker) -> Iterator[Action]:
     yield Action("crash", index, fence)
     if worker.did == SAW:
         yield Action("end the wait", index, fence)
-        return
-    if worker.asking:
-        if not worker.did:
-            yield Action("ask", index, fence)
-        else:
-            told = Told.SUCCEEDED if worker.did == "found" else Told.ABSENT
-            yield Action("tell", index, fence, told)
-        yield Action("tell", index, fence, Told.NO_ANSWER)
-        return
-    step = index % plan.size
-    if worker.did:
+    elif worker.asking:
+        yield from _of_question(worker)
+    elif worker.did == "wonders":
+        if state.world[index] not in {DONE, STRAY, LATE, VOID}:
+            yield Action("condition says yes", index, fence)
+        yield Action("condition says no", index, fence)
+    elif worker.did == "unmet":
+        yield Action("tell", index, fence, Told.SKIPPED)
+    else:
+        yield from _of_handler(plan, state, worker)
+    begun = worker.did not in {"", "wonders", "resumes"}
+    if index in plan.misfits and not begun:
+        yield Action("put back", index, fence)
+
+
+def _of_question(worker: Worker) -> Iterator[Action]:
+    index, fence = worker.row, worker.fence
+    if not worker.did:
+        yield Action("ask", index, fence)
+    else:
+        told = Told.SUCCEEDED if worker.did == "found" else Told.ABSENT
+        yield Action("tell", index, fence, told)
+    yield Action("tell", index, fence, Told.NO_ANSWER)
+
+
+def _of_handler(plan: Plan, state: State, worker: Worker) -> Iterator[Action]:
+    index, fence = worker.row, worker.fence
+    if worker.did == "acted":
         told = Told.WAITS if index in plan.waits else Told.SUCCEEDED
         yield Action("tell", index, fence, told)
+        if "our own errors leave doubt" in plan.without:
+            yield Action("tell", index, fence, Told.REFUSED)
+        if index in plan.beats:
+            yield Action("beat", index, fence)
     else:
-        if index >= plan.size or state.world[step] != VOID:
+        if index >= plan.size or state.world[index] != VOID:
             yield Action("act", index, fence)
         yield Action("tell", index, fence, Told.REFUSED)
     yield Action("tell", index, fence, Told.NO_ANSWER)
@@ -128,20 +156,35 @@ def _of_party(plan: Plan, state: State, index: int) -> Iterator[Action]:
             yield Action("see the wait run out", index, row.fence)
 
 
-def _of_run(plan: Plan, state: State) -> Iterator[Action]:
-    run = state.run
+def _of_run(plan: Plan, engine: Engine) -> Iterator[Action]:
+    run = engine.run
     if run.state == SagaState.RUNNING:
         if plan.can_expire and not run.overdue:
             yield Action("deadline")
-        if plan.can_cancel and not _pivot_started(plan, state):
+        if plan.can_cancel and not engine.pivot_begun():
             yield Action("cancel")
-    if run.state == SagaState.DEAD_LETTER and run.retries < plan.operator_retries:
+    if (
+        run.state == SagaState.DEAD_LETTER
+        and run.retries < plan.operator_retries
+        and not engine.is_held()
+    ):
         yield Action("retry")
+    if plan.releases and engine.may_turn_back():
+        yield Action("compensate")
+    yield from _by_hand(plan, engine)
 
 
-def _pivot_started(plan: Plan, state: State) -> bool:
-    pivots = (row for step in plan.pivot if (row := state.rows[step]) is not None)
-    return any(row.state not in MAY_CANCEL or row.doubtful for row in pivots)
+def _by_hand(plan: Plan, engine: Engine) -> Iterator[Action]:
+    """What operators do to single steps."""
+    for index in plan.skips:
+        if engine.may_skip(index):
+            yield Action("skip", index)
+            if index < plan.size and engine.world[index] != VOID:
+                yield Action("skip with a result", index)
+    for index in plan.tries:
+        forward = engine.run.state in {SagaState.RUNNING, SagaState.COMPLETED}
+        if forward and engine.is_open_end(index) and not engine.row(index).follow:
+            yield Action("try again", index)
 
 
 def after(plan: Plan, state: State, action: Action) -> State:
@@ -174,18 +217,52 @@ def _crash(engine: Engine, action: Action) -> None:
 
 
 def _lease_ends(engine: Engine, action: Action) -> None:
-    engine.record_outcome(action.row, action.fence, Told.LOST)
+    _lost(engine, action, Told.LOST)
+
+
+def _found_dead(engine: Engine, action: Action) -> None:
+    _lost(engine, action, Told.BURIED)
+
+
+def _lost(engine: Engine, action: Action, told: Told) -> None:
+    asking = engine.row(action.row).asking
+    engine.record_outcome(action.row, action.fence, told, asking=asking)
+
+
+def _did(engine: Engine, action: Action, did: str) -> Worker:
+    place = _worker(engine, action)
+    before = engine.workers[place]
+    engine.workers[place] = before._replace(did=did)
+    return before
+
+
+def _condition_says_yes(engine: Engine, action: Action) -> None:
+    _did(engine, action, "")
+    if not engine.keep_condition(action.row, action.fence):
+        del engine.workers[_worker(engine, action)]
+
+
+def _condition_says_no(engine: Engine, action: Action) -> None:
+    _did(engine, action, "unmet")
+
+
+def _beat(engine: Engine, action: Action) -> None:
+    engine.beat(action.row, action.fence)
+
+
+def _put_back(engine: Engine, action: Action) -> None:
+    worker = engine.workers.pop(_worker(engine, action))
+    engine.postpone(action.row, action.fence, asking=worker.asking)
 
 
 def _act(engine: Engine, action: Action) -> None:
-    place = _worker(engine, action)
     row = engine.row(action.row)
+    worker = _did(engine, action, "acted")
     if action.row in engine.plan.waits:
         ask_outside(engine, action.row)
-    else:
+    elif worker.did != "resumes":  # one that resumes finds in its heartbeat that all is done
         given_up = row.state != RUNNING or row.fence != action.fence
         take_effect(engine, action.row, given_up=given_up)
-    engine.workers[place] = engine.workers[place]._replace(did="acted")
 
 
 def _ask(engine: Engine, action: Action) -> None:
@@ -196,11 +273,14 @@ def _ask(engine: Engine, action: Action) -> None:
 
 def _tell(engine: Engine, action: Action) -> None:
     worker = engine.workers.pop(_worker(engine, action))
-    assert action.told is not None
-    knows = action.told is Told.SUCCEEDED and not engine.is_backward(worker.row)
-    if knows and engine.world[worker.row] == STRAY:
+    told = action.told
+    assert told is not None
+    of_it = told in LEAVES_DOUBT or told is Told.SUCCEEDED
+    if told is Told.NO_ANSWER and worker.asking:
+        of_it = False
+    if of_it and not engine.is_backward(worker.row) and engine.world[worker.row] == STRAY:
         engine.world[worker.row] = LATE
-    engine.record_outcome(worker.row, worker.fence, action.told)
+    engine.record_outcome(worker.row, worker.fence, told, asking=worker.asking)
 
 
 def _outside_decides(engine: Engine, action: Action) -> None:
@@ -234,12 +314,26 @@ def _deadline(engine: Engine, action: Action) -> None:
 
 
 def _cancel(engine: Engine, action: Action) -> None:
-    engine.turn_back(SagaState.CANCELLED)
+    engine.cancel_saga()
 
 
 def _retry(engine: Engine, action: Action) -> None:
     engine.retry_saga()
     engine.parties = ["" if party == DENIED else party for party in engine.parties]
+
+
+def _compensate(engine: Engine, action: Action) -> None:
+    engine.compensate_saga()
+
+
+def _skip(engine: Engine, action: Action) -> None:
+    with_result = action.name == "skip with a result"
+    settle_outside(engine, action.row, done=with_result)
+    engine.skip_step(action.row, with_result=with_result)
+
+
+def _try_again(engine: Engine, action: Action) -> None:
+    engine.try_again(action.row)
 
 
 _DO: dict[str, Callable[[Engine, Action], None]] = {
@@ -250,6 +344,15 @@ _DO: dict[str, Callable[[Engine, Action], None]] = {
     "crash": _crash,
     "lease ends": _lease_ends,
     "stall": _lease_ends,
+    "found dead": _found_dead,
+    "condition says yes": _condition_says_yes,
+    "condition says no": _condition_says_no,
+    "beat": _beat,
+    "put back": _put_back,
+    "compensate": _compensate,
+    "skip": _skip,
+    "skip with a result": _skip,
+    "try again": _try_again,
     "act": _act,
     "ask": _ask,
     "tell": _tell,

@@ -1,12 +1,14 @@
 """What outside parties say of steps that wait, and waits that run out. Names follow the originals."""
 
-from sagas.states import StepState
+from sagas.states import SagaState, StepState
 from tests.faults.model.deciding import Told
-from tests.faults.model.engine import GIVEN_UP, Engine
+from tests.faults.model.engine import Engine
+from tests.faults.model.late import GIVEN_UP
 from tests.faults.model.state import (
     COMPENSATED,
     READY,
     RUNNING,
+    SKIPPED,
     SUCCEEDED,
     WAITING,
     Worker,
@@ -19,7 +21,7 @@ class Answering(Engine):
     def answer(self, index: int, told: Told) -> None:
         """``operations.complete_step`` and ``fail_step``."""
         row = self.rows[index]
-        if row is None:
+        if row is None or self.run.state == SagaState.RESOLVED:
             return
         ended = row.state in {*GIVEN_UP, SUCCEEDED}
         if row.state == WAITING:
@@ -41,6 +43,8 @@ class Answering(Engine):
             return row.asking
         if self.is_backward(index) or row.answer:
             return False
+        if row.state == SKIPPED:
+            return row.waited
         return row.state in GIVEN_UP and (row.doubtful or row.state != COMPENSATED)
 
     def _accept_late(self, index: int) -> None:
@@ -57,4 +61,7 @@ class Answering(Engine):
     def end_lost_wait(self, index: int, fence: int) -> None:
         """``advance.end_lost_attempt`` of such a row."""
         told = Told.SILENCE_AGAIN if self.is_backward(index) else Told.SILENCE
-        self.take_in(index, fence, told, came_from=WAITING)
+        row = self.row(index)
+        still_lost = (row.state, row.fence) == (WAITING, fence)
+        if still_lost or not self.keeps("the end of a wait checks the state"):
+            self.take_in(index, fence, told, came_from=WAITING)

@@ -35,6 +35,8 @@ class Told(Enum):
     REFUSED = auto()
     NO_ANSWER = auto()
     LOST = auto()
+    BURIED = auto()
+    """The attempt was lost, and its process is known to be dead."""
     ABSENT = auto()
     WAITS = auto()
     SILENCE = auto()
@@ -51,6 +53,7 @@ OUTCOMES: dict[Told, Outcome] = {
     Told.REFUSED: Failed(code="REFUSED", error="refused"),
     Told.NO_ANSWER: Failed(code="X", error="no answer", retryable=True, doubtful=True),
     Told.LOST: Failed(code="LOST", error="lost", retryable=True, doubtful=True, at_once=True),
+    Told.BURIED: Failed(code="LOST", error="lost", retryable=True, doubtful=True, at_once=True),
     Told.ABSENT: NotHappened(),
     Told.WAITS: Waiting(),
     Told.SILENCE: Failed(code="SILENCE", error="no answer", doubtful=True, at_once=True),
@@ -71,6 +74,7 @@ def verdict(  # noqa: PLR0913, PLR0917
     can_ask: bool,  # noqa: FBT001
     asking: bool,  # noqa: FBT001
     asked: int,
+    at_large: bool,  # noqa: FBT001
 ) -> Verdict:
     """Ask :func:`sagas.decisions.judge`."""
     return judge(
@@ -79,12 +83,13 @@ def verdict(  # noqa: PLR0913, PLR0917
         options=StepOptions(max_retries=max_retries, retry_jitter=False),
         doubtful=doubtful,
         goes_on=goes_on,
+        at_large=at_large,
         asking=Asking(possible=can_ask, now=asking, times=asked),
     )
 
 
 @cache
-def following(
+def following(  # noqa: PLR0913, PLR0917
     state: StepState,
     direction: Direction,
     critical: bool,  # noqa: FBT001
@@ -92,6 +97,7 @@ def following(
     run_state: SagaState,
     pivot_passed: bool,  # noqa: FBT001
     continue_undoing: bool,  # noqa: FBT001
+    hold_unknown: bool,  # noqa: FBT001
 ) -> Next:
     """Ask :func:`sagas.decisions.after_step`."""
     return after_step(
@@ -102,6 +108,7 @@ def following(
         run_state=run_state,
         pivot_passed=pivot_passed,
         continue_undoing=continue_undoing,
+        hold_unknown=hold_unknown,
     )
 
 
@@ -121,11 +128,14 @@ def undo_order(successors: tuple[tuple[int, ...], ...], ended: tuple[int, ...]) 
 
 @cache
 def places(
-    successors: tuple[tuple[int, ...], ...], states: tuple[str, ...], critical: tuple[bool, ...]
+    successors: tuple[tuple[int, ...], ...],
+    states: tuple[str, ...],
+    critical: tuple[bool, ...],
+    follow: tuple[bool, ...],
 ) -> dict[int, Place]:
     """Ask :func:`sagas.decisions.replan`."""
     steps = [
-        StepRun(position=index, state=state, critical=critical[index])
+        StepRun(position=index, state=state, critical=critical[index], follow_up=follow[index])
         for index, state in enumerate(states)
     ]
     _link(steps, successors)

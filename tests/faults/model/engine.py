@@ -3,7 +3,8 @@
 Each guard can be taken out (``Plan.without``), to show that the search would miss it.
 """
 
-from sagas.decisions import Next, Verdict
+from sagas.decisions import Asking, Next, Verdict
+from sagas.decisions.outcomes import when_spent
 from sagas.states import ACTIVE_SAGAS, Direction, SagaState, StepState
 from tests.faults.model import deciding
 from tests.faults.model.deciding import Told
@@ -11,8 +12,8 @@ from tests.faults.model.resuming import Resuming
 from tests.faults.model.rows import require
 from tests.faults.model.state import (
     COMPENSATED,
-    FAILED,
-    IN_FLIGHT,
+    DONE,
+    LATE,
     PENDING,
     READY,
     RUNNING,
@@ -20,15 +21,15 @@ from tests.faults.model.state import (
     SUCCEEDED,
     UNKNOWN,
     WAITING,
-    Row,
     Worker,
 )
 
 
-GIVEN_UP = frozenset({UNKNOWN, FAILED, COMPENSATED})
-DONE = frozenset({SUCCEEDED, SKIPPED})
-ROLLED_BACK = frozenset({SagaState.COMPENSATED, SagaState.CANCELLED})
-KEEP_DOUBT = frozenset(Told) - {Told.SUCCEEDED, Told.SKIPPED, Told.ABSENT}
+ENDS_WELL = frozenset({SUCCEEDED, SKIPPED})
+LEAVES_DOUBT = frozenset({Told.NO_ANSWER, Told.WAITS})
+"""What a process says of its own attempt, of which nobody knows then whether it happened."""
+
+NOT_THERE = frozenset({Told.ABSENT, Told.DENIED})
 GUARDS_OF_STATE = {
     RUNNING: "outcome checks the state",
     WAITING: "the end of a wait checks the state",
@@ -37,7 +38,20 @@ GUARDS_OF_STATE = {
 
 
 class Engine(Resuming):
-    """A saga whose attempts begin, end, and end late."""
+    """A saga whose attempts begin and end."""
+
+    def goes_its_way(self, index: int) -> bool:
+        """``transitions.direction.goes_its_way``."""
+        row, state = self.row(index), self.run.state
+        if not self.keeps("a claim looks at the direction"):
+            return state in ACTIVE_SAGAS or state == SagaState.COMPLETED
+        if self.is_backward(index):
+            return state == SagaState.COMPENSATING
+        return (
+            state == SagaState.RUNNING
+            or (row.asking and state == SagaState.COMPENSATING)
+            or (bool(row.follow) and state == SagaState.COMPLETED)
+        )
 
     def claim(self, index: int, fence: int) -> bool:
         """``transitions.claim``."""
@@ -45,12 +59,14 @@ class Engine(Resuming):
         won = (
             (row.state == READY or not self.keeps("claim checks the state"))
             and (row.fence == fence or not self.keeps("claim checks the fence"))
-            and (self.run.state in ACTIVE_SAGAS or not self.keeps("claim checks the run"))
+            and (self.goes_its_way(index) or not self.keeps("claim checks the run"))
         )
         if not won:
             return False
         require("a message starts one attempt at most", row.fence == fence, f"row {index}")
-        require("nothing starts while the saga stands", self.run.state in ACTIVE_SAGAS)
+        goes_on = self.run.state in ACTIVE_SAGAS or bool(row.follow)
+        require("nothing starts while the saga stands", goes_on)
+        self._require_its_turn(index)
         self.put(
             index,
             state=RUNNING,
@@ -60,16 +76,38 @@ class Engine(Resuming):
             sent=False,
             told=False,
         )
-        self.workers.append(Worker(index, row.fence + 1, asking=row.asking))
+        self.workers.append(Worker(index, row.fence + 1, row.asking, self._begins(index)))
         if self.is_backward(index):
             self.parties[index] = ""  # an answer names the step, not the request: none is that late
         return True
 
-    def record_outcome(self, index: int, fence: int, told: Told) -> None:
-        """``advance.record_outcome``."""
-        self.take_in(index, fence, told, came_from=RUNNING)
+    def _begins(self, index: int) -> str:
+        row = self.row(index)
+        if index in self.plan.conditions and not row.asking:
+            asked = row.met and self.keeps("a condition is asked once")
+            return "" if asked else "wonders"
+        return "resumes" if row.progress else ""
 
-    def take_in(self, index: int, fence: int, told: Told, *, came_from: str) -> None:
+    def _require_its_turn(self, index: int) -> None:
+        """An undo begins when all is undone that came later, and is told of; and no step that holds."""
+        if not self.is_backward(index):
+            return
+        step = index - self.plan.size
+        nobody_knows = self.row(step).holds and self.row(step).state == UNKNOWN
+        require("what holds is left to a human", not nobody_knows, f"step {step}")
+        if self.plan.continue_undoing:
+            return
+        for other in self.plan.descendants[step] - self.plan.no_compensation:
+            stands = self.world[other] in {DONE, LATE}
+            require("what came last is undone first", not stands, f"{step} before {other}")
+
+    def record_outcome(self, index: int, fence: int, told: Told, *, asking: bool) -> None:
+        """``advance.record_outcome``."""
+        self.take_in(index, fence, told, came_from=RUNNING, asking=asking)
+
+    def take_in(
+        self, index: int, fence: int, told: Told, *, came_from: str, asking: bool = False
+    ) -> None:
         """``advance.take_in``."""
         row = self.row(index)
         verdict = self._judge(index, told)
@@ -77,12 +115,12 @@ class Engine(Resuming):
         won = (
             (row.state == came_from or not self.keeps(GUARDS_OF_STATE[came_from]))
             and (row.fence == fence or not self.keeps("outcome checks the fence"))
-            and (not row.answer or to in DONE or told is Told.DENIED or self._overlooks(to))
+            and (not row.answer or to in ENDS_WELL or told is Told.DENIED or self._overlooks(to))
         )
         if won:
             first = row.fence == fence and not row.told
             require("an attempt has one outcome at most", first, f"row {index}")
-            self._write(index, to, told, verdict.doubtful, verdict.asking)
+            self._write(index, told, verdict)
             if to not in {READY, WAITING}:
                 self.follow(index, verdict.state)
         elif (
@@ -90,63 +128,93 @@ class Engine(Resuming):
         ):
             self.take_in(index, fence, Told[row.answer], came_from=RUNNING)
         else:
-            self._tell_late(index, told)
+            self._tell_late(index, fence, told, asking=asking)
 
     def _judge(self, index: int, told: Told) -> Verdict:
         row = self.row(index)
         back = self.is_backward(index)
-        wanted = SagaState.COMPENSATING if back else SagaState.RUNNING
-        ends_in_its_way = told is Told.WAITS and self.run.state == SagaState.DEAD_LETTER
-        return deciding.verdict(
+        verdict = deciding.verdict(
             told,
             row.attempt,
             self.plan.undo_retries if back else self.plan.max_retries,
             row.doubtful and self.keeps("doubt stays"),
-            self.run.state == wanted or ends_in_its_way,
+            self._goes_on(index, told),
             index in self.plan.reconcile,
             row.asking,
             row.asked + self.plan.asks_left_out,
+            told in NOT_THERE and bool(row.at_large) and self.keeps("no is final at the end alone"),
         )
+        is_retry = verdict.state == StepState.READY and not verdict.asking
+        if is_retry and row.follow == "left":
+            asking = Asking(possible=index in self.plan.reconcile, now=row.asking, times=row.asked)
+            return when_spent(doubtful=verdict.doubtful, asking=asking)
+        return verdict
+
+    def _goes_on(self, index: int, told: Told) -> bool:
+        state = self.run.state
+        if state == SagaState.DEAD_LETTER and told is Told.WAITS:
+            return True
+        if self.is_backward(index):
+            return state == SagaState.COMPENSATING
+        follows = bool(self.row(index).follow) and state == SagaState.COMPLETED
+        return state == SagaState.RUNNING or follows
 
     def _overlooks(self, to: str) -> bool:
         return to == WAITING and not self.keeps("a wait looks for an early answer")
 
-    def _tell_late(self, index: int, told: Told) -> None:
+    def _tell_late(self, index: int, fence: int, told: Told, *, asking: bool) -> None:
         if not self.keeps("only the winner lowers counters"):
             self.release_successors(index)
+        self.heard_from(index, fence)
         if told is Told.SUCCEEDED and self.keeps("a late success is taken up"):
             self.take_up(index)
+        elif told in LEAVES_DOUBT and not asking and self.keeps("a late doubt is taken up"):
+            self.doubt(index)
 
-    def _write(self, index: int, to: str, told: Told, doubtful: bool, asking: bool) -> None:  # noqa: FBT001
-        row = self.row(index)
+    def take_up(self, index: int) -> None:
+        """``advance.take_up``."""
+        if not self.ends_now(index):
+            self.take_up_late(index)
+        elif self.keeps("a late success answers a question"):
+            self.succeed_late(index)
+            self.follow(index, StepState.SUCCEEDED)
+
+    def _write(self, index: int, told: Told, verdict: Verdict) -> None:
+        row, to = self.row(index), verdict.state.value
         columns: dict[str, object] = {"state": to, "told": to != WAITING}
-        columns["doubtful"] = doubtful if told in KEEP_DOUBT else False
-        if told is Told.SKIPPED:
-            columns["doubtful"] = row.doubtful
+        columns["doubtful"] = verdict.doubtful
+        if told is Told.LOST and not row.asking:
+            columns["at_large"] = (*row.at_large, row.fence)
         if told is Told.DENIED:
             columns["answer"] = told.name
-        if to == READY:
+        if to == WAITING:
+            columns["waited"] = True
+        elif to == READY:
             columns["sent"] = False
-            if asking:
+            if verdict.asking:
                 columns |= {"asking": True, "asked": row.asked + int(row.asking)}
-        elif to != WAITING:
+        else:
             columns["ended"] = self.now()
         self.put(index, **columns)
 
     def follow(self, index: int, state: StepState) -> None:
-        """``advance.follow``."""
-        pivot = index in self.plan.pivot
-        if pivot and state == StepState.SUCCEEDED:
-            self.run = self.run._replace(pivot_passed=True)
-        back = self.is_backward(index)
+        """``consequences.follow``."""
+        self._pass_pivot(index, state)
+        row = self.row(index)
+        if self.run.state == SagaState.COMPLETED or (
+            row.follow and self.run.state != SagaState.COMPENSATING
+        ):
+            return
+        turns_twice = not self.keeps("it turns back once")
         following = deciding.following(
             state,
-            Direction.BACKWARD if back else Direction.FORWARD,
+            Direction.BACKWARD if self.is_backward(index) else Direction.FORWARD,
             index not in self.plan.best_effort,
-            pivot,
-            SagaState(self.run.state) if self.keeps("it turns back once") else SagaState.RUNNING,
+            index in self.plan.pivot,
+            SagaState.RUNNING if turns_twice else SagaState(self.run.state),
             self.run.pivot_passed,
             self.plan.continue_undoing,
+            row.holds and self.keeps("a hold is kept whatever turns back"),
         )
         if following is Next.GO_ON:
             self._go_on(index, state)
@@ -157,23 +225,33 @@ class Engine(Resuming):
         elif following is Next.DEAD_LETTER:
             self.move(SagaState.DEAD_LETTER)
 
+    def _pass_pivot(self, index: int, state: str) -> None:
+        skipped = state == SKIPPED and self.keeps("a skipped pivot is passed")
+        if index in self.plan.pivot and (state == SUCCEEDED or skipped):
+            self.run = self.run._replace(pivot_passed=True)
+
     def _go_on(self, index: int, state: StepState) -> None:
-        succeeded = state in {StepState.SUCCEEDED, StepState.SKIPPED}
         back = self.is_backward(index)
-        if back and succeeded:
-            self.step_arrow(index - self.plan.size, COMPENSATED)
+        if back and state in ENDS_WELL:
+            self.mark_undone(index)
         if self.row(index).successors:
             self.release_successors(index)
             if not self.keeps("counters are lowered once"):
                 self.release_successors(index)
             return
-        self.run = self.run._replace(remaining=self.run.remaining - 1)
+        self.count(self.run.remaining - 1)
         if self.run.remaining:
             return
         if back:
             self.finish()
         else:
             self.move(SagaState.COMPLETED)
+
+    def mark_undone(self, undo: int) -> None:
+        """``change.mark_undone``."""
+        step = undo - self.plan.size
+        if self.row(step).state in {SUCCEEDED, UNKNOWN}:
+            self.step_arrow(step, COMPENSATED)
 
     def release_successors(self, index: int) -> None:
         """Lower the blockers of what follows; at 0 it is ready."""
@@ -184,75 +262,3 @@ class Engine(Resuming):
             self.put(following, blockers=row.blockers - 1)
             if last:
                 self.put(following, state=READY, sent=True)
-
-    # Late
-
-    def take_up(self, index: int) -> None:
-        """``late.take_up``."""
-        if self.is_backward(index):
-            return
-        row = self.row(index)
-        if row.asking and row.state in {READY, RUNNING}:
-            if self.keeps("a late success answers a question"):
-                self.succeed_late(index)
-                self.follow(index, StepState.SUCCEEDED)
-            return
-        if row.state in GIVEN_UP:
-            self.succeed_late(index)
-        elif row.state != SUCCEEDED:
-            return
-        self._distrust_undo(index)
-        if self.run.state in {*ROLLED_BACK, SagaState.COMPENSATING}:
-            self._draw_consequences(index)
-        elif self.run.state == SagaState.DEAD_LETTER and self.keeps(
-            "an undo too early is given up"
-        ):
-            self._give_up_undo(index)
-
-    def succeed_late(self, index: int) -> None:
-        """``transitions.succeed_late``."""
-        moment = self.now()
-        self.step_arrow(
-            index, SUCCEEDED, doubtful=False, asking=False, ended=moment, sent=False, told=True
-        )
-
-    def _distrust_undo(self, index: int) -> None:
-        backward = self.plan.size + index
-        if self.rows[backward] is not None and self.keeps("an undo too early leaves no doubt"):
-            self.put(backward, doubtful=False)
-
-    def _draw_consequences(self, index: int) -> None:
-        is_pivot = index in self.plan.pivot
-        if index in self.plan.no_compensation and not is_pivot:
-            return
-        if self.run.state in ROLLED_BACK:
-            self.move(SagaState.COMPENSATING)
-            self.run = self.run._replace(remaining=0)
-        elif self.in_flight():
-            return
-        if is_pivot:
-            self.run = self.run._replace(pivot_passed=True)
-            self.move(SagaState.DEAD_LETTER)
-        else:
-            self._undo_late(index)
-
-    def _give_up_undo(self, index: int) -> None:
-        row = self.rows[self.plan.size + index]
-        if row is not None and row.state in IN_FLIGHT:
-            self._undo_again(self.plan.size + index)
-
-    def _undo_late(self, index: int) -> None:
-        backward = self.plan.size + index
-        row = self.rows[backward]
-        if row is None:
-            new = Row(state=READY, position=len(self.backward()), sent=True)
-            self.rows[backward] = new
-            self.run = self.run._replace(remaining=self.run.remaining + 1)
-        elif row.state in {*IN_FLIGHT, SUCCEEDED}:
-            self._undo_again(backward)
-
-    def _undo_again(self, backward: int) -> None:
-        if self.row(backward).state == SUCCEEDED:
-            self.put(backward, successors=())
-            self.run = self.run._replace(remaining=self.run.remaining + 1)
-        self.step_arrow(backward, READY, attempt=0, ended=0, sent=True, answer="")

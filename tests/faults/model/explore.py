@@ -54,7 +54,7 @@ class _Explorer:
         states = self.found.states
         gc.disable()  # nothing here is cyclic, and looking for it costs more than the search
         try:
-            self._number(canonical(self.found.plan.first()), -1, None)
+            self._number(canonical(self.found.plan.first(), self.found.plan), -1, None)
             number = 0
             while number < len(states):
                 self._expand(number)
@@ -72,7 +72,7 @@ class _Explorer:
         for action in possible(plan, state):
             self.found.transitions += 1
             try:
-                to = self._number(canonical(after(plan, state, action)), number, action)
+                to = self._number(canonical(after(plan, state, action), plan), number, action)
             except Violation as violation:
                 self._report(violation.promise, number, action)
             if action.is_help:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from sagas.states import FINAL_SAGAS, SagaState
-from tests.faults.model.engine import ROLLED_BACK
+from tests.faults.model.chain import OVER
+from tests.faults.model.late import ROLLED_BACK
 from tests.faults.model.rows import Violation
 from tests.faults.model.state import (
     DONE,
@@ -54,13 +55,13 @@ def rolled_back_means_undone(plan: Plan, state: State) -> bool:
     return all(
         effect not in {DONE, LATE}
         for step, effect in enumerate(state.world)
-        if step not in plan.no_compensation
+        if step not in plan.no_compensation or step in plan.final
     )
 
 
 def a_stray_needs_a_world_that_forgets(plan: Plan, state: State) -> bool:
     """Where the outside systems refuse what was undone before, not even a stray stays behind."""
-    if not plan.refusing or plan.reconcile or state.run.state not in ROLLED_BACK:
+    if not plan.refusing or state.run.state not in ROLLED_BACK:
         return True
     return STRAY not in state.world
 
@@ -74,14 +75,12 @@ def no_counter_is_wrong(plan: Plan, state: State) -> bool:
     chain = [row for row in state.rows[plan.size :] if row is not None]
     if state.run.state != SagaState.COMPENSATING or not chain or plan.continue_undoing:
         return True
-    return state.run.remaining == sum(
-        not row.successors and row.state != SUCCEEDED for row in chain
-    )
+    return state.run.remaining == sum(not row.successors and row.state not in OVER for row in chain)
 
 
 def _forward_counters(plan: Plan, state: State) -> bool:
     rows = forward(plan, state)
-    open_ = [row.state in {PENDING, READY, *IN_FLIGHT} for row in rows]
+    open_ = [row.state in {PENDING, READY, *IN_FLIGHT} and not row.follow for row in rows]
     blockers = all(
         row.blockers == sum(open_[before] for before in plan.after[step])
         for step, row in enumerate(rows)
@@ -97,9 +96,17 @@ def turning_back_waits_for_nobody(plan: Plan, state: State) -> bool:
     return not turned or all(row.state != WAITING for row in forward(plan, state))
 
 
+def what_is_over_waits_for_nothing(plan: Plan, state: State) -> bool:
+    """A saga that ended leaves no step to be begun or waited for, but what was tried again by hand."""
+    if state.run.state not in {SagaState.COMPLETED, *ROLLED_BACK}:
+        return True
+    rows = [row for row in state.rows if row is not None and not row.follow]
+    return all(row.state not in {PENDING, READY, WAITING} for row in rows)
+
+
 def before_the_pivot_only_undoing_needs_a_human(plan: Plan, state: State) -> bool:
-    """Without a pivot, a dead letter has a compensation that failed."""
-    if plan.pivot or state.run.state != SagaState.DEAD_LETTER:
+    """Without a pivot, and steps that hold, a dead letter has a compensation that failed."""
+    if plan.pivot or plan.holds or state.run.state != SagaState.DEAD_LETTER:
         return True
     return any(row is not None and row.state != SUCCEEDED for row in state.rows[plan.size :])
 
@@ -116,6 +123,7 @@ PROMISES: dict[str, Invariant] = {
     "a refusing world keeps no stray": a_stray_needs_a_world_that_forgets,
     "no counter is wrong": no_counter_is_wrong,
     "turning back waits for nobody": turning_back_waits_for_nobody,
+    "what is over waits for nothing": what_is_over_waits_for_nothing,
     "before the pivot only undoing needs a human": before_the_pivot_only_undoing_needs_a_human,
 }
 

@@ -42,9 +42,11 @@ ONE_OUTCOME = "an attempt has one outcome at most"
 COUNTERS = "no counter is wrong"
 BELOW_ZERO = "no counter falls below zero"
 REVERSE = "what came last is undone first"
+ARROWS = "only legal arrows"
+OVER = "what is over waits for nothing"
 
 MUTANTS = (
-    Mutant("claim checks the state", TURNED_BACK, FORWARD_AFTER_UNDO),
+    Mutant("claim checks the state", TURNED_BACK, REVERSE),
     Mutant("claim checks the fence", LOST_MESSAGES, "a message starts one attempt at most"),
     Mutant("claim checks the run", PIVOTED, "nothing starts while the saga stands"),
     Mutant("outcome checks the state", LOST_MESSAGES, ONE_OUTCOME),
@@ -53,20 +55,20 @@ MUTANTS = (
     Mutant("the sweep sends again", LOST_MESSAGES, NOT_STUCK),
     Mutant("counters are lowered once", JOINED, COUNTERS),
     Mutant("only the winner lowers counters", JOINED, BELOW_ZERO),
-    Mutant("turning back shuts what is ready", TURNED_BACK, FORWARD_AFTER_UNDO),
-    Mutant("undoing waits for what is in flight", TURNED_BACK, UNDONE),
+    Mutant("turning back shuts what is ready", TURNED_BACK, OVER),
+    Mutant("undoing waits for what is in flight", TURNED_BACK, FORWARD_AFTER_UNDO),
     Mutant("a deadline looks at what is critical", OPTIONAL, "completed means done"),
-    Mutant("a deadline ends what is left", OPTIONAL, "nothing starts while the saga stands"),
-    Mutant("it turns back once", TURNED_BACK, "only legal arrows"),
+    Mutant("a deadline ends what is left", OPTIONAL, OVER),
+    Mutant("it turns back once", TURNED_BACK, ARROWS),
     Mutant("the unknown is undone", LOST_MESSAGES, UNDONE),
     Mutant("doubt stays", LOST_MESSAGES, UNDONE),
     Mutant("a late success is taken up", LOST_MESSAGES, UNDONE),
-    Mutant("a late success answers a question", ASKED, UNDONE),
+    Mutant("a late success answers a question", ASKED, REVERSE),
     Mutant("an undo too early is given up", PAIR, UNDONE, slow=True),
     Mutant("the last is undone first", LOST_MESSAGES, REVERSE),
-    Mutant("one is undone after the other", LOST_MESSAGES, BELOW_ZERO),
-    Mutant("the end asks for every compensation", CONTINUED, UNDONE),
-    Mutant("a retry resets what failed", RETRIED, COUNTERS),
+    Mutant("one is undone after the other", LOST_MESSAGES, REVERSE),
+    Mutant("the end asks for every compensation", CONTINUED, ARROWS),
+    Mutant("a retry resets what failed", RETRIED, ARROWS),
     Mutant("a retry acts and does not ask", ASKED_IN_CALM, NOT_HOPELESS),
     Mutant("waits end", WAITED_IN_CALM, NOT_STUCK),
     Mutant("the end of a wait checks the state", WAITED_IN_CALM, ONE_OUTCOME),

@@ -10,12 +10,20 @@ from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
 from sagas import Saga, recover, start_saga, step
-from sagas.advance import end_lost_attempt, record_outcome
-from sagas.exceptions import ActionNotAllowed
+from sagas.advance import end_lost_attempt, postpone, record_outcome
+from sagas.exceptions import ActionNotAllowed, UnknownHandler
 from sagas.models import SagaRun, StepRun
-from sagas.operations import cancel_saga, complete_step, fail_step, retry_saga
+from sagas.operations import (
+    cancel_saga,
+    compensate_saga,
+    complete_step,
+    fail_step,
+    retry_saga,
+    retry_step,
+    skip_step,
+)
 from sagas.states import Direction, StepState
-from sagas.transitions import claim
+from sagas.transitions import claim, end_leases_of, keep_condition, record_heartbeat
 from tests.driving import expire_lease
 from tests.faults.model.actions import Action
 from tests.faults.model.deciding import OUTCOMES, Told
@@ -141,6 +149,8 @@ class Replay:
                 tuned["compensation"] = {"max_retries": self.plan.undo_retries}
             if row.position in self.plan.reconcile:
                 tuned["reconcile"] = True
+            if row.position in self.plan.holds:
+                tuned["on_unknown"] = "hold"
             critical = row.position not in self.plan.best_effort
             StepRun.objects.filter(pk=row.pk).update(options=tuned, critical=critical)
         self.names = list(self.run.steps.order_by("position").values_list("name", flat=True))
@@ -165,7 +175,8 @@ class Replay:
         """What happens in a process or outside leaves no trace in the rows."""
 
     def _deliver(self, action: Action) -> None:
-        attempt = claim(self.row(action.row).pk, action.fence, task_id="", worker="")
+        worker = f"{action.row} {action.fence + 1}"
+        attempt = claim(self.row(action.row).pk, action.fence, task_id="", worker=worker)
         if attempt is not None:
             self.claimed[action.row, attempt.fence] = attempt
 
@@ -181,11 +192,28 @@ class Replay:
 
     _stall = _lease_ends
 
+    def _found_dead(self, action: Action) -> None:
+        assert end_leases_of(f"{action.row} {action.fence}") == 1
+        recover.end_lost_attempts(10)
+
+    def _put_back(self, action: Action) -> None:
+        attempt = self.claimed.pop((action.row, action.fence))
+        postpone(attempt, UnknownHandler("not here"))
+
+    def _condition_says_yes(self, action: Action) -> None:
+        keep_condition(self.claimed[action.row, action.fence])
+
+    def _beat(self, action: Action) -> None:
+        record_heartbeat(self.claimed[action.row, action.fence], {"all": "done"})
+
     def _see_the_wait_run_out(self, action: Action) -> None:
         self.seen[action.row, action.fence] = self.row(action.row)
 
     def _end_the_wait(self, action: Action) -> None:
-        end_lost_attempt(self.seen.pop((action.row, action.fence)))
+        seen = self.seen.pop((action.row, action.fence))
+        waiting = StepRun.objects.filter(pk=seen.pk, fence=seen.fence, state=StepState.WAITING)
+        waiting.update(lease_until=Now())
+        end_lost_attempt(seen)
 
     def _outside_says(self, action: Action) -> None:
         back, place = divmod(action.row, self.plan.size)
@@ -206,6 +234,21 @@ class Replay:
 
     def _retry(self, action: Action) -> None:
         retry_saga(self.run, reason="looked at")
+
+    def _compensate(self, action: Action) -> None:
+        compensate_saga(self.run, reason="looked at")
+
+    def _skip(self, action: Action) -> None:
+        skip_step(self.run, self._name(action), reason="seen to")
+
+    def _skip_with_a_result(self, action: Action) -> None:
+        skip_step(self.run, self._name(action), reason="done", result=Receipt("model"))
+
+    def _try_again(self, action: Action) -> None:
+        retry_step(self.run, self._name(action), reason="once more")
+
+    def _name(self, action: Action) -> str:
+        return self.names[action.row % self.plan.size]
 
     def state(self) -> dict[str, Any]:
         """Return what the rows say, as :func:`of_model` says it of the model."""
@@ -232,6 +275,11 @@ def _told(row: StepRun, number: dict[UUID, int]) -> tuple[Any, ...]:
         row.asked,
         row.position,
         row.answer is not None,
+        tuple(row.at_large or ()),
+        bool(row.condition_met),
+        row.follow_up,
+        row.heartbeat is not None,
+        row.options.get("on_unknown") == "hold",
     )
 
 
@@ -260,4 +308,9 @@ def _of_row(row: Row) -> tuple[Any, ...]:
         row.asked,
         row.position,
         bool(row.answer),
+        row.at_large,
+        row.met,
+        bool(row.follow),
+        row.progress,
+        row.holds,
     )

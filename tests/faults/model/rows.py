@@ -1,7 +1,7 @@
 """The rows of one saga under change, and the promises that a change can break."""
 
 from sagas.states import SAGA_ARROWS, STEP_ARROWS, SagaState, StepState
-from tests.faults.model.state import Plan, Row, Run, State, Worker
+from tests.faults.model.state import IN_FLIGHT, READY, Plan, Row, Run, State, Worker
 
 
 class Violation(Exception):
@@ -52,6 +52,10 @@ class Rows:
         """Whether this is the row of a compensation."""
         return index >= self.plan.size
 
+    def forward(self) -> list[Row]:
+        """Return the rows of the steps themselves."""
+        return [self.row(index) for index in range(self.plan.size)]
+
     def backward(self) -> list[int]:
         """Return the compensations, in the order of the chain."""
         there = [i for i in range(self.plan.size, 2 * self.plan.size) if self.rows[i] is not None]
@@ -67,8 +71,44 @@ class Rows:
         require("only legal arrows", to in SAGA_ARROWS[came_from], f"{came_from} → {to}")
         self.run = self.run._replace(state=to.value)
 
+    def count(self, remaining: int) -> None:
+        """``change.restart_count``."""
+        self.run = self.run._replace(remaining=remaining)
+
     def step_arrow(self, index: int, to: str, **columns: object) -> None:
         """Move a step along a legal arrow."""
         came_from = StepState(self.row(index).state)
         require("only legal arrows", StepState(to) in STEP_ARROWS[came_from], f"{came_from} → {to}")
         self.put(index, state=to, **columns)
+
+    def fresh_life(self, index: int) -> dict[str, object]:
+        """``transitions.birth.fresh_life``."""
+        columns: dict[str, object] = {"attempt": 0, "answer": "", "ended": 0}
+        if self.keeps("a retry acts and does not ask"):
+            columns |= {"asking": False, "asked": 0}
+        if self.row(index).follow == "left":
+            columns["follow"] = "hand"  # its own time begins anew
+        if self.is_backward(index) and self.keeps("a second life inherits no progress"):
+            columns["progress"] = False
+        return columns
+
+    def reset(
+        self,
+        index: int,
+        to: str,
+        blockers: int,
+        *,
+        anew: bool = False,
+        successors: tuple[int, ...] | None = None,
+    ) -> None:
+        """``change.reset``."""
+        came_from = self.row(index).state
+        if came_from != to or (anew and to not in IN_FLIGHT):
+            if came_from != to:
+                self.step_arrow(index, to)
+            self.put(index, sent=False, **self.fresh_life(index))
+        self.put(index, blockers=blockers)
+        if successors is not None:
+            self.put(index, successors=successors)
+        if anew and to == READY:
+            self.put(index, sent=True)

@@ -1,5 +1,6 @@
 """What the search goes through: frozen rows, workers, and the world outside."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -46,6 +47,24 @@ class Row(NamedTuple):
     answer: str = ""
     """What an outside party said while the attempt ran, or with which it failed the step."""
 
+    at_large: tuple[int, ...] = ()
+    """The fences of attempts that were given up and may be alive."""
+
+    met: bool = False
+    """Its condition was asked, and said yes."""
+
+    follow: str = ""
+    """``hand``: tried again after the saga went on without it; ``left``: it ran when time was over."""
+
+    progress: bool = False
+    """A heartbeat says that the work is done; the next attempt of this life goes on from there."""
+
+    holds: bool = False
+    """``on_unknown="hold"``."""
+
+    waited: bool = False
+    """It was left to an outside party once."""
+
 
 class Run(NamedTuple):
     """The saga, as its row has it."""
@@ -66,7 +85,11 @@ class Worker(NamedTuple):
     fence: int
     asking: bool = False
     did: str = ""
-    """``acted``; of a question ``found`` or ``absent``; ``saw`` a wait run out; or nothing so far."""
+    """``acted``; of a question ``found`` or ``absent``; ``saw`` a wait run out; or nothing so far.
+
+    Before it acts: ``wonders`` whether the condition is met, which was ``unmet``; or ``resumes`` from a
+    heartbeat.
+    """
 
 
 NOTHING, DONE, UNDONE, VOID = "nothing", "done", "undone", "void"
@@ -106,6 +129,30 @@ class Plan:
     waits: frozenset[int] = frozenset()
     """The rows whose handlers leave it to an outside party."""
 
+    holds: frozenset[int] = frozenset()
+    """The steps with ``on_unknown="hold"``."""
+
+    conditions: frozenset[int] = frozenset()
+    """The steps that are to be done unless their effect is there, or the world says otherwise."""
+
+    beats: frozenset[int] = frozenset()
+    """The compensations that tell of their progress, and go on from there."""
+
+    misfits: frozenset[int] = frozenset()
+    """The steps for which a worker may have no handler."""
+
+    skips: frozenset[int] = frozenset()
+    """The rows that operators settle by hand; they tell the truth, and undo by hand what they skip."""
+
+    tries: frozenset[int] = frozenset()
+    """The best-effort steps that operators try again by hand."""
+
+    releases: bool = False
+    """Operators turn dead letters back by hand."""
+
+    knows_the_dead: bool = False
+    """Workers that died can be known to be dead."""
+
     workers: int = 2
     max_retries: int = 1
     undo_retries: int = 0
@@ -131,11 +178,19 @@ class Plan:
         following = tuple(tuple(f for f in steps if s in self.after[f]) for s in steps)
         object.__setattr__(self, "size", len(self.after))
         object.__setattr__(self, "following", following)
-        object.__setattr__(self, "descendants", tuple(_closure(following, s) for s in steps))
+        descendants = tuple(_closure(following, s) for s in steps)
+        object.__setattr__(self, "descendants", descendants)
+        behind = frozenset(s for pivot in self.pivot for s in descendants[pivot])
+        object.__setattr__(self, "final", self.pivot | behind)
+
+    def is_final(self, keeps: Callable[[str], bool]) -> frozenset[int]:
+        """Return the steps that nothing can undo (``compensate.is_final``)."""
+        return self.final if keeps("a skipped pivot is passed") else self.pivot
 
     size: int = 0
     following: tuple[tuple[int, ...], ...] = ()
     descendants: tuple[frozenset[int], ...] = ()
+    final: frozenset[int] = frozenset()
 
     def first(self) -> State:
         """Return the state that ``start_saga`` commits."""
@@ -146,6 +201,7 @@ class Plan:
                 successors=self.following[index],
                 position=index,
                 sent=not after,
+                holds=index in self.holds,
             )
             for index, after in enumerate(self.after)
         )
@@ -166,35 +222,50 @@ def _closure(following: tuple[tuple[int, ...], ...], step: int) -> frozenset[int
     return frozenset(found)
 
 
-def canonical(state: State) -> State:
+def canonical(state: State, plan: Plan) -> State:
     """Return the one state that stands for all that differ in names only.
 
     Workers have no names, of fences only the order counts, and so it is with the times of ends. An
-    ended row's attempts are never looked at again.
+    ended row's attempts are never looked at again; and who is at large matters only where somebody
+    can say that nothing happened.
     """
     ranks = _ranks(frozenset([row.ended for row in state.rows if row is not None]))
     workers = state.workers
     held = [worker.row for worker in workers]
-    rows = None
+    rows = list(state.rows)
     for index, row in enumerate(state.rows):
         if row is None:
             continue
+        at_large = row.at_large
+        if at_large and index not in plan.reconcile and index not in plan.waits:
+            at_large = ()
         fence = 1 if row.fence else 0
         if index in held:
-            workers, fence = _rename(index, row, workers)
-        attempt = row.attempt if row.state in BETWEEN_ENDS else 0
-        ended, sent = ranks[row.ended], row.sent and row.state == READY
-        if (
-            fence != row.fence
-            or attempt != row.attempt
-            or ended != row.ended
-            or sent is not row.sent
-        ):
-            rows = rows or list(state.rows)
-            rows[index] = row._replace(fence=fence, attempt=attempt, ended=ended, sent=sent)
+            workers, fence, at_large = _rename(index, row._replace(at_large=at_large), workers)
+        elif at_large:
+            at_large = (0,)
+        between = row.state in BETWEEN_ENDS
+        named = (
+            fence,
+            row.attempt if between else 0,
+            ranks[row.ended],
+            row.sent and row.state == READY,
+            at_large,
+            row.waited and index in plan.skips,
+        )
+        if named != (row.fence, row.attempt, row.ended, row.sent, row.at_large, row.waited):
+            fence, attempt, ended, sent, at_large, waited = named
+            rows[index] = row._replace(
+                fence=fence,
+                attempt=attempt,
+                ended=ended,
+                sent=sent,
+                at_large=at_large,
+                waited=waited,
+            )
     if len(workers) > 1:
         workers = tuple(sorted(workers))
-    return state._replace(rows=tuple(rows) if rows else state.rows, workers=workers)
+    return state._replace(rows=tuple(rows), workers=workers)
 
 
 @cache
@@ -203,13 +274,16 @@ def _ranks(ends: frozenset[int]) -> dict[int, int]:
     return {ended: rank for rank, ended in enumerate(sorted(ends | {0}))}
 
 
-def _rename(index: int, row: Row, workers: tuple[Worker, ...]) -> tuple[tuple[Worker, ...], int]:
-    """Number the fences of a row anew, in their order."""
-    held = sorted({row.fence, *(w.fence for w in workers if w.row == index)})
+def _rename(
+    index: int, row: Row, workers: tuple[Worker, ...]
+) -> tuple[tuple[Worker, ...], int, tuple[int, ...]]:
+    """Number the fences of a row anew, in their order; of those whose worker is gone, one stands for all."""
+    alive = {w.fence for w in workers if w.row == index}
+    held = sorted({row.fence, *alive})
     base = 1 if held[0] else 0
+    names = {fence: base + place for place, fence in enumerate(held)}
+    at_large = tuple(sorted({names[f] if f in alive else 0 for f in row.at_large}))
     if held[-1] == base + len(held) - 1:
-        return workers, row.fence
-    renamed = tuple(
-        w._replace(fence=base + held.index(w.fence)) if w.row == index else w for w in workers
-    )
-    return renamed, base + held.index(row.fence)
+        return workers, row.fence, at_large
+    renamed = tuple(w._replace(fence=names[w.fence]) if w.row == index else w for w in workers)
+    return renamed, names[row.fence], at_large

@@ -1,26 +1,22 @@
-"""Turning back: what is shut, what is undone and in which order. Names follow the originals."""
+"""Turning back: what is shut, what is undone and when, and how it ends. Names follow the originals."""
 
 from sagas.states import SagaState
-from tests.faults.model import deciding
-from tests.faults.model.rows import Rows, require
+from tests.faults.model.chain import MAY_HAVE_HAPPENED, NOBODY, OVER, Chain
 from tests.faults.model.state import (
     FAILED,
     IN_FLIGHT,
     PENDING,
     READY,
+    RUNNING,
     SHUT,
     SKIPPED,
     SUCCEEDED,
     UNKNOWN,
     WAITING,
-    Row,
 )
 
 
-MAY_HAVE_HAPPENED = frozenset({SUCCEEDED, UNKNOWN})
-
-
-class Turning(Rows):
+class Turning(Chain):
     """A saga that can turn back."""
 
     def turn_back(self, ends_as: SagaState) -> None:
@@ -40,35 +36,39 @@ class Turning(Rows):
             return
         if self.keeps("a deadline ends what is left"):
             self.leave_unfinished()
-        self.run = self.run._replace(remaining=0)
+        self.count(0)
         self.move(SagaState.COMPLETED)
 
     def leave_unfinished(self) -> None:
         """``transitions.leave_unfinished``: what runs is left, all else ends as it stands."""
-        for index in range(self.plan.size):
-            row = self.row(index)
-            if row.state == WAITING or (row.state == READY and row.doubtful):
+        for index, row in enumerate(self.forward()):
+            if row.follow:
+                continue
+            if row.state == RUNNING:
+                self.put(index, follow="left")
+            elif row.state == WAITING:
+                self.put(index, state=UNKNOWN, ended=self.now(), told=True)
+            elif row.state in {PENDING, READY} and row.doubtful:
                 self.put(index, state=UNKNOWN, asking=False, ended=self.now(), told=True)
-            elif row.state == READY and row.attempt:
-                self.put(index, state=FAILED, ended=self.now())
+            elif row.state in {PENDING, READY} and row.attempt:
+                self.put(index, state=FAILED, asking=False, ended=self.now())
             elif row.state in {PENDING, READY}:
-                self.put(index, state=SHUT)
+                self.put(index, state=SHUT, asking=False, ended=0)
 
     def shut_unstarted(self) -> None:
         """What is not under way is cancelled; between attempts it is unknown, or asked about."""
-        for index in range(self.plan.size):
-            row = self.row(index)
+        for index, row in enumerate(self.forward()):
             if row.state == WAITING and self.keeps("turning back ends waits"):
                 self._end_wait(index)
-            if row.state not in {PENDING, READY}:
-                continue
-            if row.doubtful and index in self.plan.reconcile:
+            elif row.state == SKIPPED and row.doubtful:
+                self.put(index, state=UNKNOWN, ended=self.now())
+            elif row.state == READY and row.doubtful and index in self.plan.reconcile:
                 if not row.asking:
                     self.put(index, asking=True, sent=True)
-            elif row.doubtful:
+            elif row.state in {PENDING, READY} and row.doubtful:
                 self.put(index, state=UNKNOWN, ended=self.now())
-            else:
-                self.put(index, state=SHUT)
+            elif row.state in {PENDING, READY}:
+                self.put(index, state=SHUT, ended=0)
 
     def _end_wait(self, index: int) -> None:
         """``transitions.end_waits``."""
@@ -81,58 +81,73 @@ class Turning(Rows):
 
     def in_flight(self) -> bool:
         """Whether a forward step is under way, waits, or is being asked about."""
-        forward = (self.row(index) for index in range(self.plan.size))
-        return any(r.state in IN_FLIGHT or (r.state == READY and r.asking) for r in forward)
+        return any(
+            row.state in IN_FLIGHT or (row.state == READY and row.asking) for row in self.forward()
+        )
 
     def past_pivot(self) -> bool:
         """``compensate.past_pivot``."""
-        return any(self.row(pivot).state in MAY_HAVE_HAPPENED for pivot in self.plan.pivot)
+        return self.run.pivot_passed or any(
+            self.row(step).state in MAY_HAVE_HAPPENED for step in self.plan.is_final(self.keeps)
+        )
 
-    def settle(self) -> None:
+    def held(self) -> list[int]:
+        """``compensate.held``."""
+        if not self.keeps("a hold is kept whatever turns back"):
+            return []
+        rows = enumerate(self.forward())
+        return [index for index, row in rows if row.state == UNKNOWN and row.holds]
+
+    def _stands_still(self) -> bool:
+        if self.past_pivot() or self.held():
+            self.move(SagaState.DEAD_LETTER)
+            return True
+        return False
+
+    def settle(self, *, again: int = NOBODY, anew: bool = False) -> None:
         """``compensate.settle``."""
         if self.in_flight() and self.keeps("undoing waits for what is in flight"):
             return
-        if self.past_pivot():
-            self.move(SagaState.DEAD_LETTER)
+        if any(row.state in {PENDING, READY} for row in self.forward()) and self.keeps(
+            "turning back shuts what is ready"
+        ):
+            self.shut_unstarted()
+            if self.in_flight():
+                return
+        if self._stands_still():
             return
-        chain = self.to_undo()
-        if chain:
-            require("there is one undo chain", not self.backward())
-            self.run = self.run._replace(remaining=1)
-            for position, step in enumerate(chain):
-                following = chain[position + 1 : position + 2]
-                self._insert(step, position, tuple(self.plan.size + f for f in following))
+        wanted = self._wanted()
+        if not anew:
+            given_up = {*self._undo_failed()} - {again}
+            wanted = [step for step in wanted if step not in given_up]
+        if wanted or any(self.row(index).state in IN_FLIGHT for index in self.backward()):
+            self.weave(wanted, again=again, anew=anew)
         else:
             self.finish()
 
-    def to_undo(self) -> list[int]:
-        """``compensate.to_undo``."""
-        rows = [self.row(index) for index in range(self.plan.size)]
-        happened = MAY_HAVE_HAPPENED if self.keeps("the unknown is undone") else {SUCCEEDED}
-        order = deciding.undo_order(self.plan.following, tuple(row.ended for row in rows))
-        chain = [
-            index
-            for index in order
-            if rows[index].state in happened and index not in self.plan.no_compensation
-        ]
-        if not self.keeps("the last is undone first"):
-            chain.reverse()
-        return chain
+    def _wanted(self) -> list[int]:
+        there = self.backward()
+        if there and not self.keeps("an end looks at the steps themselves"):
+            size = self.plan.size
+            return [index - size for index in there if self.row(index).state not in OVER]
+        return self.to_undo()
 
-    def _insert(self, step: int, position: int, successors: tuple[int, ...] = ()) -> None:
-        ready = position == 0 or not self.keeps("one is undone after the other")
-        self.rows[self.plan.size + step] = Row(
-            state=READY if ready else PENDING,
-            blockers=0 if ready else 1,
-            successors=successors,
-            position=position,
-            sent=ready,
-        )
+    def _undo_failed(self) -> list[int]:
+        size = self.plan.size
+        return [i - size for i in self.backward() if self.row(i).state in {FAILED, UNKNOWN}]
 
     def finish(self) -> None:
         """``compensate.finish``."""
-        failed = any(self.row(index).state != SUCCEEDED for index in self.backward())
-        if self.past_pivot() or (failed and self.keeps("the end asks for every compensation")):
+        if self.in_flight() or self._stands_still():
+            return
+        standing = self._wanted()
+        failed = self._undo_failed()
+        overlooked = [step for step in standing if step not in failed]
+        if overlooked:
+            self.weave(overlooked)
+        elif standing and self.keeps("the end asks for every compensation"):
             self.move(SagaState.DEAD_LETTER)
         else:
+            for step in failed:
+                self.leave_out(self.plan.size + step)
             self.move(SagaState(self.run.ends_as))

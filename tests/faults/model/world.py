@@ -30,6 +30,14 @@ def take_effect(rows: Rows, index: int, *, given_up: bool) -> None:
         rows.world[index] = STRAY
 
 
+def settle_outside(rows: Rows, index: int, *, done: bool) -> None:
+    """An operator who says how a row ended sees to it that this is so."""
+    if done:
+        rows.world[index] = DONE
+    else:
+        _undo(rows, index % rows.plan.size, given_up=True)
+
+
 def _undo(rows: Rows, step: int, *, given_up: bool) -> None:
     if not given_up:
         later = rows.plan.descendants[step] - rows.plan.no_compensation

@@ -1,0 +1,142 @@
+"""What operators decide, and workers that cannot run a step. Names follow the originals."""
+
+from sagas.states import ACTIVE_SAGAS, SagaState, StepState
+from tests.faults.model.answering import Answering
+from tests.faults.model.state import (
+    FAILED,
+    PENDING,
+    READY,
+    RUNNING,
+    SHUT,
+    SKIPPED,
+    UNKNOWN,
+    WAITING,
+)
+
+
+UNSUCCESSFUL = frozenset({FAILED, UNKNOWN})
+NOT_RUNNING = frozenset({READY, WAITING})
+NOT_BEGUN = frozenset({PENDING, READY, FAILED, SKIPPED, SHUT})
+
+
+class ByHand(Answering):
+    """A saga that people and old workers meddle with."""
+
+    def in_the_way(self) -> list[int]:
+        """``allowed.in_the_way``."""
+        if not self.is_turned():
+            critical = (s for s in range(self.plan.size) if s not in self.plan.best_effort)
+            return [step for step in critical if self.row(step).state in UNSUCCESSFUL]
+        failed = [index for index in self.backward() if self.row(index).state in UNSUCCESSFUL]
+        return self.held() or failed
+
+    def is_open_end(self, index: int) -> bool:
+        """``allowed.is_open_end``."""
+        state = self.row(index).state
+        left_out = state == SHUT and self.run.state == SagaState.COMPLETED
+        return state in UNSUCCESSFUL or left_out
+
+    def pivot_begun(self) -> bool:
+        """``allowed.pivot_begun``."""
+        return self.run.pivot_passed or any(
+            self.row(step).state not in NOT_BEGUN or self.row(step).doubtful
+            for step in self.plan.is_final(self.keeps)
+        )
+
+    def means(self, step: int) -> int:
+        """``operations.steps._step``: which row the name of a step stands for."""
+        if self.is_held() and step in self.in_the_way():
+            return step
+        undo = self.plan.size + step
+        return step if self.rows[undo] is None else undo
+
+    def may_skip(self, index: int) -> bool:
+        """``operations.steps._require_skippable``."""
+        if self.rows[index] is None or self.means(index % self.plan.size) != index:
+            return False
+        state = SagaState(self.run.state)
+        back = self.is_backward(index)
+        if state == SagaState.DEAD_LETTER:
+            return self.is_open_end(index) and index in self.in_the_way()
+        if state not in ACTIVE_SAGAS | {SagaState.COMPLETED}:
+            return False
+        ended = self.is_open_end(index) and (back or state != SagaState.COMPENSATING)
+        return ended or self.row(index).state in NOT_RUNNING
+
+    def skip_step(self, index: int, *, with_result: bool) -> None:
+        """``operations.skip_step``."""
+        before = self.row(index).state
+        back = self.is_backward(index)
+        to = StepState.SUCCEEDED if with_result or back else StepState.SKIPPED
+        ended = self.now()
+        self.step_arrow(
+            index, to.value, doubtful=False, asking=False, ended=ended, sent=False, told=True
+        )
+        if self.run.state == SagaState.DEAD_LETTER:
+            if back:
+                self.mark_undone(index)
+            else:
+                self._pass_pivot(index, to)
+            if not self.in_the_way():
+                self.resume()
+        elif before in NOT_RUNNING:
+            self.follow(index, to)
+        elif back:
+            self.mark_undone(index)
+        else:
+            self._pass_pivot(index, to)
+
+    def try_again(self, index: int) -> None:
+        """``operations.retry_step`` of a best-effort step."""
+        self.step_arrow(index, READY, sent=True, **{**self.fresh_life(index), "follow": "hand"})
+
+    def may_turn_back(self) -> bool:
+        """``operations.turning_back``: of a dead letter."""
+        if self.run.state != SagaState.DEAD_LETTER or self.pivot_begun():
+            return False
+        return self.is_held() or not self.backward()
+
+    def compensate_saga(self) -> None:
+        """``operations.compensate_saga`` of a dead letter."""
+        ends_as = SagaState.COMPENSATED
+        if self.is_held():
+            ends_as = SagaState(self.run.ends_as)
+        self.release_holds()
+        self.turn_back(ends_as)
+
+    def cancel_saga(self) -> None:
+        """``operations.cancel_saga``."""
+        self.release_holds()
+        self.turn_back(SagaState.CANCELLED)
+
+    def release_holds(self) -> None:
+        """``transitions.release_holds``."""
+        for index, row in enumerate(self.forward()):
+            if row.state == UNKNOWN and row.holds:
+                self.put(index, holds=False)
+
+    def postpone(self, index: int, fence: int, *, asking: bool) -> None:
+        """``advance.postpone``."""
+        row = self.row(index)
+        if (row.state, row.fence) != (RUNNING, fence) or row.answer:
+            return
+        self.put(index, state=READY, attempt=row.attempt - 1, sent=False, told=True)
+        turned = self.run.state == SagaState.COMPENSATING and not self.is_backward(index)
+        if turned and not asking and self.keeps("what is put back is shut"):
+            self.shut_unstarted()
+            self.settle()
+
+    def beat(self, index: int, fence: int) -> None:
+        """``transitions.record_heartbeat``."""
+        row = self.row(index)
+        mine = (row.state, row.fence) == (RUNNING, fence)
+        if mine and (self.goes_its_way(index) or self.run.state == SagaState.DEAD_LETTER):
+            self.put(index, progress=True)
+
+    def keep_condition(self, index: int, fence: int) -> bool:
+        """``transitions.keep_condition``."""
+        row = self.row(index)
+        if (row.state, row.fence) != (RUNNING, fence):
+            return False
+        self.put(index, met=True)
+        return True
