@@ -7,8 +7,9 @@ these connections are bounded, whatever the project's settings say.
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from amqp.exceptions import ChannelError, RecoverableConnectionError
@@ -207,7 +208,7 @@ class Publisher:
                 "on_blocked": self._block,
                 "on_unblocked": self._unblock,
             }
-            connection = _bounded_connection(app, alarms)
+            connection = bounded_connection(app, alarms)
             self._pools[url] = ProducerPool(connection.Pool(limit=10), limit=10)
         return self._pools[url]
 
@@ -246,7 +247,10 @@ def _send_task(app: Any, producer: Any, message: Message) -> None:
     )
 
 
-def _bounded_connection(app: Celery, alarms: dict[str, Callable[..., None]]) -> Connection:
+def bounded_connection(
+    app: Celery, alarms: Mapping[str, Callable[..., None]] = MappingProxyType({})
+) -> Connection:
+    """Return a connection to the broker whose socket operations are bounded."""
     seconds = saga_settings().PUBLISH_TIMEOUT_SECONDS
     scheme = str(app.connection_for_write().transport_cls).split("+", maxsplit=1)[0]
     bounds: dict[str, Any] = {}

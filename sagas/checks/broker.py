@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from celery import current_app
-from django.core.checks import CheckMessage, Warning, register  # noqa: A004 Django's word
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 Django's word
 
 from sagas.checks.tag import TAG
+from sagas.conf import saga_settings
 from sagas.definitions import StepOptions, registry
 
 
@@ -29,6 +30,37 @@ def check_broker(**_: Any) -> list[CheckMessage]:
             )
         ]
     return list(_redis_options(current_app.conf)) if transport in REDIS else []
+
+
+@register(TAG, deploy=True)
+def check_queues(**_: Any) -> list[CheckMessage]:
+    """Report queues to which nothing can be sent."""
+    conf = current_app.conf
+    if conf.task_create_missing_queues:
+        return []
+    declared = set(current_app.amqp.queues)
+    return [
+        Error(
+            f"{place} goes to queue {queue!r}, which CELERY_TASK_QUEUES does not declare, and"
+            " CELERY_TASK_CREATE_MISSING_QUEUES is off: its messages cannot be sent.",
+            hint=f"Declare {queue!r} in CELERY_TASK_QUEUES, or correct the step's queue.",
+            id="sagas.E018",
+        )
+        for place, queue in _queues()
+        if queue not in declared
+    ]
+
+
+def _queues() -> Iterator[tuple[str, str]]:
+    settings = saga_settings()
+    names = settings.STEP_QUEUE, settings.COMPENSATION_QUEUE, settings.COORDINATOR_QUEUE
+    yield from (("SAGAS", name) for name in names)
+    for saga in registry.all():
+        for step in saga.definition.steps:
+            if step.options.queue:
+                yield step.place, step.options.queue
+            if step.compensation is not None and step.compensation.options.queue:
+                yield f"the compensation of {step.place}", step.compensation.options.queue
 
 
 def _redis_options(conf: Any) -> Iterator[CheckMessage]:

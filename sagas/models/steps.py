@@ -56,6 +56,11 @@ class StepRunQuerySet(WriterQuerySet["StepRun"]):
         )
         return unsent.filter(GOES_ITS_WAY).order_by("send_at")
 
+    def going_ready(self, now: Moment) -> Self:
+        """Ready and due, of a run that goes its way: a worker could begin it now."""
+        ready = self.filter(state=StepState.READY, due_at__lte=now, run__paused_at__isnull=True)
+        return ready.filter(GOES_ITS_WAY)
+
     def awaited(self, now: Moment) -> Self:
         """Ready, of a run that goes its way, and its message was sent not long ago."""
         awaited = self.filter(

@@ -19,6 +19,7 @@ from django.utils import timezone
 from sagas.management.subcommands import watching
 from sagas.recover import SweepReport
 from sagas.states import SagaState, StepState
+from tests.conftest import WorkerFactory
 from tests.factories import make_dead_letter, make_run, make_running, make_step, record_sweep
 
 
@@ -190,6 +191,30 @@ class TestDoctor:
         with pytest.raises(CommandError, match="no worker takes them"):
             saga("doctor")
         assert "oldest due step  6 min" in saga("doctor", "--max-wait", "10m")
+
+    def test_when_no_worker_answers_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        record_sweep()
+        make_step(make_run(), "one", StepState.READY, due_at=timezone.now())
+        monkeypatch.setattr("sagas.consumers._consumed", lambda _: None)
+        assert "saga.steps 1 (nobody answered who consumes them)" in saga("doctor")
+
+    def test_a_queue_that_no_worker_consumes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        record_sweep()
+        make_step(make_run(), "one", StepState.READY, due_at=timezone.now())
+        monkeypatch.setattr("sagas.consumers._consumed", lambda _: frozenset({"celery"}))
+        with pytest.raises(CommandError, match=r"no worker consumes saga\.steps"):
+            saga("doctor")
+
+    @pytest.mark.acceptance
+    @pytest.mark.redis
+    def test_workers_are_asked(self, redis_broker: str, worker_factory: WorkerFactory) -> None:
+        record_sweep()
+        worker_factory(
+            redis_broker, queues=["saga.coordinator"], settings={"SWEEP_IN_WORKERS": False}
+        )
+        make_step(make_run(), "one", StepState.READY, due_at=timezone.now())
+        with pytest.raises(CommandError, match=r"no worker consumes saga\.steps, on which 1 steps"):
+            saga("doctor")
 
     def test_a_step_that_is_due_later_waits_for_nobody(self) -> None:
         record_sweep()

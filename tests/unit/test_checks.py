@@ -180,6 +180,19 @@ class TestDeploy:
         assert set(messages) == {problem}
         assert messages[problem].hint
 
+    def test_so_is_a_queue_that_nobody_declared_where_none_is_made(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(checks.broker, "_queues", lambda: [("shop.Order.charge", "typo")])
+        configure({"task_create_missing_queues": False})
+        try:
+            with production():
+                messages = found()
+        finally:
+            configure({"task_create_missing_queues": True})
+        assert "'typo'" in messages["sagas.E018"].msg
+        assert "shop.Order.charge" in messages["sagas.E018"].msg
+
     def test_connections_kept_for_ever_are_fine(self) -> None:
         with production(database={"CONN_MAX_AGE": None, "ATOMIC_REQUESTS": True}):
             assert found() == {}

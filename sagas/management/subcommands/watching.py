@@ -10,6 +10,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from sagas.conf import saga_settings
+from sagas.consumers import consumption
 from sagas.durations import format_duration, parse_duration
 from sagas.health import oldest_due_step_age, open_counts, sweep_status
 from sagas.management.subcommands.output import write_fields, write_json
@@ -61,6 +62,7 @@ def run_doctor(out: TextIO, options: dict[str, Any]) -> None:
         raise CommandError(str(error)) from None
     try:
         last_sweep, waiting, counts = sweep_status(), oldest_due_step_age(), open_counts()
+        queues = consumption()
     except DatabaseError as error:
         raise CommandError(f"Sick: the database cannot be read: {error}") from error
     problems = []
@@ -68,11 +70,15 @@ def run_doctor(out: TextIO, options: dict[str, Any]) -> None:
         problems.append("sagas are active and nothing sweeps: start a worker or saga sweep --loop")
     if waiting is not None and waiting > max_wait:
         problems.append("steps are due and no worker takes them: are workers on all queues?")
+    for queue, steps in queues.abandoned.items():
+        problems.append(f"no worker consumes {queue}, on which {steps} steps wait")
     facts = {
         "database": "reachable",
         "last_sweep_seconds": last_sweep.age and last_sweep.age.total_seconds(),
         "swept_by": last_sweep.worker,
         "oldest_due_step_seconds": waiting and waiting.total_seconds(),
+        "steps_due_by_queue": dict(queues.waiting),
+        "workers_answered": queues.consumed is not None if queues.waiting else None,
         **counts,
     }
     if options["json"]:
@@ -81,6 +87,10 @@ def run_doctor(out: TextIO, options: dict[str, Any]) -> None:
         swept = format_duration(last_sweep.age) + " ago" if last_sweep.age is not None else "never"
         due = format_duration(waiting) if waiting is not None else "none"
         readable = {"last sweep": swept, "swept by": last_sweep.worker, "oldest due step": due}
+        if queues.waiting:
+            waits = ", ".join(f"{queue} {steps}" for queue, steps in queues.waiting.items())
+            silent = " (nobody answered who consumes them)" if queues.consumed is None else ""
+            readable["due by queue"] = waits + silent
         write_fields(out, [("database", "reachable"), *readable.items(), *counts.items()])
     if problems:
         raise CommandError("Sick: " + "; ".join(problems))
