@@ -58,6 +58,8 @@ def _goes_on(definition: SagaDefinition, step: StepDefinition, following: tuple[
 def _options(step: StepDefinition) -> dict[str, Any]:
     options = step.options.snapshot()
     compensation = step.compensation
+    if step.owner:
+        options["owner"] = step.owner
     if step.atomic:
         options["atomic"] = True
     if step.compensable_until is not None:
@@ -70,6 +72,8 @@ def _options(step: StepDefinition) -> dict[str, Any]:
         options["compensation"] = compensation.options.snapshot()
         if compensation.atomic:
             options["compensation"]["atomic"] = True
+        if owner := compensation.owner or step.owner:
+            options["compensation"]["owner"] = owner
     return options
 
 

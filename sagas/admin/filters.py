@@ -3,11 +3,13 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from sagas.definitions import registry
+from sagas.models import StepRun
+from sagas.states import StepState
 
 
 # ruff: noqa: ARG002 the signatures are Django's
@@ -57,6 +59,35 @@ class LabelFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Narrow to the label that was chosen."""
         return queryset.filter(label=self.value()) if self.value() else queryset
+
+
+class OwnerFilter(admin.SimpleListFilter):
+    """Whose step failed, of the owners that this code declares; among what needs attention."""
+
+    title = _("owner of what failed")
+    parameter_name = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Offer every declared owner."""
+        owners = {
+            part.owner
+            for saga in registry.all()
+            for step in saga.definition.steps
+            for part in (step, step.compensation)
+            if part is not None and part.owner
+        }
+        return [(owner, owner) for owner in sorted(owners)]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Narrow to the owner that was chosen."""
+        if not self.value():
+            return queryset
+        failed = StepRun.objects.filter(
+            run=OuterRef("pk"),
+            state__in=(StepState.FAILED, StepState.UNKNOWN),
+            options__owner=self.value(),
+        )
+        return queryset.needs_attention().filter(Exists(failed))
 
 
 class FollowUpFilter(admin.SimpleListFilter):

@@ -18,7 +18,7 @@ from sagas.admin import detail, listing
 from sagas.admin.badges import run_badges
 from sagas.admin.confirm import confirm_many, confirm_one
 from sagas.admin.confirm_step import confirm_step
-from sagas.admin.filters import FollowUpFilter, GroupFilter, LabelFilter
+from sagas.admin.filters import FollowUpFilter, GroupFilter, LabelFilter, OwnerFilter
 from sagas.admin.verbs import CANCEL, RETRY, STEP_VERBS, VERBS, legal_verbs
 from sagas.conf import MAX_RETRY_COUNT
 from sagas.durations import format_duration
@@ -41,7 +41,7 @@ class SagaRunAdminMixin(_Admin):
 
     list_display: _Names = ("badges", "label", "key", "progress", "started", "first_error")
     list_display_links: _Names = ("key",)
-    list_filter: ClassVar[_Names] = (GroupFilter, "state", LabelFilter, FollowUpFilter)
+    list_filter: ClassVar[_Names] = (GroupFilter, "state", LabelFilter, OwnerFilter, FollowUpFilter)
     list_per_page = 50
     ordering: ClassVar[_Names] = ("-id",)
     sortable_by: ClassVar[_Names] = ()

@@ -262,6 +262,12 @@ class SagaRun(models.Model):
             return f"{way}{because}; no step is ready."
         return f"{way}{because}; {step.explain()}"
 
+    def _owned(self) -> str:
+        failed = list(self.failed_steps().filter(critical=True).only("options", "direction"))
+        undoing = [step for step in failed if step.is_backward]
+        owners = dict.fromkeys(step.owner for step in undoing or failed if step.owner)
+        return f" It is owned by {' and '.join(owners)}." if owners else ""
+
     def _paused(self) -> str:
         return f"paused since {told(self.paused_at)}"
 
@@ -283,5 +289,5 @@ class SagaRun(models.Model):
                 if self.paused_at is not None
                 else ""
             )
-            return f"Waits for a human because {cause}.{undo}{paused}"
+            return f"Waits for a human because {cause}.{undo}{self._owned()}{paused}"
         return f"{SagaState(self.state).label}: {cause}"

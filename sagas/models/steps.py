@@ -188,6 +188,11 @@ class StepRun(models.Model):
         return self.name if self.direction == Direction.FORWARD else f"undo of {self.name}"
 
     @property
+    def owner(self) -> str:
+        """Who looks after it, as its saga declares; a compensation is its step's owner's by default."""
+        return str(self.options.get("owner", ""))
+
+    @property
     def is_backward(self) -> bool:
         """Whether this row is a compensation."""
         return self.direction == Direction.BACKWARD

@@ -88,7 +88,7 @@ class TestShow:
         assert run.explain() in head
         assert "tags         customer=c-1" in head
         assert lines(steps)[1:] == [
-            ["STEP", "STATE", "ATTEMPTS", "STARTED", "ENDED", "ERROR"],
+            ["STEP", "STATE", "ATTEMPTS", "STARTED", "ENDED", "OWNER", "ERROR"],
             ["reserve_inventory", "succeeded", "1", "MOMENT", "MOMENT"],
             ["process_payment", "succeeded", "1", "MOMENT", "MOMENT"],
             [

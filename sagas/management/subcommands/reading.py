@@ -84,10 +84,20 @@ def show_run(out: TextIO, options: dict[str, Any]) -> None:
         )
         return
     _show_fields(out, run)
+    _show_steps(out, steps)
+    out.write("\nEvents\n")
+    write_table(
+        out,
+        ("AT", "WHAT", "STEP", "STATE", "BY", "NOTE"),
+        [(moment(e.at), e.type, str(e.step or ""), e.to_state, e.actor, e.note) for e in events],
+    )
+
+
+def _show_steps(out: TextIO, steps: list[StepRun]) -> None:
     out.write("\nSteps\n")
     write_table(
         out,
-        ("STEP", "STATE", "ATTEMPTS", "STARTED", "ENDED", "ERROR"),
+        ("STEP", "STATE", "ATTEMPTS", "STARTED", "ENDED", "OWNER", "ERROR"),
         [
             (
                 str(s),
@@ -95,16 +105,11 @@ def show_run(out: TextIO, options: dict[str, Any]) -> None:
                 str(s.attempt),
                 moment(s.started_at),
                 moment(s.ended_at),
+                s.owner,
                 _short(s.error),
             )
             for s in steps
         ],
-    )
-    out.write("\nEvents\n")
-    write_table(
-        out,
-        ("AT", "WHAT", "STEP", "STATE", "BY", "NOTE"),
-        [(moment(e.at), e.type, str(e.step or ""), e.to_state, e.actor, e.note) for e in events],
     )
 
 
@@ -153,7 +158,8 @@ def _summary(run: SagaRun) -> dict[str, Any]:
 def _step(step: StepRun) -> dict[str, Any]:
     columns = (
         "id", "name", "direction", "state", "attempt", "idempotency_key", "task_id", "worker",
-        "started_at", "ended_at", "error_code", "error", "input", "output",
+        "started_at", "ended_at", "error_code", "error", "owner", "input",
+        "output",
     )  # fmt: skip
     return {column: getattr(step, column) for column in columns}
 
