@@ -1,79 +1,81 @@
-"""What must be true of every life, however it went."""
+"""What must be true of every life, however it went.
 
+The run has the word; whether it is true, the world says. No law asks a row whether a step happened.
+"""
+
+from functools import cache
+
+from sagas.definitions import StepDefinition
+from sagas.definitions.graph import ancestors
 from sagas.models import SagaRun
 from sagas.states import Direction, SagaState
-from tests.faults.simulation.life import Life
-from tests.faults.simulation.world import DONE, LATE, NOTHING, UNDONE
+from tests.faults.simulation.sagas import SAGAS
+from tests.faults.simulation.world import World
 
 
 ROLLED_BACK = frozenset({SagaState.COMPENSATED, SagaState.CANCELLED})
-_TO_JOIN = ("start", "left", "right")
-BEFORE = {
-    "left": ("start",),
-    "right": ("start",),
-    "join": _TO_JOIN,
-    "approve": (*_TO_JOIN, "join"),
-    "sign": (*_TO_JOIN, "join"),
-    "close": (*_TO_JOIN, "join", "approve", "sign"),
-}
 
 
-def check(life: Life, run: SagaRun) -> None:
-    """Check everything that can be seen from the rows, the events and the world outside."""
+def check(world: World, saga: str, run: SagaRun) -> None:
+    """Compare what the run says with the world, and its rows with its events."""
+    assert not world.broken, world.broken
     if run.state == SagaState.COMPLETED:
-        completed_means_done(life, run)
+        completed_means_done(world, saga)
     if run.state in ROLLED_BACK:
-        rolled_back_means_undone(life, run)
-    what_came_last_is_undone_first(life)
-    no_effect_follows_its_undoing(life)
+        rolled_back_means_undone(world, saga, run.state)
+    nothing_begins_after_undoing(world)
     the_events_tell_the_states(run)
     counters_are_not_negative(run)
 
 
-def completed_means_done(life: Life, run: SagaRun) -> None:
-    """Each critical effect happened, and none is undone."""
-    for step in run.steps.forward():
-        effect = life.world.effects.get(step.idempotency_key, NOTHING)
-        assert effect in {DONE, LATE} or not step.critical, step
-        assert effect != UNDONE, step
+def completed_means_done(world: World, saga: str) -> None:
+    """Each critical effect stands that is wanted."""
+    for step in SAGAS[saga].definition.steps:
+        wanted = step.critical and step.name not in world.unwanted
+        assert not wanted or world.stands(step.name), f"completed, and {step.name} is not done"
 
 
-def rolled_back_means_undone(life: Life, run: SagaRun) -> None:
-    """Nothing stands, but for what nobody told of."""
-    for step in run.steps.forward():
-        effect = life.world.effects.get(step.idempotency_key, NOTHING)
-        assert effect not in {DONE, LATE}, f"{step} is {effect}"
+def rolled_back_means_undone(world: World, saga: str, word: str) -> None:
+    """Nothing stands, but for a stray of which nobody told, where the services do not remember.
+
+    That goes for what has no compensation, too: here, that is the point of no return and what
+    follows it.
+    """
+    for step in SAGAS[saga].definition.steps:
+        kept = step.compensable_until is not None and world.happened(step.compensable_until)
+        assert kept or not world.stands(step.name), f"{word}, and {step.name} stands"
 
 
-def what_came_last_is_undone_first(life: Life) -> None:
-    """No step is undone while one that was built on it stands."""
-    standing: set[str] = set()
-    failed = set()
-    for handler, _key, given_up in life.world.calls:
-        name = handler.removeprefix("undo ")
-        if handler != name:
-            standing.discard(name)
-            built_on_it = {step for step, before in BEFORE.items() if name in before}
-            if not given_up and life.scenario.saga != "Stubborn":
-                assert not built_on_it & standing, f"{handler} while {standing} stand"
-        elif given_up:
-            failed.add(name)
-        elif name in BEFORE or name == "start":
-            standing.add(name)
-
-
-def no_effect_follows_its_undoing(life: Life) -> None:
+def nothing_begins_after_undoing(world: World) -> None:
     """Once undoing began, only attempts that had been given up still act."""
     undoing = False
-    for handler, _key, given_up in life.world.calls:
-        undoing |= handler.startswith("undo ")
-        assert handler.startswith("undo ") or given_up or not undoing, handler
+    for call in world.calls:
+        undoing |= call.name.startswith("undo ")
+        assert call.name.startswith("undo ") or not call.awake or not undoing, call
+
+
+@cache
+def built_on(saga: str, name: str) -> list[str]:
+    """Return the steps that need what ``name`` did."""
+    before = ancestors({step.name: step.after for step in SAGAS[saga].definition.steps})
+    return [step for step, needed in before.items() if name in needed]
+
+
+def stands_on(world: World, saga: str, name: str) -> list[str]:
+    """Return what stands, as the engine must know, and is to be undone before ``name`` is."""
+    return [step for step in built_on(saga, name) if world.stands(step)]
+
+
+def may_not_be_undone_blindly(step: StepDefinition) -> bool:
+    """Whether a human has to say it first when nobody knows if it happened."""
+    return step.options.on_unknown == "hold"
 
 
 def the_events_tell_the_states(run: SagaRun) -> None:
     """Replaying the events gives the states of the rows."""
-    run_state, steps = "", dict.fromkeys(run.steps.values_list("pk", flat=True), "pending")
-    for event in run.events.exclude(to_state=""):
+    states = dict(run.steps.values_list("pk", "state"))
+    run_state, steps = "", dict.fromkeys(states, "pending")
+    for event in run.events.exclude(to_state="").order_by("pk"):
         if event.step_id is None:
             assert event.from_state == run_state
             run_state = event.to_state
@@ -81,12 +83,13 @@ def the_events_tell_the_states(run: SagaRun) -> None:
             assert event.from_state == steps[event.step_id], event
             steps[event.step_id] = event.to_state
     assert run_state == run.state
-    assert steps == dict(run.steps.values_list("pk", "state"))
+    assert steps == states
 
 
 def counters_are_not_negative(run: SagaRun) -> None:
-    """Neither of the run nor of a step; and there is one undo chain at most."""
+    """Neither of the run nor of a step; and there is one compensation of a step at most."""
     assert run.remaining >= 0
-    assert all(step.blockers >= 0 for step in run.steps.all())
-    names = list(run.steps.filter(direction=Direction.BACKWARD).values_list("name", flat=True))
+    rows = list(run.steps.values_list("name", "direction", "blockers"))
+    assert all(blockers >= 0 for *_, blockers in rows)
+    names = [name for name, direction, _ in rows if direction == Direction.BACKWARD]
     assert len(names) == len(set(names))

@@ -2,12 +2,11 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from uuid import UUID
 
+from sagas import PermanentError
 from sagas.exceptions import ActionNotAllowed
-from sagas.models import SagaRun, StepRun
+from sagas.models import SagaRun
 from sagas.operations import complete_step, fail_step
-from sagas.states import IN_FLIGHT_STEPS
 from tests.faults.simulation.sagas import Receipt
 from tests.faults.simulation.world import World
 
@@ -21,8 +20,13 @@ class Request:
 
     handler: str
     key: str
-    step_id: UUID
+    awake: bool
     decided: str = ASKED
+
+    @property
+    def undoes(self) -> bool:
+        """Whether it asks to undo."""
+        return self.handler.startswith("undo ")
 
 
 @dataclass
@@ -32,51 +36,53 @@ class Parties:
     world: World
     requests: dict[str, Request] = field(default_factory=dict)
 
-    def ask(self, handler: str, key: str, step_id: UUID) -> None:
+    def ask(self, handler: str, key: str, *, awake: bool) -> None:
         """Leave it to them; a key that was done is not done again, unless it undoes."""
         before = self.requests.get(handler)
-        if before is None or before.decided == DENIED or handler.startswith("undo "):
-            self.requests[handler] = Request(handler, key, step_id)
+        if before is None or before.decided == DENIED or before.undoes:
+            self.requests[handler] = Request(handler, key, awake)
 
     def forget(self, handler: str) -> None:
         """An undoing is tried again: no answer to the request before is still on its way."""
         self.requests.pop(handler, None)
+
+    def close(self, key: str) -> None:
+        """What was asked under this key, and is not done, will not be done."""
+        for request in self.requests.values():
+            if request.key == key and not request.undoes and request.decided == ASKED:
+                request.decided = DENIED
 
     def move(self, move: str, which: int, run: SagaRun) -> None:
         """Let one of them do as a scenario says."""
         if move == "outside acts":
             self.act(which)
         elif move == "outside denies":
-            self.deny(which)
+            for request in self._some(which, ASKED):
+                request.decided = DENIED
         else:
             self.say(which, run)
 
     def act(self, which: int) -> None:
-        """One that was asked does it."""
+        """One that was asked does it, if it may still be done."""
         for request in self._some(which, ASKED):
-            step = StepRun.objects.get(pk=request.step_id)
-            waited_for = step.state in IN_FLIGHT_STEPS and not step.asking
-            undoes = request.handler.startswith("undo ")
-            effect = self.world.undo if undoes else self.world.do
-            effect(request.handler, request.key, given_up=not waited_for)
-            request.decided = DONE
-
-    def deny(self, which: int) -> None:
-        """One that was asked will not do it."""
-        for request in self._some(which, ASKED):
-            request.decided = DENIED
+            effect = self.world.undo if request.undoes else self.world.do
+            try:
+                effect(request.handler.removeprefix("undo "), request.key, awake=False)
+            except PermanentError:
+                request.decided = DENIED
+            else:
+                request.decided = DONE
 
     def say(self, which: int, run: SagaRun) -> None:
         """One says what it decided, for the first time or once more."""
         for request in self._some(which, DONE, DENIED):
-            undoes = request.handler.startswith("undo ")
             name = request.handler.replace(" ", "_")
             with suppress(ActionNotAllowed):
                 if request.decided == DENIED:
                     fail_step(run, name, error="denied", reason="asked")
                 else:
-                    self.world.told_late(request.key)
-                    result = None if undoes else Receipt(request.handler)
+                    self.world.tell(request.key)
+                    result = None if request.undoes else Receipt(request.handler)
                     complete_step(run, name, result=result, reason="asked")
 
     def _some(self, which: int, *decided: str) -> list[Request]:

@@ -1,10 +1,36 @@
-"""The sagas that are simulated. Their handlers go through the simulation that runs right now."""
+"""The sagas that are simulated. Their handlers go through the life that runs right now."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, Protocol
 
 from sagas import Saga, Wait, step
+
+
+class World(Protocol):
+    """What the handlers of one life meet outside."""
+
+    def act(self, saga: Saga[Any], name: str) -> None:
+        """Have the effect of a handler, or not."""
+
+    def wants(self, saga: Saga[Any], name: str) -> bool:
+        """Answer a condition."""
+
+    def has(self, key: str) -> bool:
+        """Whether an effect of this key stands."""
+
+
+class Outside:
+    """The way out of the handlers."""
+
+    world: ClassVar[World]
+    """Of the life that runs right now."""
+
+    unstorable: ClassVar[bool] = False
+    """Receipts are refused by their own class just now."""
+
+
+class Refused(Exception):
+    """What a class may raise that is no ValueError."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +44,10 @@ class Receipt:
 
     of: str
 
-
-class Outside:
-    """The way out of the handlers; set by the simulation that runs."""
-
-    act: ClassVar[Callable[[Saga[Nothing], str], None]]
-    """What a handler does outside, and what it meets there."""
-
-    find: ClassVar[Callable[[str], bool]]
-    """Whether an effect of this key stands."""
+    def __post_init__(self) -> None:
+        """Refuse what its currency table, a cache, a setting does not know just now."""
+        if Outside.unstorable:
+            raise Refused(self.of)
 
 
 WAIT = 30.0
@@ -36,31 +57,41 @@ OPTIONS = {"max_retries": 1, "retry_jitter": False}
 
 
 class Simulated(Saga[Nothing]):
-    """Base of the simulated sagas: start → {left ∥ right} → join."""
+    """What the handlers of all have in common."""
 
     class Meta:
-        label = "tests.Simulated"
+        abstract = True
         step_defaults = OPTIONS
 
     def act(self, name: str) -> Receipt:
         """Have the effect of a step."""
-        Outside.act(self, name)
-        return Receipt(name)
+        receipt = Receipt(name)
+        Outside.world.act(self, name)
+        return receipt
 
     def undo(self, name: str, receipt: Receipt | None) -> None:
         """Undo it; a result that is given is the step's own."""
         assert receipt in {None, Receipt(name)}
-        Outside.act(self, f"undo {name}")
+        Outside.world.act(self, f"undo {name}")
 
-    @step
-    def start(self) -> Receipt:
-        return self.act("start")
+    def leave(self, name: str) -> NoReturn:
+        """Ask whoever does it, and wait for them."""
+        Outside.world.act(self, name)
+        raise Wait(name, timeout=WAIT)
 
-    @start.compensation(max_retries=1)
-    def undo_start(self, receipt: Receipt | None) -> None:
-        self.undo("start", receipt)
+    def found(self, name: str) -> Receipt | None:
+        """Ask whether it happened."""
+        return Receipt(name) if Outside.world.has(self.idempotency_key) else None
 
-    @step(after=[start])
+
+class Trip(Simulated):
+    """{left, which is asked and not repeated ∥ right} → join; all of them are undone."""
+
+    class Meta:
+        label = "tests.SimulatedTrip"
+        step_defaults = OPTIONS
+
+    @step(after=[], max_retries=0)
     def left(self) -> Receipt:
         return self.act("left")
 
@@ -70,9 +101,9 @@ class Simulated(Saga[Nothing]):
 
     @left.reconcile
     def find_left(self) -> Receipt | None:
-        return Receipt("left") if Outside.find(self.idempotency_key) else None
+        return self.found("left")
 
-    @step(after=[start])
+    @step(after=[])
     def right(self) -> Receipt:
         return self.act("right")
 
@@ -89,15 +120,7 @@ class Simulated(Saga[Nothing]):
         self.undo("join", receipt)
 
 
-class Trip(Simulated):
-    """Every step can be undone."""
-
-    class Meta:
-        label = "tests.SimulatedTrip"
-        step_defaults = OPTIONS
-
-
-class Stubborn(Simulated):
+class Stubborn(Trip):
     """One compensation that fails does not keep the others from running."""
 
     class Meta:
@@ -107,59 +130,77 @@ class Stubborn(Simulated):
 
 
 class Order(Simulated):
-    """The same, then a point of no return, and what follows it."""
+    """reserve → charge, unless it is paid → send, the point of no return → book → close → tell, if it can."""
 
     class Meta:
         label = "tests.SimulatedOrder"
         step_defaults = OPTIONS
 
-    @step(pivot=True)
-    def pivot(self) -> Receipt:
-        return self.act("pivot")
+    @step
+    def reserve(self) -> Receipt:
+        return self.act("reserve")
+
+    @reserve.compensation(max_retries=1)
+    def undo_reserve(self, receipt: Receipt | None) -> None:
+        self.undo("reserve", receipt)
 
     @step
-    def ship(self) -> Receipt:
-        return self.act("ship")
+    def charge(self) -> Receipt:
+        return self.act("charge")
+
+    @charge.compensation(max_retries=1)
+    def undo_charge(self, receipt: Receipt | None) -> None:
+        self.undo("charge", receipt)
+
+    @charge.condition
+    def is_not_paid_yet(self) -> bool:
+        return Outside.world.wants(self, "charge")
+
+    @step(pivot=True)
+    def send(self) -> Receipt:
+        return self.act("send")
+
+    @step
+    def book(self) -> Receipt:
+        return self.act("book")
+
+    @step
+    def close(self) -> Receipt:
+        return self.act("close")
 
     @step(critical=False)
     def tell(self) -> Receipt:
         return self.act("tell")
 
 
-class Asked(Simulated):
-    """The same, then two at once that outside parties do, one of which can be asked; then the end."""
+class Transfer(Simulated):
+    """{wire, of which nothing is undone blindly ∥ note, if it can and is wanted} → close."""
 
     class Meta:
-        label = "tests.SimulatedAsked"
+        label = "tests.SimulatedTransfer"
         step_defaults = OPTIONS
 
-    def leave(self, name: str) -> NoReturn:
-        """Ask whoever does it, and wait for them."""
-        Outside.act(self, name)
-        raise Wait(name, timeout=WAIT)
+    @step(after=[], max_retries=0, on_unknown="hold")
+    def wire(self) -> Receipt:
+        return self.act("wire")
 
-    @step(after=[Simulated.join])
-    def approve(self) -> Receipt:
-        self.leave("approve")
+    @wire.compensation(max_retries=0)
+    def undo_wire(self, receipt: Receipt | None) -> None:
+        self.undo("wire", receipt)
 
-    @approve.compensation(max_retries=1)
-    def undo_approve(self, receipt: Receipt | None) -> None:
-        assert receipt in {None, Receipt("approve")}
-        self.leave("undo approve")
+    @step(after=[], critical=False)
+    def note(self) -> Receipt:
+        return self.act("note")
 
-    @step(after=[Simulated.join])
-    def sign(self) -> Receipt:
-        self.leave("sign")
+    @note.compensation(max_retries=0)
+    def undo_note(self, receipt: Receipt | None) -> None:
+        self.undo("note", receipt)
 
-    @sign.compensation(max_retries=1)
-    def undo_sign(self, receipt: Receipt | None) -> None:
-        self.undo("sign", receipt)
+    @note.condition
+    def is_wanted(self) -> bool:
+        return Outside.world.wants(self, "note")
 
-    @sign.reconcile
-    def find_sign(self) -> Receipt | None:
-        return Receipt("sign") if Outside.find(self.idempotency_key) else None
-
-    @step(after=[approve, sign])
+    @step(after=[wire, note])
     def close(self) -> Receipt:
         return self.act("close")
 
@@ -168,12 +209,103 @@ class Asked(Simulated):
         self.undo("close", receipt)
 
 
-LEFT = frozenset({"approve", "undo approve", "sign"})
+class Lease(Simulated):
+    """hold, which is not given back once sign is done → {sign ∥ keys, if it can ∥ move}."""
+
+    class Meta:
+        label = "tests.SimulatedLease"
+        step_defaults = OPTIONS
+
+    @step(compensable_until="sign")
+    def hold(self) -> Receipt:
+        return self.act("hold")
+
+    @hold.compensation(max_retries=1)
+    def undo_hold(self, receipt: Receipt | None) -> None:
+        self.undo("hold", receipt)
+
+    @step(after=[hold])
+    def sign(self) -> Receipt:
+        return self.act("sign")
+
+    @sign.compensation(max_retries=1)
+    def undo_sign(self, receipt: Receipt | None) -> None:
+        self.undo("sign", receipt)
+
+    @step(after=[hold], critical=False)
+    def keys(self) -> Receipt:
+        return self.act("keys")
+
+    @keys.compensation(max_retries=0)
+    def undo_keys(self, receipt: Receipt | None) -> None:
+        self.undo("keys", receipt)
+
+    @keys.reconcile
+    def find_keys(self) -> Receipt | None:
+        return self.found("keys")
+
+    @step(after=[hold])
+    def move(self) -> Receipt:
+        return self.act("move")
+
+    @move.compensation(max_retries=0)
+    def undo_move(self, receipt: Receipt | None) -> None:
+        self.undo("move", receipt)
+
+
+class Asked(Simulated):
+    """first → {approve ∥ vote}, which outside parties do, and vote can be asked → last."""
+
+    class Meta:
+        label = "tests.SimulatedAsked"
+        step_defaults = OPTIONS
+
+    @step
+    def first(self) -> Receipt:
+        return self.act("first")
+
+    @first.compensation(max_retries=0)
+    def undo_first(self, receipt: Receipt | None) -> None:
+        self.undo("first", receipt)
+
+    @step(after=[first])
+    def approve(self) -> Receipt:
+        self.leave("approve")
+
+    @approve.compensation(max_retries=1)
+    def undo_approve(self, receipt: Receipt | None) -> None:
+        assert receipt in {None, Receipt("approve")}
+        self.leave("undo approve")
+
+    @step(after=[first])
+    def vote(self) -> Receipt:
+        self.leave("vote")
+
+    @vote.compensation(max_retries=1)
+    def undo_vote(self, receipt: Receipt | None) -> None:
+        self.undo("vote", receipt)
+
+    @vote.reconcile
+    def find_vote(self) -> Receipt | None:
+        return self.found("vote")
+
+    @step(after=[approve, vote])
+    def last(self) -> Receipt:
+        return self.act("last")
+
+    @last.compensation(max_retries=0)
+    def undo_last(self, receipt: Receipt | None) -> None:
+        self.undo("last", receipt)
+
+
+LEFT = frozenset({"approve", "undo approve", "vote"})
 """The handlers whose work outside parties do."""
 
+BEATING = frozenset(
+    {"right", "undo right", "undo left", "charge", "undo charge", "wire", "undo wire", "undo keys"}
+)
+"""Those that keep their progress by heartbeats, and go on from there."""
+
 SAGAS: dict[str, type[Simulated]] = {
-    "Trip": Trip,
-    "Stubborn": Stubborn,
-    "Order": Order,
-    "Asked": Asked,
+    saga.__name__: saga for saga in (Trip, Stubborn, Order, Transfer, Lease, Asked)
 }

@@ -1,53 +1,67 @@
-"""Everything that will go wrong, said beforehand."""
+"""Everything that will go wrong, said beforehand, by a seed."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 
 from hypothesis import strategies as st
 
+from tests.faults.simulation.sagas import SAGAS
+
 
 POINTS = (
-    "before claim",
     "after claim",
+    "before effect",
     "before effect",
     "after effect",
     "before outcome",
     "in transaction",
     "before send",
 )
-"""Where a process can die or be stopped."""
+"""Where an attempt can be struck."""
 
-KILLED, STOPPED = "killed", "stopped"
-"""It is gone; or it sleeps while its lease ends and others go on, and then wakes up."""
+KILLED, SLOW, STOPPED, FROZEN = "killed", "slow", "stopped", "frozen"
+"""Its process is gone; others move meanwhile; so much that its lease ends; it sleeps to the end."""
 
-TROUBLES = ("refused", "no answer", "no answer but done", "unknown but done")
-"""What a handler meets outside."""
-
-UNDOABLE = ("start", "left", "right", "join", "approve", "sign", "close")
-HANDLERS = (*UNDOABLE, *(f"undo {step}" for step in UNDOABLE), "pivot", "ship", "tell")
-
-MOVES = (
-    "deliver",
-    "deliver a copy",
-    "lose",
-    "sweep",
-    "leases end",
-    "time passes",
-    "deadline",
-    "cancel",
-    "retry",
-    "outside acts",
-    "outside denies",
-    "outside says",
+MEETS = (
+    "refused",
+    "refused",
+    "no answer",
+    "no answer but done",
+    "unknown but done",
+    "unwanted",
+    "a beat that cannot be stored",
+    "a result that cannot be stored",
 )
+"""What a handler meets outside, or a condition says, or the engine makes of what it gives."""
+
+ORDINARY = (*["deliver"] * 7, "leases end")
+ROLLING = (*["deliver"] * 4, *["old delivers"] * 3, "leases end")
+MOVES = (
+    *["cancel", "skip", "retry step"] * 2,
+    *["deadline", "compensate", "do it by hand", "retry", "pause", "resume", "resolve", "revert"],
+    *["deliver a copy", "lose", "time passes"],
+)
+PARTIES = ("outside acts", "outside acts", "outside says", "outside says", "outside denies")
+"""What happens: as a rule, to a saga now and then, and outside. Old: of the deploy before."""
 
 
 @dataclass(frozen=True)
-class Fault:
-    """The n-th time that any process comes to this point, this happens to it."""
+class Mishap:
+    """The n-th attempt under this name: ``left``, ``undo left``, ``ask left``."""
 
-    point: str
+    name: str
     nth: int
-    kind: str
+    point: str = ""
+    """Where it is struck, if it is."""
+
+    fate: str = ""
+    moves: int = 0
+    """How many of the moves happen while it sleeps."""
+
+    meets: str = ""
+    last: bool = False
+    """It dies when it has acted, before it can say a word."""
 
 
 @dataclass(frozen=True)
@@ -55,35 +69,90 @@ class Scenario:
     """One life of one saga."""
 
     saga: str
-    moves: tuple[tuple[str, int], ...]
-    """What happens, and to which of the messages there are."""
-
-    faults: tuple[Fault, ...]
-    troubles: tuple[tuple[str, int, str], ...]
-    """What the n-th attempt of a handler meets."""
+    remembers: bool
+    """The services remember what was undone, and forbid that it is done afterwards."""
 
     heard: bool
     """When nothing more goes wrong, all that are asked do it and say so; else nobody says a word."""
 
+    in_place: bool
+    """A worker goes on with what follows."""
 
-_FAULTS = st.builds(
-    Fault,
-    point=st.sampled_from(POINTS),
-    nth=st.integers(1, 8),
-    kind=st.sampled_from((KILLED, STOPPED)),
-)
-_TROUBLES = st.tuples(st.sampled_from(HANDLERS), st.integers(1, 2), st.sampled_from(TROUBLES))
-_OUTSIDE = ("outside acts", "outside says")
-_MOVES = st.tuples(
-    st.sampled_from((*["deliver"] * 12, *["sweep", "leases end"] * 2, *_OUTSIDE * 2, *MOVES)),
-    st.integers(0, 4),
-)
+    unknown_to_old: str
+    """The step that the code of the deploy before has not."""
 
-SCENARIOS = st.builds(
-    Scenario,
-    saga=st.sampled_from(("Trip", "Order", "Stubborn", "Asked", "Asked")),
-    moves=st.lists(_MOVES, min_size=10, max_size=30).map(tuple),
-    faults=st.lists(_FAULTS, min_size=2, max_size=8).map(tuple),
-    troubles=st.lists(_TROUBLES, min_size=2, max_size=8).map(tuple),
-    heard=st.booleans(),
-)
+    moves: tuple[tuple[str, int], ...]
+    """What happens, and to which of those to whom it can."""
+
+    mishaps: tuple[Mishap, ...]
+    ending: tuple[str, ...]
+    """What humans do about dead letters when all is calm."""
+
+
+def scenario(random: Random) -> Scenario:
+    """Make one up."""
+    saga = random.choice(list(SAGAS))
+    steps = SAGAS[saga].definition.steps
+    names = [step.name for step in steps]
+    attempts = [*names, *names, *(f"undo {step.name}" for step in steps if step.compensation)]
+    attempts += [f"ask {step.name}" for step in steps if step.reconcile]
+    mishaps = random.randrange(1, 5)
+    rolling, unknown = random.random() < 0.25, random.choice(names)
+    parts = PARTIES if saga == "Asked" else MOVES
+    return Scenario(
+        saga=saga,
+        remembers=random.random() < 0.6,
+        heard=random.random() < 0.5,
+        in_place=random.random() < 0.6,
+        unknown_to_old=unknown,
+        moves=tuple(_moves(random, ROLLING if rolling else ORDINARY, parts)),
+        mishaps=(
+            *_turn(random, names),
+            *_deploy(random, unknown, names, rolling=rolling),
+            *(_mishap(random, attempts) for _ in range(mishaps)),
+        ),
+        ending=tuple(random.choice(("retry", "retry", "skip")) for _ in range(3)),
+    )
+
+
+def _moves(
+    random: Random, ordinary: Sequence[str], parts: Sequence[str]
+) -> Iterator[tuple[str, int]]:
+    """Yield few that are out of the ordinary, so that something runs before a human ends it."""
+    for _ in range(random.randrange(3, 14)):
+        unusual = random.random()
+        kind = MOVES if unusual < 0.15 else parts if unusual < 0.25 else ordinary
+        yield random.choice(kind), random.randrange(5)
+
+
+def _turn(random: Random, names: list[str]) -> tuple[Mishap, ...]:
+    """Let half of them turn back where they have come far."""
+    last = Mishap(random.choice(names[-2:]), nth=1, meets="refused")
+    return (last,) if random.random() < 0.5 else ()
+
+
+def _deploy(random: Random, unknown: str, names: list[str], *, rolling: bool) -> tuple[Mishap, ...]:
+    """Let an old worker take its time before it finds that it does not know a step, and another too."""
+    if not rolling or random.random() < 0.5:
+        return ()
+    return (
+        Mishap(unknown, 1, "after claim", SLOW, moves=random.randrange(1, 7)),
+        Mishap(random.choice(names), 1, "before effect", SLOW, moves=random.randrange(2, 9)),
+    )
+
+
+def _mishap(random: Random, names: list[str]) -> Mishap:
+    struck, meets = random.choice(((True, False), (False, True), (True, True)))
+    return Mishap(
+        name=random.choice(names),
+        nth=random.choice((1, 1, 1, 1, 2, 2, 3)),
+        point=random.choice(POINTS) if struck else "",
+        fate=random.choice((KILLED, SLOW, STOPPED, STOPPED, FROZEN)) if struck else "",
+        moves=random.randrange(1, 7) if struck else 0,
+        meets=random.choice(MEETS) if meets else "",
+        last=struck and random.random() < 0.25,
+    )
+
+
+SCENARIOS: st.SearchStrategy[Scenario] = st.randoms(use_true_random=False).map(scenario)
+"""The same for hypothesis, which shrinks what fails."""

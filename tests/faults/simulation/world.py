@@ -1,45 +1,107 @@
-"""What happened outside, by idempotency key; and who told the engine of it."""
+"""The services that the handlers call: what stands there now, by idempotency key, and what was asked.
+
+They know nothing of the engine and of its rows, so what they say of a run can be compared with what
+the run says of itself.
+"""
 
 from dataclasses import dataclass, field
 
+from sagas import PermanentError
 
-NOTHING, DONE, STRAY, LATE, UNDONE = "nothing", "done", "stray", "late", "undone"
-"""``stray``: done by an attempt that had been given up. ``late``: a stray that was told of."""
+
+@dataclass
+class Effect:
+    """What a service knows of one key."""
+
+    name: str
+    """Of the step."""
+
+    happened: bool = False
+    """At any time."""
+
+    stands: bool = False
+    undone: bool = False
+    """At any time; it can stand again."""
+
+    let_go: bool = False
+    """A human looked, and said that there was nothing to undo."""
+
+    stray: bool = False
+    """It stands since then, by an attempt of which nobody has told a word."""
+
+
+@dataclass
+class Call:
+    """One request: of a step's effect, or (``undo ...``) of its undoing."""
+
+    name: str
+    key: str
+    awake: bool
+    """Made by an attempt that had not slept beyond its lease."""
 
 
 @dataclass
 class World:
-    """The services that a saga's handlers call. They keep their promise about keys."""
+    """All services of one life. They keep their promise about keys."""
 
-    effects: dict[str, str] = field(default_factory=dict)
-    calls: list[tuple[str, str, bool]] = field(default_factory=list)
-    """Handler, key, and whether the attempt had been given up."""
+    remembers: bool
+    """An undoing that comes before the act forbids it, as ``sagas.idempotency`` does."""
 
-    doubled: int = 0
+    effects: dict[str, Effect] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    unwanted: set[str] = field(default_factory=set)
+    """Names of steps whose condition said no, or that a human settled."""
 
-    def do(self, handler: str, key: str, *, given_up: bool) -> None:
-        """Act; a second time has no effect."""
-        effect = self.effects.get(key, NOTHING)
-        self.doubled += effect in {DONE, STRAY, LATE}
-        self.calls.append((handler, key, given_up))
-        if not given_up:
-            self.effects[key] = DONE
-        elif effect in {NOTHING, UNDONE}:
-            self.effects[key] = STRAY
+    broken: list[str] = field(default_factory=list)
+    """Laws that were broken at the moment of a call."""
 
-    def undo(self, handler: str, key: str, *, given_up: bool) -> None:
+    def effect(self, name: str, key: str) -> Effect:
+        """Return what is known of a key."""
+        return self.effects.setdefault(key, Effect(name))
+
+    def do(self, name: str, key: str, *, awake: bool = True) -> None:
+        """Act; a second time has no effect.
+
+        Raises:
+            PermanentError: it was undone before.
+        """
+        effect = self.effect(name, key)
+        self.calls.append(Call(name, key, awake))
+        if self.remembers and effect.undone and effect.happened:
+            return
+        if self.remembers and effect.undone:
+            message = f"{name} was undone before it was asked for"
+            raise PermanentError(message, code="CANCELLED")
+        if not effect.stands:
+            effect.stray = effect.undone or effect.let_go
+        effect.happened = effect.stands = True
+
+    def undo(self, name: str, key: str, *, awake: bool = True) -> None:
         """Undo; what did not happen stays as it is."""
-        effect = self.effects.get(key, NOTHING)
-        self.doubled += effect == UNDONE
-        self.calls.append((handler, key, given_up))
-        if effect != NOTHING:
-            self.effects[key] = UNDONE
+        effect = self.effect(name, key)
+        self.calls.append(Call(f"undo {name}", key, awake))
+        effect.undone, effect.stands = True, False
 
-    def told_late(self, key: str) -> None:
-        """The engine was told of an effect though its attempt had been given up."""
-        if self.effects.get(key) == STRAY:
-            self.effects[key] = LATE
+    def tell(self, key: str) -> None:
+        """The engine was told, in whatever words, by an attempt that acted."""
+        if key in self.effects:
+            self.effects[key].stray = False
+
+    def settle(self, name: str, key: str) -> None:
+        """A human looked, and said that nothing of it is done or needed."""
+        self.unwanted.add(name)
+        self.effect(name, key).let_go = True
 
     def has(self, key: str) -> bool:
         """Whether the effect stands."""
-        return self.effects.get(key, NOTHING) in {DONE, STRAY, LATE}
+        return key in self.effects and self.effects[key].stands
+
+    def stands(self, name: str) -> bool:
+        """Whether an effect of this step stands, and is no stray."""
+        found = [effect for effect in self.effects.values() if effect.name == name]
+        return any(effect.stands and not effect.stray for effect in found)
+
+    def happened(self, name: str) -> bool:
+        """Whether it ever did."""
+        found = [effect for effect in self.effects.values() if effect.name == name]
+        return any(effect.happened for effect in found)

@@ -1,0 +1,148 @@
+"""The engine without one of its parts, which the simulation has to find out by itself.
+
+Each takes out what keeps one kind of false word from being said. The names are those of the parts.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from django.db.models import Exists, F, OuterRef, Q
+
+from sagas import late, standstill, transitions, undo_chain
+from sagas.exceptions import SagaError
+from sagas.failures import failed
+from sagas.models import SagaRun, StepRun
+from sagas.operations import steps
+from sagas.states import EventType, SagaState, StepState
+from sagas.transitions.birth import fresh_life
+
+
+Patches = Mapping[str, Any]
+
+
+def _later_successes_of_open_ends_only() -> Patches:
+    take_up = late.take_up
+
+    def of_open_ends(change: Any, step: StepRun, output: object) -> None:
+        if step.state not in {StepState.SKIPPED, StepState.CANCELLED}:
+            take_up(change, step, output)
+
+    return {"sagas.late.take_up": of_open_ends}
+
+
+def _no_last_look() -> Patches:
+    leave_dead_letter = steps._leave_dead_letter
+
+    def finish(change: Any) -> None:
+        undo = StepRun.objects.backward().filter(run_id=change.run.pk)
+        if undo.filter(state__in=(StepState.FAILED, StepState.UNKNOWN)).exists():
+            standstill.dead_letter(change, note=change.run.compensation_error, step="")
+        else:
+            change.move(SagaState(change.run.ends_as), EventType(change.run.ends_as))
+
+    def leave(change: Any, step: StepRun, to: StepState, *, note: str, actor: str) -> None:
+        undo = StepRun.objects.backward().filter(run_id=change.run.pk)
+        if step.is_backward and not undo.exclude(state=StepState.SUCCEEDED).exists():
+            change.mark_undone(step)
+            change.move(SagaState.COMPENSATING, EventType.RETRIED, note=note, actor=actor)
+            finish(change)
+        else:
+            leave_dead_letter(change, step, to, note=note, actor=actor)
+
+    return {"sagas.compensate.finish": finish, "sagas.operations.steps._leave_dead_letter": leave}
+
+
+def _skipped_pivots_are_not_passed() -> Patches:
+    pass_pivot = transitions.RunChange.pass_pivot
+
+    def if_it_succeeded(change: Any, pivot: StepRun, state: str = StepState.SUCCEEDED) -> None:
+        if state == StepState.SUCCEEDED:
+            pass_pivot(change, pivot, state)
+
+    return {
+        "sagas.transitions.RunChange.pass_pivot": if_it_succeeded,
+        "sagas.compensate.is_final": lambda step: step.pivot,
+    }
+
+
+def _progress_is_inherited() -> Patches:
+    def with_progress(step: StepRun) -> dict[str, Any]:
+        columns = fresh_life(step)
+        return {name: columns[name] for name in columns if not name.startswith("heartbeat")}
+
+    rooms = ("change", "late", "by_hand")
+    return {f"sagas.transitions.{room}.fresh_life": with_progress for room in rooms}
+
+
+def _forward_steps_of_any_run_go_on() -> Patches:
+    going = (SagaState.RUNNING, SagaState.COMPENSATING, SagaState.COMPLETED)
+
+    def goes_on(**conditions: Any) -> Q:
+        runs = SagaRun.objects.filter(pk=OuterRef("run_id"), state__in=going, **conditions)
+        return Q(Exists(runs))
+
+    def postpone(step: StepRun, error: SagaError, **_: Any) -> bool:
+        with transitions.change(step.run_id) as change:
+            return change.put_back(step, 10, error.code, attempt=F("attempt") - 1)
+
+    return {
+        "sagas.transitions.claiming.goes_its_way": goes_on,
+        "sagas.transitions.claiming.postgresql.in_use": lambda: False,
+        "sagas.models.steps.GOES_ITS_WAY": Q(run__state__in=going),
+        "sagas.compensate.UNSTARTED_STEPS": frozenset(),
+        "sagas.advance.postpone": postpone,
+    }
+
+
+def _undone_beside_the_chain() -> Patches:
+    weave = undo_chain.weave
+
+    def beside(change: Any, wanted: Any, *, again: str = "", anew: bool = False) -> None:
+        undo = StepRun.objects.backward().filter(run_id=change.run.pk, name=again).first()
+        if undo is None or undo.state != StepState.SUCCEEDED:
+            weave(change, wanted, again=again, anew=anew)
+            return
+        change.reset(undo, StepState.READY, blockers=0, successors=[])
+        change.restart_count(change.run.remaining + 1)
+        change.made_ready.append(undo)
+
+    return {"sagas.undo_chain.weave": beside}
+
+
+MUTANTS: dict[str, tuple[str, Callable[[], Patches]]] = {
+    "A1": ("late doubt is dropped", lambda: {"sagas.late.doubt": lambda *_: None}),
+    "A2": (
+        "a condition is asked at each attempt",
+        lambda: {"sagas.transitions.keep_condition": lambda _: True},
+    ),
+    "A3": ("late successes of what was skipped are dropped", _later_successes_of_open_ends_only),
+    "A4": ("no last look before an end", _no_last_look),
+    "A5": ("a pivot that was skipped is not passed", _skipped_pivots_are_not_passed),
+    "A6": (
+        "the engine's own errors are definite failures",
+        lambda: {"sagas.attempt.failed": lambda error, **_: failed(error)},
+    ),
+    "A7": ("a second life inherits the progress of the first", _progress_is_inherited),
+    "A8": ("forward steps begin in a saga that turns back", _forward_steps_of_any_run_go_on),
+    "A9": (
+        "no is final though an attempt may be alive",
+        lambda: {"sagas.advance._may_still_act": lambda *_: False},
+    ),
+    "A10": ("what is undone again is undone beside the chain", _undone_beside_the_chain),
+    "A11": (
+        "hold is forgotten when the saga turns back",
+        lambda: {"sagas.compensate.held": lambda _: []},
+    ),
+}
+
+
+@contextmanager
+def without(name: str) -> Iterator[None]:
+    """Take a part out of the engine."""
+    _, patches = MUTANTS[name]
+    with ExitStack() as stack:
+        for target, replacement in patches().items():
+            stack.enter_context(patch(target, replacement))
+        yield

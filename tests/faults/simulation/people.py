@@ -1,0 +1,104 @@
+"""Operators: they ask for what they like, and what they say of the world is true."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sagas.exceptions import ActionNotAllowed
+from sagas.models import SagaRun, StepRun
+from sagas.operations import (
+    cancel_saga,
+    compensate_saga,
+    pause_saga,
+    resolve_saga,
+    resume_saga,
+    retry_saga,
+    retry_step,
+    skip_step,
+)
+from sagas.states import ACTIVE_SAGAS, SagaState
+from tests.faults.simulation.sagas import SAGAS, Receipt
+from tests.faults.simulation.world import World
+
+
+DEAD_LETTER = SagaState.DEAD_LETTER
+WHY = "the operator wants it"
+
+STATES: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("pause", "resume"), ACTIVE_SAGAS),
+    **dict.fromkeys(
+        ("skip", "do it by hand", "retry step"), ACTIVE_SAGAS | {DEAD_LETTER, SagaState.COMPLETED}
+    ),
+    **dict.fromkeys(("retry", "resolve"), frozenset({DEAD_LETTER})),
+    "cancel": frozenset({SagaState.RUNNING}),
+    "compensate": frozenset({SagaState.RUNNING, DEAD_LETTER}),
+    "revert": frozenset({SagaState.COMPLETED}),
+}
+"""In which states of the run a verb may be allowed."""
+
+OF_A_STEP = frozenset({"skip", "do it by hand", "retry step"})
+
+
+@dataclass
+class People:
+    """Whoever has the right to decide about a run."""
+
+    saga: str
+    world: World
+    decided: bool = False
+    """Somebody said what is to become of a saga that stood still, or of a step."""
+
+    def move(self, move: str, which: int, run: SagaRun) -> None:
+        """Do as a scenario says; a refusal is told to them and changes nothing."""
+        state = SagaRun.objects.values_list("state", flat=True).get(pk=run.pk)
+        if state in STATES[move]:  # else it would be refused
+            name = self._name(which, run) if move in OF_A_STEP else ""
+            self._decide(move, run, name)
+
+    def _name(self, which: int, run: SagaRun) -> str:
+        """Choose a step: one of those that nobody has and that are not done, if there are any."""
+        open_ones = run.steps.filter(state__in=("ready", "waiting", "failed", "unknown"))
+        names = sorted(set(open_ones.values_list("name", flat=True)))
+        names = names or [step.name for step in SAGAS[self.saga].definition.steps]
+        return names[which % len(names)]
+
+    def _decide(self, move: str, run: SagaRun, name: str) -> None:
+        verbs: dict[str, Any] = {
+            "cancel": lambda: cancel_saga(run, reason=WHY),
+            "pause": lambda: pause_saga(run, reason=WHY),
+            "resume": lambda: resume_saga(run, reason=WHY),
+            "resolve": lambda: resolve_saga(run, reason=WHY),
+            "compensate": lambda: compensate_saga(run, reason=WHY),
+            "revert": lambda: compensate_saga(run, reason=WHY, revert_completed=True),
+            "retry": lambda: retry_saga(run, reason=WHY),
+            "retry step": lambda: retry_step(run, name, reason=WHY),
+            "skip": lambda: self._skip(run, name, by_hand=False),
+            "do it by hand": lambda: self._skip(run, name, by_hand=True),
+        }
+        with suppress(ActionNotAllowed):
+            verbs[move]()
+            self.decided = self.decided or move not in {"cancel", "pause", "resume"}
+
+    def settle(self, ending: str, run: SagaRun) -> None:
+        """Do something about a dead letter."""
+        if ending == "retry":
+            self.move("retry", 0, run)
+        else:
+            for place in range(len(SAGAS[self.saga].definition.steps)):
+                self.move("skip", place, run)
+
+    def _skip(self, run: SagaRun, name: str, *, by_hand: bool) -> None:
+        """Say how a step ended, or that it was undone by hand; and it is so."""
+        rows = StepRun.objects.filter(run_id=run.pk, name=name)
+        forward = rows.get(direction="forward")
+        key = forward.idempotency_key
+        if rows.filter(direction="backward").exists():
+            skip_step(run, name, reason=WHY)
+            self.world.undo(name, key)
+        elif self.world.has(key) or (by_hand and not self.world.effect(name, key).undone):
+            skip_step(run, name, result=Receipt(name), reason=WHY)
+            self.world.do(name, key)
+            self.world.tell(key)
+        else:
+            skip_step(run, name, reason=WHY)
+            self.world.settle(name, key)

@@ -1,0 +1,145 @@
+"""Where lives are played: the engine's doors to processes, broker and clock lead to the life."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+from django.utils import timezone
+
+from sagas import advance
+from sagas import execute as engine
+from sagas.definitions import registry
+from sagas.exceptions import UnknownHandler
+from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.one_by_one import OneByOne
+from sagas.states import SagaState
+from sagas.transitions.journal import Journal
+from sagas.transitions.sweeping import Turn
+from tests.faults.simulation.laws import check
+from tests.faults.simulation.life import Life, Told
+from tests.faults.simulation.sagas import Outside
+from tests.faults.simulation.scenario import Scenario
+
+
+class OldCode:
+    """A saga as the deploy before had it: without one of its steps."""
+
+    def __init__(self, saga: Any, missing: str) -> None:
+        """``saga`` is as it is today."""
+        self._saga, self._missing = saga, missing
+        self.definition = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Make an instance for a handler."""
+        return self._saga(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the same."""
+        return getattr(self._saga.definition, name)
+
+    def step(self, name: str) -> Any:
+        """Return a step.
+
+        Raises:
+            UnknownHandler: that came later.
+        """
+        if name == self._missing:
+            message = f"there was no step {name!r} in that code"
+            raise UnknownHandler(message, step=name)
+        return self._saga.definition.step(name)
+
+
+class Stage:
+    """Plays one life after the other."""
+
+    def __init__(self) -> None:
+        """Nothing was played yet."""
+        self.life: Life
+        self.lives = 0
+
+    def live(self, scenario: Scenario) -> list[str]:
+        """Play a life and check it, to its last end. Returns the words of its run.
+
+        Raises:
+            AssertionError: a law is broken.
+        """
+        self.lives += 1
+        life = self.life = Outside.world = Life(scenario, key=f"life {self.lives}")
+        words = []
+        try:
+            run = life.play()
+            for ending in (*scenario.ending, *["retry", "skip"] * 3):
+                words.append(run.state)
+                check(life.world, scenario.saga, run)
+                if run.state != SagaState.DEAD_LETTER:
+                    break
+                run = life.settle(ending)
+            assert run.is_final, run.explain()
+        finally:
+            for model in (SagaEvent, StepRun, SagaRun):
+                rows = model.objects.all()
+                rows._raw_delete(rows.db)
+        return words
+
+    def publish(self, message: Any) -> bool:
+        """Take a message, in place of the broker."""
+        return self.life.publish(message)
+
+    def publish_all(self, messages: Iterable[Any]) -> None:
+        """Take many."""
+        for message in messages:
+            self.publish(message)
+
+    def is_empty(self, _queue: str) -> bool:
+        """Whether no message waits."""
+        return not self.life.broker
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    """Lead the engine's doors to a stage."""
+    here = Stage()
+    execute_claimed, record, write = engine._execute_claimed, advance.record_outcome, Journal.write
+
+    def executing(step: StepRun, stint: engine.Stint) -> Told:
+        return here.life.attempt(partial(execute_claimed, step, stint), step)
+
+    def recording(step: StepRun, *args: Any) -> advance.Recorded:
+        recorded: advance.Recorded = here.life.record(record, step, *args)
+        return recorded
+
+    def writing(journal: Journal) -> None:
+        here.life.point("in transaction")
+        write(journal)
+
+    def failing(_: OneByOne[Any], row: Any, error: Exception) -> None:
+        message = f"a sweep fails because of {row}"
+        raise AssertionError(message) from error
+
+    class Deployed:
+        def get(self, label: str) -> Any:
+            saga = registry.get(label)
+            old = here.life.running[-1].old
+            return OldCode(saga, here.life.scenario.unknown_to_old) if old else saga
+
+    with ExitStack() as patches:
+        for target, replacement in (
+            ("sagas.execute._execute_claimed", executing),
+            ("sagas.execute.registry", Deployed()),
+            # Nobody else sweeps, and nobody holds a lock for long.
+            ("sagas.recover._turns.begin", lambda *_: Turn(began=timezone.now())),
+            ("sagas.operations.locking.patience", lambda _: nullcontext()),
+            # An error in a sweep is no reason to go on.
+            ("sagas.one_by_one.OneByOne._failed", failing),
+            # A simulated process sleeps or dies at its points, and is quick between them.
+            ("sagas.leases._keeper.add", lambda _: None),
+            ("sagas.advance.record_outcome", recording),
+            ("sagas.transitions.journal.Journal.write", writing),
+            ("sagas.dispatch._publisher.publish", here.publish),
+            ("sagas.dispatch._publisher.publish_all", here.publish_all),
+            ("sagas.dispatch._publisher.is_empty", here.is_empty),
+        ):
+            patches.enter_context(patch(target, replacement))
+        yield here
