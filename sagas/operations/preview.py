@@ -42,16 +42,15 @@ def preview_compensation(run: SagaRun) -> list[PlannedUndo]:
     if run.state in {SagaState.COMPENSATED, SagaState.CANCELLED, SagaState.RESOLVED}:
         return []
     if is_undoing(steps):
-        by_name = {step.name: step for step in forward}
-        rest = [step for step in steps if step.is_backward and step.state not in _OVER]
-        ordered = sorted(rest, key=lambda step: step.position)
-        return [_planned(by_name[row.name], row) for row in ordered]
+        # Not the rows of the compensations: a late word may have changed what a retry would undo.
+        rows = {step.name: step for step in steps if step.is_backward}
+        return [
+            _planned(step, rows.get(step.name) or undo_chain.undo_row(step, position=0))
+            for step in compensate.to_undo(forward)
+        ]
     if pivot_begun(run, steps):
         return []
     return [_planned(step, undo_chain.undo_row(step, position=0)) for step in _to_undo(forward)]
-
-
-_OVER = frozenset({StepState.SUCCEEDED, StepState.SKIPPED, StepState.CANCELLED})
 
 
 def _planned(step: StepRun, row: StepRun) -> PlannedUndo:

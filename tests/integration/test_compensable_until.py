@@ -1,11 +1,21 @@
 """A step that is undone only until another has succeeded (R49)."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
 from sagas import recover, start_saga, step
 from sagas.decisions import Succeeded
-from sagas.models import SagaRun
-from sagas.operations import cancel_saga, compensate_saga, preview_compensation
+from sagas.models import SagaRun, StepRun
+from sagas.operations import (
+    cancel_saga,
+    compensate_saga,
+    preview_compensation,
+    retry_saga,
+    retry_step,
+    skip_step,
+)
 from sagas.states import SagaState, StepState
 from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, won
 from tests.traced import CALLS, Receipt, Script, Traced
@@ -128,3 +138,46 @@ def give_up(run: SagaRun) -> None:
 
 def test_a_run_keeps_what_its_plan_said() -> None:
     assert kept().steps.get(name="pay").options["compensable_until"] == "confirm"
+
+
+class TestADeadLetterOfWhatIsKept:
+    """Paying could not be undone; then the slow attempt to confirm tells that it did."""
+
+    def stuck(self, **faults: str) -> tuple[SagaRun, StepRun]:
+        run = kept(undo_pay="permanent", **faults)
+        for name in ("hold", "pay"):
+            run_one(run, name)
+        StepRun.objects.filter(run=run, name="confirm").update(options={"max_retries": 0})
+        slow = claimed(run, "confirm")
+        expire_lease(slow.pk)
+        recover.sweep()
+        stuck = drive(run)
+        assert (stuck.state, stuck.compensation_error) == (
+            SagaState.DEAD_LETTER,
+            "undo_pay: undo_pay refused",
+        )
+        assert not won(slow, Succeeded(output={"of": "confirm"}))
+        assert states(run)["confirm"] == StepState.SUCCEEDED
+        CALLS.clear()
+        return fresh(run), slow
+
+    @pytest.mark.parametrize("verb", [retry_saga, partial(retry_step, name="pay")])
+    def test_a_retry_keeps_it_and_undoes_the_rest(self, verb: Callable[..., SagaRun]) -> None:
+        run, _ = self.stuck()
+        verb(run, reason="it was confirmed")
+        assert drive(run).state == SagaState.COMPENSATED
+        assert CALLS == ["undo_confirm(confirm)", "undo_hold(hold)"]
+        assert states(run)["pay"] == StepState.SUCCEEDED
+
+    def test_it_can_be_settled_by_hand_as_well(self) -> None:
+        run, _ = self.stuck()
+        skip_step(run, "pay", reason="it was confirmed")
+        assert drive(run).state == SagaState.COMPENSATED
+        assert CALLS == ["undo_confirm(confirm)", "undo_hold(hold)"]
+
+    def test_what_is_said_of_it_is_true(self) -> None:
+        run, _ = self.stuck()
+        planned = [undo.name for undo in preview_compensation(run)]
+        retry_saga(run, reason="it was confirmed")
+        drive(run)
+        assert [call.split("(")[0] for call in CALLS] == [f"undo_{name}" for name in planned]
