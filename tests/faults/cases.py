@@ -7,7 +7,17 @@ from itertools import product
 from sagas.states import SagaState
 from tests.faults.crashes.blows import ASLEEP, Fault
 from tests.faults.crashes.points import IN_HANDLER, Boundary, Plan
-from tests.faults.crashes.sagas import Crash, Crashes, InPlace, Outside, SingleTry, Waits
+from tests.faults.crashes.sagas import (
+    Crash,
+    Crashes,
+    Flips,
+    Held,
+    InPlace,
+    Optional,
+    Outside,
+    SingleTry,
+    Waits,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +32,18 @@ class Target:
     dies: str = ""
     """The step whose first attempt is killed anyway, so that there is something to recover."""
     ends: frozenset[str] = frozenset({SagaState.COMPLETED})
+    skips: bool = False
     outside: Outside | None = None
     """What becomes of the step, where an outside party completes it."""
 
     def script(self, ledger: str) -> Crash:
         """Return the saga's input."""
-        crash = Crash(ledger=ledger, refuses=self.refuses, dies=self.dies)
+        crash = Crash(
+            ledger=ledger,
+            refuses=self.refuses,
+            dies=self.dies,
+            skips=self.skips,
+        )
         if self.outside is None:
             return crash
         return replace(crash, waits=self.direction, outside=self.outside)
@@ -59,6 +75,19 @@ WAITING_BACKWARD = replace(
 DENIED = replace(WAITING, name="denied", outside=Outside.DENIES, ends=_UNDONE)
 EARLY = replace(WAITING, name="answered early", outside=Outside.COMPLETES_EARLY)
 UNANSWERED = replace(WAITING, name="unanswered", outside=Outside.SILENT, ends=_UNDONE)
+
+FLIPPED = Target(name="condition flips", step="third", saga=Flips, refuses="last", ends=_UNDONE)
+HELD = Target(name="held", step="third", saga=Held)
+SKIPPED = Target(name="skipped by hand", step="third", refuses="last", skips=True, ends=_UNDONE)
+OPTIONAL = Target(
+    name="best effort",
+    step="extra",
+    saga=Optional,
+    outside=Outside.SILENT,
+    ends=_UNDONE | {SagaState.COMPLETED.value},
+)
+DEPLOYED = Target(name="older worker", step="third", ends=frozenset({SagaState.CANCELLED.value}))
+DEPLOYED_BACKWARD = replace(BACKWARD, name="older worker, backward")
 
 ATTEMPT = (
     Boundary.BEFORE_CLAIM,
@@ -161,6 +190,12 @@ def _all() -> Iterator[Case]:
         product((UNANSWERED,), SWEEP[:2], IN_MAIN_PROCESS),
         product(slow_to_tell, UNDER_WAY, (Fault.CHILD_STOPPED,)),
         product((FORWARD,), (Boundary.BEFORE_CLAIM, Boundary.BEFORE_SEND), (Fault.CHILD_STOPPED,)),
+        product((FLIPPED, HELD), (*UNDER_WAY, Boundary.IN_OUTCOME), SUDDEN),
+        product((SKIPPED,), UNDER_WAY, (Fault.CHILD_STOPPED,)),
+        # Who is given up before his condition was kept does nothing, and has nothing to report.
+        product((FLIPPED,), UNDER_WAY[1:], (Fault.CHILD_STOPPED,)),
+        product((OPTIONAL,), (Boundary.BEFORE_DEADLINE, Boundary.IN_DEADLINE), IN_MAIN_PROCESS),
+        product((DEPLOYED, DEPLOYED_BACKWARD), (Boundary.IN_LOOKUP,), (Fault.HANDLER_GONE,)),
         # Not one statement: the process holds the run's lock when it falls asleep. In an atomic step
         # it would keep it, because that transaction is the handler's too.
         product((LAST_UNDO,), (Boundary.IN_OUTCOME,), (Fault.CHILD_STOPPED,)),
@@ -202,5 +237,10 @@ FAST = frozenset(
         (DENIED, Boundary.IN_ANSWER, Fault.DATABASE_CUT),
         (EARLY, Boundary.BEFORE_OUTCOME, Fault.CHILD_KILLED),
         (UNANSWERED, Boundary.BEFORE_GIVING_UP, Fault.WORKER_KILLED),
+        (FLIPPED, Boundary.AFTER_EFFECT, Fault.CHILD_KILLED),
+        (HELD, Boundary.AFTER_EFFECT, Fault.CHILD_KILLED),
+        (SKIPPED, Boundary.BEFORE_EFFECT, Fault.CHILD_STOPPED),
+        (OPTIONAL, Boundary.IN_DEADLINE, Fault.WORKER_KILLED),
+        (DEPLOYED, Boundary.IN_LOOKUP, Fault.HANDLER_GONE),
     )
 )

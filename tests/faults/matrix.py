@@ -19,6 +19,7 @@ from tests.faults.cases import Case
 from tests.faults.crashes.blows import wake
 from tests.faults.crashes.points import Boundary, struck, who_was_struck
 from tests.faults.fleet import Fleet
+from tests.faults.human import decide, is_left_to_one
 from tests.faults.outside import OutsideParty
 from tests.faults.verdict import violations
 
@@ -35,7 +36,6 @@ IN_FLIGHT = 12
 ASLEEP_AT_ONCE = 2
 """Of the fleet's workers: the others do the work of those that sleep."""
 
-SETTLED = FINAL_SAGAS | {SagaState.DEAD_LETTER}
 SUCCESS_DOORS = frozenset({Boundary.BEFORE_SUCCESS_DOOR, Boundary.AFTER_SUCCESS_DOOR})
 
 
@@ -52,13 +52,19 @@ class Ending:
     violations: list[str] = field(default_factory=list)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nobody is to do anything any more, or a human whom there is not."""
+        stuck = self.run.state == SagaState.DEAD_LETTER and not is_left_to_one(self.run)
+        return stuck or self.run.state in FINAL_SAGAS
+
+    @property
     def outcome(self) -> str:
         """The state in one word, or that a rule was broken."""
         return "WRONG" if self.violations else str(self.run.state)
 
     def was_missed(self, folder: Path) -> bool:
         """Whether it ended some time ago and was not hit, or died of a neighbour's fault."""
-        if self.run.state not in SETTLED:
+        if not self.is_settled:
             return False
         if struck(folder, self.run.pk):
             process = who_was_struck(folder, self.run.pk)
@@ -81,6 +87,8 @@ def run_cases(
             open_.append(_start(case, folder))
         fleet.keep_alive()
         outside.answer(ending.run for ending in open_)
+        for ending in open_:
+            decide(ending.run, ending.book)
         time.sleep(0.1)
         for ending in [ending for ending in open_ if _has_ended(ending, folder)]:
             open_.remove(ending)
@@ -122,10 +130,10 @@ def _has_ended(ending: Ending, folder: Path) -> bool:
     """Whether its saga has, and was hit: an error callback may come when all is over."""
     # Asked before the state is read: a late report and what it changes are one transaction.
     told = not (ending.case.is_slow and _owes_an_outcome(ending))
-    was_settled = ending.run.state in SETTLED
+    was_settled = ending.is_settled
     if not was_settled or ending.case.is_slow:
         ending.run.refresh_from_db(fields=["state"])
-    settled = ending.run.state in SETTLED
+    settled = ending.is_settled
     if not (was_settled and settled):
         ending.seconds = time.monotonic() - ending.began
     hit = struck(folder, ending.run.pk)

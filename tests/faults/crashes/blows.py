@@ -12,6 +12,7 @@ import psycopg
 from django.db import connection
 
 from sagas.conf import saga_settings
+from sagas.exceptions import UnknownHandler
 
 
 class Fault(StrEnum):
@@ -29,6 +30,8 @@ class Fault(StrEnum):
     WORKER_STOPPED = "worker stopped"
     INTERPRETER_HELD = "interpreter held"
     """No other thread of the process runs, longer than a lease lasts: nothing renews it."""
+    HANDLER_GONE = "handler gone"
+    """An older worker does not know the step, and the saga is cancelled at the same moment."""
 
 
 ASLEEP = frozenset({Fault.CHILD_STOPPED, Fault.WORKER_STOPPED})
@@ -58,6 +61,8 @@ def strike(fault: Fault, *, in_handler: bool) -> None:
         cut_database()
     elif fault == Fault.BROKER_CUT:
         cut_broker()
+    elif fault == Fault.HANDLER_GONE:
+        raise UnknownHandler("this worker is an older one")
     elif in_handler:
         # What a handler cannot know either: the outside system did not answer.
         raise ConnectionError("injected")

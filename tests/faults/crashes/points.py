@@ -19,6 +19,8 @@ class Boundary(StrEnum):
 
     BEFORE_CLAIM = "before claim"
     AFTER_CLAIM = "after claim"
+    IN_LOOKUP = "in look-up"
+    """Of the handler, in the code that this worker has."""
     BEFORE_EFFECT = "before effect"
     AFTER_EFFECT = "after effect"
     BEFORE_OUTCOME = "before outcome"
@@ -41,6 +43,10 @@ class Boundary(StrEnum):
     AFTER_GIVING_UP = "after giving up"
     BEFORE_RESEND = "before resend"
     AFTER_RESEND = "after resend"
+    BEFORE_DEADLINE = "before deadline"
+    """The sweep found a run whose deadline passed."""
+    IN_DEADLINE = "in deadline"
+    """Written, not committed."""
 
 
 IN_HANDLER = (Boundary.BEFORE_EFFECT, Boundary.AFTER_EFFECT)
@@ -50,6 +56,8 @@ IN_SWEEP = frozenset(
         Boundary.AFTER_GIVING_UP,
         Boundary.BEFORE_RESEND,
         Boundary.AFTER_RESEND,
+        Boundary.BEFORE_DEADLINE,
+        Boundary.IN_DEADLINE,
     }
 )
 

@@ -4,6 +4,7 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from uuid import uuid4
 
@@ -39,6 +40,8 @@ class Crash:
     waits: str = ""
     """The direction in which the third step is left to an outside party."""
     outside: Outside = Outside.COMPLETES
+    skips: bool = False
+    """An operator skips the third step as soon as an attempt of it is lost."""
 
 
 RETRIED = {"max_retries": 5, "retry_backoff": False, "default_retry_delay": 0.1}
@@ -58,6 +61,8 @@ class Crashes(Saga[Crash]):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.input.refuses == name:
             raise PermanentError("refused", code="REFUSED")
+        if in_row:
+            self.heartbeat({"at": name})  # its row is locked by nobody, in a transaction or not
         place = Place(run_id=self.run.id, step=name, direction=direction)
         reach(Boundary.BEFORE_EFFECT, place)
         if in_row:
@@ -117,6 +122,54 @@ class InPlace(Crashes):
     class Meta:
         label = "crashes.InPlace"
         step_defaults = RETRIED
+
+
+class Flips(Crashes):
+    """The same, where the condition of the third step says no as soon as that has happened."""
+
+    class Meta:
+        label = "crashes.Flips"
+        in_place = False
+        step_defaults = RETRIED
+
+    @step(after=[Crashes.booked])
+    def third(self) -> str:
+        return self.act("third")
+
+    @third.compensation(max_retries=5)
+    def undo_third(self, result: str | None) -> None:
+        self.act("third", "backward")
+
+    @third.condition
+    def is_missing(self) -> bool:
+        told = ledger.read(self.input.ledger)
+        return not any((entry.what, entry.phase) == ("third", "forward") for entry in told)
+
+
+class Held(Crashes):
+    """The same, where a lost attempt is left to an operator, who looks at what happened."""
+
+    class Meta:
+        label = "crashes.Held"
+        in_place = False
+        step_defaults = {"max_retries": 0, "on_unknown": "hold"}
+
+
+class Optional(Crashes):
+    """The same, and then a best-effort step that nobody ends before the deadline."""
+
+    class Meta:
+        label = "crashes.Optional"
+        in_place = False
+        step_defaults = RETRIED
+        timeout = timedelta(seconds=15)
+
+    @step(after=[Crashes.last], critical=False)
+    def extra(self) -> str:
+        self.act("extra")
+        raise Wait("somebody who is never heard of again")
+
+    extra.no_compensation("harmless")
 
 
 class Waits(Crashes):

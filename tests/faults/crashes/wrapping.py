@@ -4,16 +4,20 @@ A name that is gone fails at the start of the worker: no case may pass because n
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
-from sagas import advance, dispatch, execute, recover, transitions
+from sagas import advance, deadlines, dispatch, execute, recover, transitions
 from sagas.database import saga_database
-from sagas.models import StepRun
-from sagas.operations import waiting
+from sagas.definitions import StepDefinition
+from sagas.exceptions import ActionNotAllowed, UnknownHandler
+from sagas.models import SagaRun, StepRun
+from sagas.operations import cancel_saga, skip_step, waiting
 from sagas.transitions.postgresql import Succession
 from tests.faults.crashes.points import Boundary, Place, reach
 
@@ -41,6 +45,9 @@ def wrap_engine() -> None:
         advance, "end_lost_attempt", _of_step, Boundary.BEFORE_GIVING_UP, Boundary.AFTER_GIVING_UP
     )
     _wrap(dispatch, "send", _of_second, Boundary.BEFORE_RESEND, Boundary.AFTER_RESEND)
+    _wrap(deadlines, "end", _of_best_effort, Boundary.BEFORE_DEADLINE, Boundary.IN_DEADLINE)
+    _skip_what_is_lost()
+    _lose_handlers()
     _follow_attempts()
 
 
@@ -92,6 +99,44 @@ def _follow_attempts() -> None:
             _Current.place = None
 
     execute._execute_claimed = wrapped
+
+
+def _lose_handlers() -> None:
+    inner = execute._handler
+
+    @wraps(inner)
+    def wrapped(definition: StepDefinition, step: StepRun) -> Any:
+        try:
+            reach(Boundary.IN_LOOKUP, _of_step(step))
+        except UnknownHandler:
+            with suppress(ActionNotAllowed):
+                cancel_saga(step.run, reason="in the middle of a deploy")
+            raise
+        return inner(definition, step)
+
+    execute._handler = wrapped
+
+
+def _skip_what_is_lost() -> None:
+    """An operator who is faster than the next attempt, where the saga's input asks for one."""
+    inner = advance.end_lost_attempt
+
+    @wraps(inner)
+    def wrapped(step: StepRun, only_if: Q | None = None) -> bool:
+        run = SagaRun.objects.get(pk=step.run_id)
+        if not (run.input or {}).get("skips") or (step.name, step.is_backward) != ("third", False):
+            return inner(step, only_if)
+        with transaction.atomic(using=saga_database()):
+            won = inner(step, only_if)
+            with suppress(ActionNotAllowed):
+                skip_step(run, step.name, reason="it is not wanted any more")
+        return won
+
+    advance.end_lost_attempt = wrapped
+
+
+def _of_best_effort(change: transitions.RunChange, *_: Any) -> Place:
+    return Place(run_id=change.run.pk, step="extra")
 
 
 def _of_step(step: StepRun, *_: Any, **__: Any) -> Place:
