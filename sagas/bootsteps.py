@@ -181,7 +181,7 @@ def share_memory_with_children(**_: Any) -> None:
 
 
 signals.worker_init.connect(share_memory_with_children, dispatch_uid="sagas.share_memory")
-# Only a prefork pool sends this one: its children may be killed, and it forks others.
+# Sent in the children of a prefork pool, which forks others, but also by a solo worker, of itself.
 signals.worker_process_init.connect(
     leases.end_process_at_time_limit, dispatch_uid="sagas.end_process_at_time_limit"
 )

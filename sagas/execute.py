@@ -119,7 +119,7 @@ def insistently(transaction_of_ours: Callable[[], T], further: Sequence[float] =
                 renewed, pause = True, pause if renewed else 0.0  # noqa: PLW2901 at once
             facts = {"action": "database_lost"}
             logger.warning("database lost, again in %s s: %s", pause, error, extra=facts)
-            with suppress(Error):
+            with suppress(Exception):
                 pooling.replace_lost()
             time.sleep(pause)
     return transaction_of_ours()

@@ -66,7 +66,10 @@ class SagaView(Generic[I]):
         return _HandlerLogger(logging.getLogger("sagas.handlers"), facts)
 
     def set_tags(self, **tags: str) -> None:
-        """Add to what operators search this run by, or replace."""
+        """Add to what operators search this run by, or replace.
+
+        In a transaction of yours, or an ``atomic`` step, this locks the run until it ends: call it last.
+        """
         self._invocation.set_tags(tags)
 
     @property
@@ -77,10 +80,14 @@ class SagaView(Generic[I]):
     def heartbeat(self, details: Any = None) -> None:
         """Show that this attempt goes on, and keep ``details`` (JSON data) for the next one.
 
-        Written at most once a second, so call it as often as you like.
+        Written at most once a second, so call it as often as you like. In a transaction of yours
+        ``details`` are kept when it commits, and in an ``atomic`` step not at all, for what they tell
+        of would be rolled back with it; that the attempt lives is written at once, by another
+        connection (SQLite has one writer at a time, and nothing is written there until you commit).
 
         Raises:
-            SagaCancelled: the saga turned back or gave this attempt up; stop, and let it through.
+            SagaCancelled: the saga turned back or gave this attempt up, or it is past its
+                ``time_limit``; stop, and let it through.
             PayloadError: the details cannot be stored as JSON.
         """
         self._invocation.heartbeat(details)
