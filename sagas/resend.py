@@ -94,7 +94,7 @@ def _send(steps: list[StepRun]) -> int:
     unsent = [step for step in steps if not dispatch.send(step.run, step)]
     pause = timedelta(seconds=saga_settings().BROKER_PAUSE_SECONDS)
     if unsent and dispatch.is_paused():
-        transitions.mark_unsent(unsent, again_in=pause)
+        transitions.mark_unsent(unsent, again_in=pause, tried=False)
     else:
         # It is the trouble of these messages alone.
         for delay, some in _by_delay(unsent, _with_its_sends):

@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import F
-from django.db.models.functions import Least, Now
+from django.db.models.functions import Greatest, Least, Now
 
 from sagas.conf import saga_settings
 from sagas.database import ClockNow, saga_database
@@ -102,14 +102,20 @@ def mark_sent(steps: Iterable[StepRun], *, again_in: timedelta) -> list[StepRun]
     return mine
 
 
-def mark_unsent(steps: Iterable[StepRun], *, again_in: timedelta) -> int:
-    """Say that the messages of ready steps did not get on their way."""
+def mark_unsent(steps: Iterable[StepRun], *, again_in: timedelta, tried: bool = True) -> int:
+    """Say that the messages of ready steps did not get on their way.
+
+    It counts as a send only if it was ``tried``, and not while nothing can be sent at all.
+    """
     ready = StepRun.objects.filter(
         pk__in=[step.pk for step in steps], state=StepState.READY, sent_at__isnull=False
     )
     free = ready.select_for_update(skip_locked=True)
+    sends = F("sends") if tried else Greatest(F("sends") - 1, 0)
     with read_committed(saga_database()):
-        return ready.filter(pk__in=free.values("pk")).update(sent_at=None, send_at=Now() + again_in)
+        return ready.filter(pk__in=free.values("pk")).update(
+            sent_at=None, send_at=Now() + again_in, sends=sends
+        )
 
 
 def leave_queued(steps: Iterable[StepRun], *, longer: timedelta) -> int:

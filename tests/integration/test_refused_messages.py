@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -104,6 +105,15 @@ class TestOneMessage:
         publisher.publish_all([dispatch._message(fresh(step.run), step) for step in steps])
         assert waiting(redis_broker) == 3
         assert not publisher.is_paused()
+
+
+def test_an_outage_counts_as_no_send(publisher: Publisher) -> None:
+    run = start_saga(Five, Script(), key="k")
+    publisher._paused_until = time.monotonic() + 60
+    for _ in range(3):
+        StepRun.objects.filter(run=run, state="ready").update(send_at=Now(), sent_at=None)
+        assert recover.sweep().sent == 0
+    assert step_of(run, "a").sends == 1
 
 
 @pytest.mark.redis
