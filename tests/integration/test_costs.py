@@ -321,7 +321,8 @@ class TestPlans:
             runs = [start_saga(saga, Fails(), key=str(number)) for number in range(9)]
             for run in runs[:3]:
                 expire_lease(claimed(run, "step_0").pk)
-            StepRun.objects.filter(run__in=runs[3:6], state="ready").update(send_at=past)
+            unsent = StepRun.objects.filter(run__in=runs[3:6], state="ready")
+            unsent.update(send_at=past, sent_at=None)
             SagaRun.objects.filter(pk__in=[run.pk for run in runs[6:]]).update(deadline=past)
             reports = []
             text = self.explained(messages, lambda: reports.append(recover.sweep()))
