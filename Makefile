@@ -10,7 +10,7 @@ PARALLEL = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 MEASURED := --results benchmarks/results/latest.json --report docs/performance.md
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test faults soak faults-compare bench bench-io bench-quick lint format lock clean
+.PHONY: help install demo serve test faults soak faults-compare bench bench-io bench-quick matrix lint format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ bench-quick: install ## The same in 3 minutes, with fewer contenders, for a look
 	$(BIN)/python -m benchmarks.speed.growth.measure --rounds 1 --seconds 1 \
 		--finished 0 10000 --processes 1 2 --waiting 5000
 
+matrix: install ## The tests with every Python that is there, every Django, the oldest and the newest (WHOLE=1: all)
+	$(BIN)/python -m benchmarks.compatibility.matrix --processes $(PROCESSES) \
+		$(if $(WHOLE),--whole) --report docs/compatibility.md
+
 lint: install ## Check formatting, rules, types and layers
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -81,6 +85,6 @@ lock: ## Take the newest versions into requirements.lock (needs uv)
 		--output-file requirements.lock
 
 clean: ## Remove the environment, the embedded data and every trace of a run
-	rm -rf .venv var build dist htmlcov reports .coverage .coverage.* .hypothesis \
+	rm -rf .venv .venv-matrix var build dist htmlcov reports .coverage .coverage.* .hypothesis \
 		.mypy_cache .ruff_cache .pytest_cache .import_linter_cache .grimp_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
