@@ -29,10 +29,12 @@ demo: install ## Watch sagas succeed, roll back and survive a killed worker
 serve: install ## The shop and the admin in a browser, with a worker
 	$(BIN)/python -m examples.shop.serve
 
+# The unit tests open no database, so the first run is enough for them.
 test: install ## Run every test, on SQLite and on PostgreSQL with Redis and RabbitMQ
 	SAGAS_TEST_DATABASE=sqlite $(BIN)/pytest tests/unit tests/integration $(PARALLEL) \
 		-m "not acceptance and not redis and not rabbitmq" --cov --cov-report=
-	SAGAS_TEST_DATABASE= $(BIN)/pytest $(PARALLEL) -m "not slow" --cov --cov-append
+	SAGAS_TEST_DATABASE= $(BIN)/pytest $(PARALLEL) --ignore=tests/unit -m "not slow" \
+		--cov --cov-append
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/lint-imports --no-cache
 

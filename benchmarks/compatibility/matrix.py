@@ -58,7 +58,7 @@ def _page(trials: Sequence[Trial], what: str) -> str:
         table(["", *columns], rows, words=1 + len(columns)),
         "The versions of each, as installed:",
         table(
-            ["", *trial.SHOWN], [_versions(tried) for tried in trials if tried.versions], words=8
+            ["", "Python", *trial.SHOWN], [_versions(tried) for tried in trials if tried.versions]
         ),
     ]
     return "\n\n".join(lines)
