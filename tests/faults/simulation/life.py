@@ -84,7 +84,7 @@ class Life:
                 self.people.move("resume", 0, self.run)
             self._pass_time(LONG)
             recover.sweep()
-            self._deliver_all()
+            self._deliver_all(limit=100 if self.scenario.in_place else 1)
         raise AssertionError(f"not at rest after {bound} sweeps: {self.fresh().explain()}")
 
     def fresh(self) -> SagaRun:

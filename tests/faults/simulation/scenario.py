@@ -1,7 +1,7 @@
 """Everything that will go wrong, said beforehand, by a seed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from hypothesis import strategies as st
@@ -99,7 +99,7 @@ def scenario(random: Random) -> Scenario:
     mishaps = random.randrange(1, 5)
     rolling, unknown = random.random() < 0.25, random.choice(names)
     parts = PARTIES if saga == "Asked" else MOVES
-    return Scenario(
+    made_up = Scenario(
         saga=saga,
         remembers=random.random() < 0.6,
         heard=random.random() < 0.5,
@@ -112,6 +112,19 @@ def scenario(random: Random) -> Scenario:
             *(_mishap(random, attempts) for _ in range(mishaps)),
         ),
         ending=tuple(random.choice(("retry", "retry", "skip")) for _ in range(3)),
+    )
+    return replace(made_up, mishaps=(*_zombie(random, names), *made_up.mishaps))
+
+
+def _zombie(random: Random, names: list[str]) -> tuple[Mishap, ...]:
+    """Let the attempt after one that sleeps be refused, so that all turns back before it wakes up."""
+    if random.random() < 0.7:
+        return ()
+    name, moves = random.choice(names), random.choice((1, 2, 2, 3, 4, 6))
+    fate = random.choice((STOPPED, STOPPED, FROZEN))
+    return (
+        Mishap(name, 1, "before effect", fate, moves),
+        Mishap(name, 2, meets="refused"),
     )
 
 
