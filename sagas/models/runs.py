@@ -280,7 +280,7 @@ class SagaRun(models.Model):
         cause = f"{self.failed_step}: {self.error}" if self.failed_step else self.error
         if self.state == SagaState.DEAD_LETTER:
             undo = (
-                f" Undoing failed with: {self.compensation_error}"
+                f" Undoing failed with: {self.compensation_error.rstrip('.')}."
                 if self.compensation_error
                 else ""
             )
