@@ -22,8 +22,12 @@ def turn_back(
     error: str,
     failed_step: str = "",
     actor: str = "",
+    anew: bool = False,
 ) -> None:
-    """Make the run ``compensating``; undo at once if nothing is in flight. Requires its lock."""
+    """Make the run ``compensating``; undo at once if nothing is in flight. Requires its lock.
+
+    ``anew``: it is a dead letter that had begun to undo, and what failed is tried once more.
+    """
     change.move(
         SagaState.COMPENSATING,
         EventType.TURNED_BACK,
@@ -38,7 +42,7 @@ def turn_back(
     )
     change.run.ends_as = ends_as
     transitions.shut_unstarted(change)
-    settle(change)
+    settle(change, anew=anew)
 
 
 def settle(change: transitions.RunChange, *, again: str = "", anew: bool = False) -> None:
@@ -55,6 +59,9 @@ def settle(change: transitions.RunChange, *, again: str = "", anew: bool = False
         forward = _forward_steps(change)
         if change.has_in_flight():
             return
+    # Only now: past the pivot the saga goes forward again, and what was skipped stays skipped.
+    if not past_pivot(change.run, forward) and transitions.doubt_skipped(change):
+        forward = _forward_steps(change)
     if _stands_still(change, forward):
         return
     wanted = to_undo(forward)

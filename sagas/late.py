@@ -53,8 +53,9 @@ def doubt(change: transitions.RunChange, step: StepRun) -> None:
         transitions.ask_again(change, step)
     elif step.state in IN_FLIGHT_STEPS or step.state in UNSTARTED_STEPS:
         transitions.keep_doubt(step)
-    elif step.state == StepState.SKIPPED and _goes_forward(change, step):
-        transitions.keep_doubt(step)  # it is unknown as soon as the saga turns back
+    elif step.state == StepState.SKIPPED:
+        transitions.keep_doubt(step)  # it is unknown as soon as the saga undoes its steps
+        _draw_consequences(change, step)
     else:
         if step.state not in {StepState.SUCCEEDED, StepState.UNKNOWN}:
             transitions.doubt_late(change, step)
@@ -66,13 +67,6 @@ def doubt(change: transitions.RunChange, step: StepRun) -> None:
 def _is_over(change: transitions.RunChange, step: StepRun) -> bool:
     """Whether a late word moves nothing: another attempt to undo was made, or a human settled all."""
     return step.is_backward or change.run.state == SagaState.RESOLVED
-
-
-def _goes_forward(change: transitions.RunChange, step: StepRun) -> bool:
-    run = change.run
-    if run.state == SagaState.DEAD_LETTER:
-        return not (run.ends_as or StepRun.objects.backward().filter(run_id=step.run_id).exists())
-    return run.state in GOING_FORWARD
 
 
 def _draw_consequences(change: transitions.RunChange, step: StepRun) -> None:

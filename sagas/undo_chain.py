@@ -41,11 +41,20 @@ def weave(
     for row in undo.values():
         if row not in rows and row not in in_flight and row.state not in _OVER:
             transitions.leave_out(change, row)
-    _place(change, chain, in_flight, anew=anew)
+    _place(change, chain, in_flight, again=again, anew=anew)
     change.restart_count(1 if chain else len(in_flight))
 
 
-_OVER = frozenset({StepState.SUCCEEDED, StepState.SKIPPED, StepState.CANCELLED})
+_OVER = frozenset(
+    {
+        StepState.SUCCEEDED,
+        StepState.SKIPPED,
+        StepState.CANCELLED,
+        # Its step may stand, and a retry tries it again.
+        StepState.FAILED,
+        StepState.UNKNOWN,
+    }
+)
 
 
 def _place(
@@ -53,6 +62,7 @@ def _place(
     chain: Sequence[StepRun],
     in_flight: Sequence[StepRun],
     *,
+    again: str,
     anew: bool,
 ) -> None:
     # What is in flight was undone later than what the chain begins with, so the chain waits for it.
@@ -63,16 +73,17 @@ def _place(
     for place, step in enumerate(chain):
         blockers = 1 if place else len(in_flight)
         was_ready = step.state == StepState.READY
+        begins_anew = anew or step.name == again
         change.reset(
             step,
             StepState.PENDING if blockers else StepState.READY,
             blockers=blockers,
-            anew=anew,
+            anew=begins_anew,
             position=place,
             successors=following[place],
             in_place=False,
         )
-        if not blockers and (anew or not was_ready):
+        if not blockers and (begins_anew or not was_ready):
             change.made_ready.append(step)
 
 

@@ -63,7 +63,8 @@ def _turn_back(
         if change.run.state not in states:
             refuse(change.run, action, f"it is not {' or '.join(states)}")
         steps = steps_of(change.run)
-        if is_held(change.run, steps):
+        anew = is_held(change.run, steps)
+        if anew:
             ends_as = SagaState(change.run.ends_as)
         elif is_undoing(steps):
             refuse(change.run, action, "it has begun to undo")
@@ -71,7 +72,12 @@ def _turn_back(
             refuse(change.run, action, "it is past its point of no return, or may be")
         transitions.release_holds(change)
         compensate.turn_back(
-            change, ends_as=ends_as, code=code, error=truncate_error(reason), actor=actor
+            change,
+            ends_as=ends_as,
+            code=code,
+            error=truncate_error(reason),
+            actor=actor,
+            anew=anew,
         )
         dispatch.send_on_commit(change.run, change.made_ready)
     return SagaRun.objects.get(pk=run.pk)

@@ -40,6 +40,7 @@ from sagas.transitions.living import keep_condition, renew_leases
 from sagas.transitions.run_time import later
 from sagas.transitions.sweeping import SweepTurns, Turn, longest_silence
 from sagas.transitions.turning import (
+    doubt_skipped,
     insert_pending,
     insert_undo_chain,
     leave_out,
@@ -67,6 +68,7 @@ __all__ = [
     "claim",
     "distrust_undo",
     "doubt_late",
+    "doubt_skipped",
     "end_leases_of",
     "end_waits",
     "heard_from",

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from django.db.models import Q
 from django.db.models.functions import Now
 
 from sagas.models import StepRun
@@ -16,14 +15,10 @@ def shut_unstarted(change: RunChange) -> None:
     """Let nothing new start: unstarted steps are cancelled, those between attempts unknown.
 
     Nor is anybody waited for. Claims do not take the run's lock; the lock on the step rows is what
-    they meet here. A step that was skipped by hand, and then was said to have perhaps happened, is
-    unknown from now on.
+    they meet here.
     """
     forward = StepRun.objects.forward().filter(run_id=change.run.pk)
-    shut = forward.filter(
-        Q(state__in=(StepState.PENDING, StepState.READY, StepState.WAITING))
-        | Q(state=StepState.SKIPPED, doubtful=True)
-    )
+    shut = forward.filter(state__in=(StepState.PENDING, StepState.READY, StepState.WAITING))
     rows = list(
         shut.select_for_update().only(
             "state", "attempt", "doubtful", "asking", "options", "run_id", "name", "direction"
@@ -36,10 +31,18 @@ def shut_unstarted(change: RunChange) -> None:
     in_doubt = [row for row in ready if row.doubtful and row.options.get("reconcile")]
     _ask_about(change, in_doubt)
     rows = [row for row in rows if row not in in_doubt]
-    for came_from in (StepState.PENDING, StepState.READY, StepState.SKIPPED):
+    for came_from in (StepState.PENDING, StepState.READY):
         for to, doubtful in ((StepState.CANCELLED, False), (StepState.UNKNOWN, True)):
             moved = [r for r in rows if r.state == came_from and r.doubtful is doubtful]
             _shut(change, moved, came_from, to)
+
+
+def doubt_skipped(change: RunChange) -> bool:
+    """Steps that were skipped, and then said to have perhaps happened, are unknown; whether there were any."""
+    skipped = StepRun.objects.forward().filter(run_id=change.run.pk, state=StepState.SKIPPED)
+    rows = list(skipped.filter(doubtful=True))
+    _shut(change, rows, StepState.SKIPPED, StepState.UNKNOWN)
+    return bool(rows)
 
 
 def _ask_about(change: RunChange, steps: Sequence[StepRun]) -> None:
