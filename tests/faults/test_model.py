@@ -4,7 +4,10 @@ import sys
 
 import pytest
 
+from tests.faults.mended import UNTRUE_ENDS
 from tests.faults.model.explore import Search, explore
+from tests.faults.model.mended import BY_KIND
+from tests.faults.model.mended_plans import SMALL
 from tests.faults.model.mutants import MUTANTS, Mutant
 from tests.faults.model.plans import FAST, THOROUGH
 from tests.faults.model.state import Plan
@@ -14,7 +17,10 @@ def marks(*, slow: bool) -> tuple[pytest.MarkDecorator, ...]:
     return (pytest.mark.slow,) if slow else ()
 
 
-CHECKED = [pytest.param(p, id=p.name, marks=marks(slow=p not in FAST)) for p in THOROUGH]
+CHECKED = [
+    pytest.param(p, id=p.name, marks=marks(slow=p not in {*FAST, *SMALL}))
+    for p in (*SMALL, *THOROUGH)
+]
 CAUGHT = [pytest.param(m, id=m.guard, marks=marks(slow=m.slow)) for m in MUTANTS]
 
 
@@ -36,3 +42,15 @@ def test_every_promise_holds_in_every_state(plan: Plan, capsys: pytest.CaptureFi
 def test_without_a_guard_a_promise_is_broken(mutant: Mutant) -> None:
     search = explore(mutant.mutated)
     assert search.broken == mutant.breaks, search
+
+
+@pytest.mark.parametrize("kind", UNTRUE_ENDS)
+def test_without_its_mend_each_fault_is_found_again(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mutant = BY_KIND[kind]
+    search = explore(mutant.mutated)
+    assert search.broken == mutant.breaks, search
+    with capsys.disabled():
+        sys.stdout.write(f"\n{kind} {UNTRUE_ENDS[kind]}: {search.plan.name},")
+        sys.stdout.write(f" {len(search.states):,} states, {len(search.trace)} actions ")

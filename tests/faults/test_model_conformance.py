@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from tests.faults.model.actions import Action, after, possible
+from tests.faults.model.mended_plans import SMALL
 from tests.faults.model.plans import NAMED
 from tests.faults.model.replay import Replay, of_model
 from tests.faults.model.state import Plan, State
@@ -24,6 +25,9 @@ RARELY = {
     "crash",
     "stall",
     "see the wait run out",
+    "put back",
+    "skip",
+    "skip with a result",
 }
 
 
@@ -33,7 +37,7 @@ def choose(random: Random, plan: Plan, state: State) -> Action | None:
     return random.choices(actions, weights)[0] if actions else None
 
 
-@pytest.mark.parametrize("plan", NAMED, ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", [*SMALL, *NAMED], ids=lambda plan: plan.name)
 @pytest.mark.parametrize(
     "seeds",
     [

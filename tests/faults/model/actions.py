@@ -177,10 +177,12 @@ def _of_run(plan: Plan, engine: Engine) -> Iterator[Action]:
 def _by_hand(plan: Plan, engine: Engine) -> Iterator[Action]:
     """What operators do to single steps."""
     for index in plan.skips:
-        if engine.may_skip(index):
+        if not engine.may_skip(index):
+            continue
+        if index >= plan.size or engine.world[index] not in {DONE, STRAY, LATE}:
             yield Action("skip", index)
-            if index < plan.size and engine.world[index] != VOID:
-                yield Action("skip with a result", index)
+        if index < plan.size and engine.world[index] != VOID:
+            yield Action("skip with a result", index)
     for index in plan.tries:
         forward = engine.run.state in {SagaState.RUNNING, SagaState.COMPLETED}
         if forward and engine.is_open_end(index) and not engine.row(index).follow:

@@ -98,11 +98,10 @@ class ByHand(Answering):
 
     def compensate_saga(self) -> None:
         """``operations.compensate_saga`` of a dead letter."""
-        ends_as = SagaState.COMPENSATED
-        if self.is_held():
-            ends_as = SagaState(self.run.ends_as)
+        held = self.is_held()
+        ends_as = SagaState(self.run.ends_as) if held else SagaState.COMPENSATED
         self.release_holds()
-        self.turn_back(ends_as)
+        self.turn_back(ends_as, anew=held)
 
     def cancel_saga(self) -> None:
         """``operations.cancel_saga``."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tests.faults.model import deciding
 from tests.faults.model.rows import Rows, require
 from tests.faults.model.state import (
+    FAILED,
     IN_FLIGHT,
     PENDING,
     READY,
@@ -48,9 +49,12 @@ class Chain(Rows):
         planned = [self._planned(step, len(there) + place) for place, step in enumerate(wanted)]
         chain = [index for index in planned if index not in in_flight]
         for index in there:
-            if index not in {*planned, *in_flight} and self.row(index).state not in OVER:
+            needed = {*planned, *in_flight}
+            if self.keeps("an undo that failed stays in sight"):
+                needed |= {i for i in there if self.row(i).state in {FAILED, UNKNOWN}}
+            if index not in needed and self.row(index).state not in OVER:
                 self.leave_out(index)
-        self._place(chain, in_flight, anew=anew)
+        self._place(chain, in_flight, again=again, anew=anew)
         self.count(1 if chain else len(in_flight))
 
     def _undo(self, step: int) -> int:
@@ -62,17 +66,21 @@ class Chain(Rows):
             self.rows[index] = Row(position=place)
         return index
 
-    def _place(self, chain: Sequence[int], in_flight: Sequence[int], *, anew: bool) -> None:
+    def _place(
+        self, chain: Sequence[int], in_flight: Sequence[int], *, again: int, anew: bool
+    ) -> None:
         for index in in_flight:
             self.put(index, blockers=0, successors=tuple(chain[:1]))
         for place, index in enumerate(chain):
             blockers = 1 if place else len(in_flight)
             was_ready = self.row(index).state == READY
+            repeated = index == self._undo(again)
+            begins_anew = anew or (repeated and self.keeps("an undo that waits begins anew too"))
             to = PENDING if blockers else READY
             following = tuple(chain[place + 1 : place + 2])
-            self.reset(index, to, blockers, anew=anew, successors=following)
+            self.reset(index, to, blockers, anew=begins_anew, successors=following)
             self.put(index, position=place)
-            if not blockers and (anew or not was_ready):
+            if not blockers and (begins_anew or not was_ready):
                 self.put(index, sent=True)
 
     def _insert_chain(self, wanted: Sequence[int]) -> None:

@@ -12,8 +12,6 @@ from tests.faults.model.resuming import Resuming
 from tests.faults.model.rows import require
 from tests.faults.model.state import (
     COMPENSATED,
-    DONE,
-    LATE,
     PENDING,
     READY,
     RUNNING,
@@ -23,6 +21,7 @@ from tests.faults.model.state import (
     WAITING,
     Worker,
 )
+from tests.faults.model.world import require_its_turn
 
 
 ENDS_WELL = frozenset({SUCCEEDED, SKIPPED})
@@ -89,17 +88,11 @@ class Engine(Resuming):
         return "resumes" if row.progress else ""
 
     def _require_its_turn(self, index: int) -> None:
-        """An undo begins when all is undone that came later, and is told of; and no step that holds."""
-        if not self.is_backward(index):
-            return
-        step = index - self.plan.size
-        nobody_knows = self.row(step).holds and self.row(step).state == UNKNOWN
-        require("what holds is left to a human", not nobody_knows, f"step {step}")
-        if self.plan.continue_undoing:
-            return
-        for other in self.plan.descendants[step] - self.plan.no_compensation:
-            stands = self.world[other] in {DONE, LATE}
-            require("what came last is undone first", not stands, f"{step} before {other}")
+        if self.is_backward(index):
+            step = index - self.plan.size
+            nobody_knows = self.row(step).holds and self.row(step).state == UNKNOWN
+            require("what holds is left to a human", not nobody_knows, f"step {step}")
+            require_its_turn(self, step)
 
     def record_outcome(self, index: int, fence: int, told: Told, *, asking: bool) -> None:
         """``advance.record_outcome``."""

@@ -38,13 +38,13 @@ def completed_means_done(plan: Plan, state: State) -> bool:
     """``completed``: every critical effect happened, and none is undone."""
     if state.run.state != SagaState.COMPLETED:
         return True
-    return (
-        all(
-            state.world[step] in {DONE, LATE} or row.state == SKIPPED
-            for step, row in enumerate(forward(plan, state))
-            if step not in plan.best_effort
-        )
-        and UNDONE not in state.world
+    return all(
+        state.world[step] in {DONE, LATE} or row.state == SKIPPED
+        for step, row in enumerate(forward(plan, state))
+        if step not in plan.best_effort
+    ) and all(
+        effect != UNDONE or row.state == SKIPPED
+        for effect, row in zip(state.world, forward(plan, state), strict=True)
     )
 
 

@@ -58,12 +58,11 @@ class Late(Turning):
             return
         if row.asking and self.ends_now(index):
             self.put(index, state=READY, sent=row.sent or row.state == RUNNING)
-        elif (
-            row.state in IN_FLIGHT
-            or row.state in {PENDING, READY}
-            or (row.state == SKIPPED and self._goes_forward())
-        ):
+        elif row.state in IN_FLIGHT or row.state in {PENDING, READY}:
             self.put(index, doubtful=True)
+        elif row.state == SKIPPED:
+            self.put(index, doubtful=True)
+            self._draw_consequences(index)
         else:
             if row.state not in {SUCCEEDED, UNKNOWN}:
                 self._end_late(index, UNKNOWN, doubtful=True)
@@ -71,11 +70,6 @@ class Late(Turning):
 
     def _is_over(self, index: int) -> bool:
         return self.is_backward(index) or self.run.state == SagaState.RESOLVED
-
-    def _goes_forward(self) -> bool:
-        if self.run.state == SagaState.DEAD_LETTER:
-            return not (self.run.ends_as or self.backward())
-        return self.run.state in {SagaState.RUNNING, SagaState.COMPLETED}
 
     def succeed_late(self, index: int) -> None:
         """``transitions.succeed_late``."""

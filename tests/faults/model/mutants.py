@@ -30,10 +30,13 @@ class Mutant:
     slow: bool = False
     """The search needs many seconds to get there."""
 
+    also: frozenset[str] = frozenset()
+    """Guards behind it, which catch the same."""
+
     @property
     def mutated(self) -> Plan:
         """The saga without the guard."""
-        return replace(self.plan, without=frozenset({self.guard}))
+        return replace(self.plan, without=frozenset({self.guard}) | self.also)
 
 
 FORWARD_AFTER_UNDO = "nothing runs forward once undoing began"

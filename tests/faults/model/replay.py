@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
-from sagas import Saga, recover, start_saga, step
+from sagas import recover, start_saga
 from sagas.advance import end_lost_attempt, postpone, record_outcome
 from sagas.exceptions import ActionNotAllowed, UnknownHandler
 from sagas.models import SagaRun, StepRun
@@ -27,105 +27,9 @@ from sagas.transitions import claim, end_leases_of, keep_condition, record_heart
 from tests.driving import expire_lease
 from tests.faults.model.actions import Action
 from tests.faults.model.deciding import OUTCOMES, Told
+from tests.faults.model.shapes import saga_of
 from tests.faults.model.state import Plan, Row, Run, State
-from tests.traced import Receipt, Script, Traced
-
-
-class Fork(Traced):
-    """start → {left ∥ right}."""
-
-    class Meta:
-        label = "tests.ModelFork"
-
-    @step
-    def start(self) -> Receipt:
-        return self.act("start")
-
-    @start.compensation
-    def undo_start(self, receipt: Receipt | None) -> None:
-        self.undo("undo_start", receipt)
-
-    @step(after=[start])
-    def left(self) -> Receipt:
-        return self.act("left")
-
-    @left.compensation
-    def undo_left(self, receipt: Receipt | None) -> None:
-        self.undo("undo_left", receipt)
-
-    @step(after=[start])
-    def right(self) -> Receipt:
-        return self.act("right")
-
-    @right.compensation
-    def undo_right(self, receipt: Receipt | None) -> None:
-        self.undo("undo_right", receipt)
-
-
-class Pair(Traced):
-    """left ∥ right."""
-
-    class Meta:
-        label = "tests.ModelPair"
-
-    @step
-    def left(self) -> Receipt:
-        return self.act("left")
-
-    @left.compensation
-    def undo_left(self, receipt: Receipt | None) -> None:
-        self.undo("undo_left", receipt)
-
-    @step(after=[])
-    def right(self) -> Receipt:
-        return self.act("right")
-
-    @right.compensation
-    def undo_right(self, receipt: Receipt | None) -> None:
-        self.undo("undo_right", receipt)
-
-
-class Join(Pair):
-    """{left ∥ right} → join."""
-
-    class Meta:
-        label = "tests.ModelJoin"
-
-    @step(after=[Pair.left, Pair.right])
-    def join(self) -> Receipt:
-        return self.act("join")
-
-    @join.compensation
-    def undo_join(self, receipt: Receipt | None) -> None:
-        self.undo("undo_join", receipt)
-
-
-class Pivot(Traced):
-    """pivot → {ship ∥ tell}; telling is best effort."""
-
-    class Meta:
-        label = "tests.ModelPivot"
-
-    @step(pivot=True)
-    def pivot(self) -> Receipt:
-        return self.act("pivot")
-
-    @step(after=[pivot])
-    def ship(self) -> Receipt:
-        return self.act("ship")
-
-    @step(after=[pivot], critical=False)
-    def tell(self) -> Receipt:
-        return self.act("tell")
-
-
-def saga_of(plan: Plan) -> type[Saga[Script]]:
-    """Return the saga with this plan's shape."""
-    if plan.pivot:
-        return Pivot
-    if plan.size == 2:
-        return Pair
-    return Fork if plan.after[1] else Join
+from tests.traced import Receipt, Script
 
 
 @dataclass

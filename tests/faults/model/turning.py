@@ -19,13 +19,13 @@ from tests.faults.model.state import (
 class Turning(Chain):
     """A saga that can turn back."""
 
-    def turn_back(self, ends_as: SagaState) -> None:
+    def turn_back(self, ends_as: SagaState, *, anew: bool = False) -> None:
         """``compensate.turn_back``."""
         self.move(SagaState.COMPENSATING)
         self.run = self.run._replace(ends_as=ends_as.value)
         if self.keeps("turning back shuts what is ready"):
             self.shut_unstarted()
-        self.settle()
+        self.settle(anew=anew)
 
     def pass_deadline(self) -> None:
         """``deadlines.end``."""
@@ -60,8 +60,6 @@ class Turning(Chain):
         for index, row in enumerate(self.forward()):
             if row.state == WAITING and self.keeps("turning back ends waits"):
                 self._end_wait(index)
-            elif row.state == SKIPPED and row.doubtful:
-                self.put(index, state=UNKNOWN, ended=self.now())
             elif row.state == READY and row.doubtful and index in self.plan.reconcile:
                 if not row.asking:
                     self.put(index, asking=True, sent=True)
@@ -108,12 +106,13 @@ class Turning(Chain):
         """``compensate.settle``."""
         if self.in_flight() and self.keeps("undoing waits for what is in flight"):
             return
-        if any(row.state in {PENDING, READY} for row in self.forward()) and self.keeps(
-            "turning back shuts what is ready"
-        ):
+        strays = any(row.state in {PENDING, READY} for row in self.forward())
+        if strays and self.keeps("strays are shut before undoing"):
             self.shut_unstarted()
             if self.in_flight():
                 return
+        if not self.past_pivot():
+            self._doubt_skipped()
         if self._stands_still():
             return
         wanted = self._wanted()
@@ -124,6 +123,12 @@ class Turning(Chain):
             self.weave(wanted, again=again, anew=anew)
         else:
             self.finish()
+
+    def _doubt_skipped(self) -> None:
+        """``transitions.doubt_skipped``."""
+        for index, row in enumerate(self.forward()):
+            if row.state == SKIPPED and row.doubtful:
+                self.put(index, state=UNKNOWN, ended=self.now())
 
     def _wanted(self) -> list[int]:
         there = self.backward()
