@@ -7,7 +7,7 @@ import pytest
 from tests.faults.mended import UNTRUE_ENDS
 from tests.faults.model.explore import Search, explore
 from tests.faults.model.mended import BY_KIND
-from tests.faults.model.mended_plans import SMALL
+from tests.faults.model.mended_plans import HELD, SMALL
 from tests.faults.model.mutants import MUTANTS, Mutant
 from tests.faults.model.plans import FAST, THOROUGH
 from tests.faults.model.state import Plan
@@ -18,7 +18,7 @@ def marks(*, slow: bool) -> tuple[pytest.MarkDecorator, ...]:
 
 
 CHECKED = [
-    pytest.param(p, id=p.name, marks=marks(slow=p not in {*FAST, *SMALL}))
+    pytest.param(p, id=p.name, marks=marks(slow=p not in {*FAST, *SMALL} or p is HELD))
     for p in (*SMALL, *THOROUGH)
 ]
 CAUGHT = [pytest.param(m, id=m.guard, marks=marks(slow=m.slow)) for m in MUTANTS]

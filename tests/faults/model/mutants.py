@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from tests.faults.model.explore import NOT_HOPELESS, NOT_STUCK
+from tests.faults.model.mended_plans import PROGRESS, PUT_BACK
 from tests.faults.model.plans import (
     ASKED,
     ASKED_IN_CALM,
@@ -71,6 +72,9 @@ MUTANTS = (
     Mutant("the last is undone first", LOST_MESSAGES, REVERSE),
     Mutant("one is undone after the other", LOST_MESSAGES, REVERSE),
     Mutant("the end asks for every compensation", CONTINUED, ARROWS),
+    Mutant("an undo that waits begins anew too", PROGRESS, UNDONE),
+    Mutant("what is put back is shut", PUT_BACK, NOT_STUCK),
+    Mutant("an undo that failed stays in sight", CONTINUED, REVERSE),
     Mutant("a retry resets what failed", RETRIED, ARROWS),
     Mutant("a retry acts and does not ask", ASKED_IN_CALM, NOT_HOPELESS),
     Mutant("waits end", WAITED_IN_CALM, NOT_STUCK),
