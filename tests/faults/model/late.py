@@ -89,8 +89,7 @@ class Late(Turning):
         if index in self.plan.pivot and row.state == SUCCEEDED:
             self.run = self.run._replace(pivot_passed=True)
         if run.state == SagaState.DEAD_LETTER:
-            if self.keeps("an undo too early is given up"):
-                self._give_up_undo(index)
+            self._give_up_undo(index)
         elif run.state in {*ROLLED_BACK, SagaState.COMPENSATING} and self._is_undone(index):
             if run.state in ROLLED_BACK:
                 self.move(SagaState.COMPENSATING)

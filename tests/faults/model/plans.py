@@ -138,7 +138,9 @@ THOROUGH = (
     PAIR,
     WAITED_IN_CALM,
     _plan(_FORK, "everything, each step once", max_retries=0),
-    replace(CONTINUED, name=f"{CONTINUED.name}, retried", can_expire=True, operator_retries=1),
+    replace(
+        CONTINUED, name=f"{CONTINUED.name}, one worker, retried", workers=1, operator_retries=1
+    ),
     _plan(_FORK, "everything, steps retried", loses=False),
     _plan(_FORK, "compensations retried", loses=False, max_retries=0, undo_retries=1),
     _plan(_FORK, "three workers", loses=False, max_retries=0, workers=3, can_cancel=False),
