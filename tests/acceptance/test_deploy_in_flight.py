@@ -1,4 +1,4 @@
-"""A deploy renames a queue, removes and adds steps and changes a type, while sagas are in flight (R57).
+"""A deploy renames a queue, removes and adds steps and changes a type, while sagas are in flight (R9, R53).
 
 None turns back and none is lost: what the new release can run goes on at once, and what it cannot waits,
 and says so, until a release that can.
