@@ -111,7 +111,7 @@ def take_in(
     if answer is not None:
         return take_in(change, *answer)
     change.tell_late(step, _describe(outcome))
-    now = transitions.heard_from(step)
+    now = transitions.heard_from(step, ended=not isinstance(outcome, Waiting))
     if isinstance(outcome, Succeeded):
         take_up(change, now, outcome)
     elif late.leaves_doubt(outcome) and not step.asking:
@@ -138,7 +138,7 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
         outcome,
         attempt=step.attempt,
         options=options,
-        doubtful=step.doubtful,
+        doubtful=_is_in_doubt(step, outcome),
         goes_on=_goes_on(step, SagaState(change.run.state), outcome),
         at_large=_may_still_act(step, outcome),
         asking=asking,
@@ -147,6 +147,13 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
     if is_retry and change.expires_within(step, verdict.delay):
         return when_spent(doubtful=verdict.doubtful, asking=asking)
     return verdict
+
+
+def _is_in_doubt(step: StepRun, outcome: Outcome) -> bool:
+    """Whether an earlier attempt may have taken effect; a late word may have said so since the claim."""
+    if step.doubtful or not isinstance(outcome, Failed) or outcome.doubtful:
+        return step.doubtful
+    return StepRun.objects.filter(pk=step.pk, doubtful=True).exists()
 
 
 def _may_still_act(step: StepRun, outcome: Outcome) -> bool:
@@ -240,7 +247,7 @@ def _write(
             "error": outcome.error,
             "doubtful": verdict.doubtful,
             **({"answer": as_answer(outcome)} if outcome.certain else {}),
-            **({"at_large": [*(step.at_large or []), step.fence]} if outcome.given_up else {}),
+            **(transitions.at_large(step) if outcome.given_up else {}),
         }
     elif isinstance(outcome, Succeeded):
         columns = {"output": outcome.output, "error_code": "", "error": "", "doubtful": False}
@@ -250,7 +257,7 @@ def _write(
         # A condition is asked before the first handler begins: nothing can have happened.
         columns = {"doubtful": False}
     elif isinstance(outcome, Waiting):
-        columns = {"doubtful": True, **transitions.GIVEN_UP}
+        columns = {"doubtful": True, **transitions.GIVEN_UP, **transitions.at_large(step)}
     if verdict.state == StepState.READY:
         if verdict.asking:
             columns |= {"asking": True, "asked": step.asked + int(step.asking)}

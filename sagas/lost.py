@@ -53,6 +53,7 @@ def _wait_ran_out(step: StepRun) -> Failed:
         retryable=step.is_backward or _retries_timeouts(step),
         doubtful=True,
         at_once=True,
+        given_up=not step.is_backward,
     )
 
 

@@ -48,7 +48,7 @@ from sagas.transitions.turning import (
     shut_unstarted,
 )
 from sagas.transitions.unfinished import leave_unfinished
-from sagas.transitions.waiting import GIVEN_UP, begin_wait, end_waits, keep_answer
+from sagas.transitions.waiting import GIVEN_UP, at_large, begin_wait, end_waits, keep_answer
 
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "SweepTurns",
     "Turn",
     "ask_again",
+    "at_large",
     "begin_wait",
     "change",
     "claim",

@@ -10,14 +10,14 @@ from sagas.transitions.birth import due_now, fresh_life
 from sagas.transitions.change import RunChange, require_arrow
 
 
-def heard_from(step: StepRun) -> StepRun:
-    """An attempt has ended and can act no more. Returns the row as it is now.
+def heard_from(step: StepRun, *, ended: bool) -> StepRun:
+    """An attempt says its word; ``ended``: nobody acts for it any more. Returns the row as it is now.
 
     ``step`` is the row as the attempt had it.
     """
     row = StepRun.objects.get(pk=step.pk)
     at_large: list[int] = row.at_large or []
-    if step.fence in at_large:
+    if ended and step.fence in at_large:
         row.at_large = [fence for fence in at_large if fence != step.fence] or None
         StepRun.objects.filter(pk=row.pk).update(at_large=row.at_large)
     return row

@@ -21,7 +21,8 @@ def shut_unstarted(change: RunChange) -> None:
     shut = forward.filter(state__in=(StepState.PENDING, StepState.READY, StepState.WAITING))
     rows = list(
         shut.select_for_update().only(
-            "state", "attempt", "doubtful", "asking", "options", "run_id", "name", "direction"
+            *("state", "attempt", "doubtful", "asking", "options", "run_id", "name", "direction"),
+            *("fence", "at_large"),
         )
     )
     waiting = [row for row in rows if row.state == StepState.WAITING]

@@ -47,6 +47,11 @@ def begin_wait(change: RunChange, step: StepRun, limit: timedelta | None, note: 
     )
 
 
+def at_large(step: StepRun) -> dict[str, Any]:
+    """Return the column that says that this attempt is given up, while it or whom it asked may still act."""
+    return {"at_large": [*(step.at_large or []), step.fence]}
+
+
 def keep_answer(
     change: RunChange, step: StepRun, answer: dict[str, Any], *, note: str, actor: str
 ) -> bool:
@@ -76,7 +81,7 @@ def end_waits(change: RunChange, waiting: Iterable[StepRun], *, ask: bool = True
 def _end_wait(change: RunChange, step: StepRun, to: StepState, **columns: Any) -> None:
     # Whoever ends a wait holds the run's lock, so nobody was faster.
     StepRun.objects.filter(pk=step.pk, state=StepState.WAITING).update(
-        state=to, lease_until=None, updated_at=Now(), **GIVEN_UP, **columns
+        state=to, lease_until=None, updated_at=Now(), **GIVEN_UP, **at_large(step), **columns
     )
     type_ = EventType.STEP_ASKING if to == StepState.READY else EventType.STEP_UNKNOWN
     change.journal.tell_step(type_, step, StepState.WAITING, to)

@@ -157,6 +157,18 @@ class TestALateWord:
         row = step_of(run, "pay")
         assert (row.state, row.asking) == (StepState.READY, True)
 
+    @pytest.mark.parametrize("word", [TIMED_OUT, LATE], ids=["may have", "did"])
+    def test_is_not_cleared_by_the_definite_failure_of_another_attempt(self, word: Outcome) -> None:
+        run = start_saga(Five, Script(), key="k")
+        first = give_up(claimed(run, "a"))
+        StepRun.objects.filter(pk=first.pk).update(doubtful=False)
+        second = claimed(run, "a")
+        assert not second.doubtful
+        record_outcome(first, word)
+        record_outcome(second, Failed(code="NO", error="no"))
+        assert drive(run).state == SagaState.COMPENSATED
+        assert CALLS == ["undo_a(None)"]
+
     def test_is_heard_by_a_resolved_saga_and_moves_nothing(self) -> None:
         run, attempt = rolled_back()
         SagaRun.objects.filter(pk=run.pk).update(state=SagaState.RESOLVED)
@@ -203,6 +215,43 @@ class TestAnAttemptAtLarge:
         give_up(question)
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["find"]
+
+
+class TestAnOutsidePartyAtLarge:
+    """Nobody waits for it any more, and it may still act after the outside system was asked."""
+
+    def asked(self) -> tuple[SagaRun, StepRun]:
+        run = start_saga(Paid, "x", key="k")
+        attempt = claimed(run, "pay")
+        record_outcome(attempt, Waiting())
+        return run, attempt
+
+    def test_when_its_time_ran_out(self) -> None:
+        run, attempt = self.asked()
+        give_up(attempt)
+        assert drive(run).state == SagaState.COMPENSATED
+        assert CALLS == ["find", "refund(None)"]
+
+    def test_when_the_saga_turned_back(self) -> None:
+        run, _ = self.asked()
+        cancel_saga(run, reason="x")
+        assert drive(run).state == SagaState.CANCELLED
+        assert CALLS == ["find", "refund(None)"]
+
+    def test_when_it_was_asked_by_an_attempt_that_had_been_given_up(self) -> None:
+        run = start_saga(Paid, "x", key="k")
+        attempt = give_up(claimed(run, "pay"))
+        record_outcome(attempt, Waiting())
+        assert drive(run).state == SagaState.COMPENSATED
+        assert CALLS == ["find", "refund(None)"]
+
+    def test_when_it_was_asked_while_the_saga_turned(self) -> None:
+        run = start_saga(Paid, "x", key="k")
+        attempt = claimed(run, "pay")
+        cancel_saga(run, reason="x")
+        record_outcome(attempt, Waiting())
+        assert drive(run).state == SagaState.CANCELLED
+        assert CALLS == ["find", "refund(None)"]
 
 
 class TestTheLastLook:
