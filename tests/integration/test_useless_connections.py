@@ -29,7 +29,7 @@ class Kept(Saga[str]):
     """first → second, each undoable."""
 
     class Meta:
-        label = "tests.Kept"
+        label = "tests.KeptConnection"
         step_defaults = {"max_retries": 0}
 
     @step

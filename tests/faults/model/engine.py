@@ -158,7 +158,8 @@ class Engine(Resuming):
     def _tell_late(self, index: int, fence: int, told: Told, *, asking: bool) -> None:
         if not self.keeps("only the winner lowers counters"):
             self.release_successors(index)
-        self.heard_from(index, fence)
+        if told is not Told.WAITS:
+            self.heard_from(index, fence)
         if told is Told.SUCCEEDED and self.keeps("a late success is taken up"):
             self.take_up(index)
         elif told in LEAVES_DOUBT and not asking and self.keeps("a late doubt is taken up"):
@@ -176,7 +177,9 @@ class Engine(Resuming):
         row, to = self.row(index), verdict.state.value
         columns: dict[str, object] = {"state": to, "told": to != WAITING}
         columns["doubtful"] = verdict.doubtful
-        if told is Told.LOST and not row.asking:
+        given_up = told is Told.LOST and not row.asking
+        asked_in_vain = told is Told.SILENCE or (told is Told.WAITS and to != WAITING)
+        if given_up or (asked_in_vain and self.keeps("a party is at large")):
             columns["at_large"] = (*row.at_large, row.fence)
         if told is Told.DENIED:
             columns["answer"] = told.name

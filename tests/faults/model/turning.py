@@ -70,6 +70,9 @@ class Turning(Chain):
 
     def _end_wait(self, index: int) -> None:
         """``transitions.end_waits``."""
+        row = self.row(index)
+        if self.keeps("a party is at large"):
+            self.put(index, at_large=(*row.at_large, row.fence))
         if index in self.plan.reconcile:
             self.put(index, state=READY, asking=True, sent=True, told=True)
         elif self.keeps("a wait that is given up may have happened"):

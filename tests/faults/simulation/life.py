@@ -140,11 +140,8 @@ class Life:
         return True
 
     def has(self, key: str) -> bool:
-        """Answer a reconcile; a party that says no will not do it any more."""
-        found = self.world.has(key)
-        if not found:
-            self.parties.close(key)
-        return found
+        """Answer a reconcile, as things stand: who was asked may do it still."""
+        return self.world.has(key)
 
     def _judge_undoing(self, saga: Saga[Any], process: Process, name: str) -> None:
         if process.unready and self.definition.on_compensation_failure == "stop":

@@ -46,12 +46,6 @@ class Parties:
         """An undoing is tried again: no answer to the request before is still on its way."""
         self.requests.pop(handler, None)
 
-    def close(self, key: str) -> None:
-        """What was asked under this key, and is not done, will not be done."""
-        for request in self.requests.values():
-            if request.key == key and not request.undoes and request.decided == ASKED:
-                request.decided = DENIED
-
     def move(self, move: str, which: int, run: SagaRun) -> None:
         """Let one of them do as a scenario says."""
         if move == "outside acts":
