@@ -111,7 +111,7 @@ class Life:
             message = f"{name} did not answer"
             raise ConnectionError(message)
         if name in sagas.LEFT:
-            self.parties.ask(name, key, awake=process.awake)
+            self.parties.ask(name, key, awake=process.awake, waited_for=not meets)
         elif name not in sagas.BEATING or saga.last_heartbeat != HALF:
             effect = self.world.undo if undoes else self.world.do
             effect(step, key, awake=process.awake)
@@ -140,8 +140,11 @@ class Life:
         return True
 
     def has(self, key: str) -> bool:
-        """Answer a reconcile, as things stand: who was asked may do it still."""
-        return self.world.has(key)
+        """Answer a reconcile, as things stand: a party that was asked may do it still."""
+        found = self.world.has(key)
+        if not found:
+            self.parties.close(key)
+        return found
 
     def _judge_undoing(self, saga: Saga[Any], process: Process, name: str) -> None:
         if process.unready and self.definition.on_compensation_failure == "stop":

@@ -21,6 +21,8 @@ class Request:
     handler: str
     key: str
     awake: bool
+    waited_for: bool
+    """Whoever asked waits for the answer; else it told of its doubt itself."""
     decided: str = ASKED
 
     @property
@@ -36,15 +38,24 @@ class Parties:
     world: World
     requests: dict[str, Request] = field(default_factory=dict)
 
-    def ask(self, handler: str, key: str, *, awake: bool) -> None:
+    def ask(self, handler: str, key: str, *, awake: bool, waited_for: bool) -> None:
         """Leave it to them; a key that was done is not done again, unless it undoes."""
         before = self.requests.get(handler)
         if before is None or before.decided == DENIED or before.undoes:
-            self.requests[handler] = Request(handler, key, awake)
+            self.requests[handler] = Request(handler, key, awake, waited_for)
+        else:
+            before.waited_for |= waited_for
 
     def forget(self, handler: str) -> None:
         """An undoing is tried again: no answer to the request before is still on its way."""
         self.requests.pop(handler, None)
+
+    def close(self, key: str) -> None:
+        """Who is asked whether it did says no, and will not do what nobody waits for."""
+        for request in self.requests.values():
+            ours = request.key == key and not request.undoes
+            if ours and not request.waited_for and request.decided == ASKED:
+                request.decided = DENIED
 
     def move(self, move: str, which: int, run: SagaRun) -> None:
         """Let one of them do as a scenario says."""

@@ -97,7 +97,7 @@ class People:
             self.world.undo(name, key)
         elif self.world.has(key) or (by_hand and not self.world.effect(name, key).undone):
             skip_step(run, name, result=Receipt(name), reason=WHY)
-            self.world.do(name, key)
+            self.world.do(name, key, awake=False)
             self.world.tell(key)
         else:
             skip_step(run, name, reason=WHY)
