@@ -107,9 +107,15 @@ def _may_have_happened(step: StepRun) -> bool:
         return step.asking
     if step.is_backward or step.answer is not None:
         return False
-    if step.state == StepState.SKIPPED:  # by hand, or because its condition said no
-        return step.events.filter(type=EventType.STEP_WAITING).exists()
+    if step.state == StepState.SKIPPED:
+        return _was_skipped_by_hand(step)
     return step.state in _GIVEN_UP and (step.doubtful or step.state != StepState.COMPENSATED)
+
+
+def _was_skipped_by_hand(step: StepRun) -> bool:
+    """Whether a human skipped it after an attempt had begun; else its condition said no."""
+    told = set(step.events.values_list("type", flat=True))
+    return {EventType.STEP_CLAIMED, EventType.STEP_SETTLED} <= told
 
 
 def _accept_late(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
