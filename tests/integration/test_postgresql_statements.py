@@ -22,7 +22,7 @@ from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import cancel_saga, pause_saga, resume_saga
 from sagas.states import StepState
-from sagas.transitions import claim, postgresql
+from sagas.transitions import Claimant, claim, postgresql
 from sagas.transitions.postgresql import start, statement
 from tests.chains import Fails, chain
 from tests.conftest import database_url
@@ -196,6 +196,36 @@ def forget_what_is_prepared() -> None:
     """As a pooler does that gives the next statement to another server process."""
     with connection.cursor() as cursor:
         cursor.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+
+
+class TestWhatAStatementReturns:
+    """Each value in its own column, whatever order the model declares them in."""
+
+    def test_of_a_claim_is_what_the_rows_have(self) -> None:
+        run = start_saga(Five, Script({"a": "x"}), key="k", tags={"t": "v"})
+        row = step_of(run, "a")
+        attempt = claim(row.pk, row.fence, task_id="t", worker="w")
+        assert attempt is not None
+        same_as_stored(attempt)
+        same_as_stored(attempt.run)
+
+    def test_of_a_success_is_what_the_next_step_has(self) -> None:
+        run = start_saga(Five, Script(), key="k")
+        row = step_of(run, "a")
+        attempt = claim(row.pk, row.fence, task_id="t", worker="w")
+        assert attempt is not None
+        taken = record_outcome(
+            attempt, Succeeded(output=1), Claimant(task_id="t", worker="w")
+        ).taken
+        assert taken is not None
+        same_as_stored(taken)
+
+
+def same_as_stored(row: StepRun | SagaRun) -> None:
+    stored = type(row).objects.get(pk=row.pk)
+    names = {field.attname for field in row._meta.concrete_fields} - row.get_deferred_fields()
+    assert "id" in names
+    assert {name: getattr(row, name) for name in names} == {n: getattr(stored, n) for n in names}
 
 
 class TestPrepared:
