@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, event, given, settings
 
 from tests.conftest import database_url
 from tests.faults.simulation.fuzz import breaks, first_to_break
-from tests.faults.simulation.mutants import MUTANTS, without
+from tests.faults.simulation.mutants import MUTANTS, SEEDS, without
 from tests.faults.simulation.scenario import SCENARIOS, Scenario, scenario
 from tests.faults.simulation.stage import stage
 
@@ -31,21 +31,6 @@ IN_MEMORY = "sqlite:///:memory:"
 LIVES = int(os.environ.get("SAGAS_LIVES", "100000"))
 
 MANY = 200_000
-
-SOON = {
-    "A1": 314,
-    "A2": 1309,
-    "A3": 3653,
-    "A4": 52458,
-    "A5": 347,
-    "A6": 4,
-    "A7": 198,
-    "A8": 185694,
-    "A9": 903,
-    "A10": 5048,
-    "A11": 391,
-}
-"""Mutants, and seeds that are known to find them: each of these tests takes a second."""
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +69,7 @@ def test_a_hundred_thousand_lives_end_as_promised() -> None:
     assert [player.returncode for player in players] == [0, 0], "\n".join(told)
 
 
-@pytest.mark.parametrize(("mutant", "seed"), SOON.items())
+@pytest.mark.parametrize(("mutant", "seed"), SEEDS.items())
 def test_an_engine_without_a_part_is_found_out(mutant: str, seed: int) -> None:
     with stage() as here:
         made_up = scenario(Random(seed))  # noqa: S311 no secret
