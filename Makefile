@@ -41,7 +41,8 @@ test: install ## Run every test, on SQLite and on PostgreSQL with Redis and Rabb
 faults: install ## Kill, cut and raise at every boundary of the engine, and print the table
 	SAGAS_TEST_DATABASE=postgresql $(BIN)/pytest tests/faults tests/acceptance/test_stopping.py \
 		tests/acceptance/test_many.py tests/acceptance/test_pools.py \
-		tests/acceptance/test_pgbouncer.py tests/integration/test_verbs_agree.py
+		tests/acceptance/test_pgbouncer.py tests/acceptance/test_deploy_in_flight.py \
+		tests/integration/test_verbs_agree.py
 
 soak: install ## N=10000 sagas while everything is killed, stopped, flushed and cut
 	$(BIN)/python -m benchmarks.faults.soak --sagas $(N) --report docs/faults.md

@@ -7,6 +7,7 @@ and only by the winner; if the process dies in between, the rows are ready and t
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from django.db.models import F, Q
@@ -134,25 +135,31 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
     """Decide, within the step's own time."""
     options = StepOptions.from_snapshot(step.options)
     asking = Asking(possible=bool(step.options.get("reconcile")), now=step.asking, times=step.asked)
-    verdict = judge(
+    decide = partial(
+        judge,
         outcome,
         attempt=step.attempt,
         options=options,
-        doubtful=_is_in_doubt(step, outcome),
         goes_on=_goes_on(step, SagaState(change.run.state), outcome),
         at_large=_may_still_act(step, outcome),
         asking=asking,
     )
-    is_retry = verdict.state == StepState.READY and not verdict.asking
-    if is_retry and change.expires_within(step, verdict.delay):
+    verdict = decide(doubtful=step.doubtful)
+    if verdict.state == StepState.FAILED and _was_put_in_doubt(step, outcome):
+        verdict = decide(doubtful=True)
+    if _is_retry(verdict) and change.expires_within(step, verdict.delay):
         return when_spent(doubtful=verdict.doubtful, asking=asking)
     return verdict
 
 
-def _is_in_doubt(step: StepRun, outcome: Outcome) -> bool:
-    """Whether an earlier attempt may have taken effect; a late word may have said so since the claim."""
-    if step.doubtful or not isinstance(outcome, Failed) or outcome.doubtful:
-        return step.doubtful
+def _is_retry(verdict: Verdict) -> bool:
+    return verdict.state == StepState.READY and not verdict.asking
+
+
+def _was_put_in_doubt(step: StepRun, outcome: Outcome) -> bool:
+    """Whether a late word said since the claim that an earlier attempt may have taken effect."""
+    if not isinstance(outcome, Failed) or outcome.certain:
+        return False
     return StepRun.objects.filter(pk=step.pk, doubtful=True).exists()
 
 
@@ -245,7 +252,10 @@ def _write(
         columns = {
             "error_code": outcome.code,
             "error": outcome.error,
-            "doubtful": verdict.doubtful,
+            # A retry leaves what a late word may have put in doubt meanwhile.
+            **(
+                {"doubtful": verdict.doubtful} if verdict.doubtful or not _is_retry(verdict) else {}
+            ),
             **({"answer": as_answer(outcome)} if outcome.certain else {}),
             **(transitions.at_large(step) if outcome.given_up else {}),
         }

@@ -158,13 +158,19 @@ class TestALateWord:
         assert (row.state, row.asking) == (StepState.READY, True)
 
     @pytest.mark.parametrize("word", [TIMED_OUT, LATE], ids=["may have", "did"])
-    def test_is_not_cleared_by_the_definite_failure_of_another_attempt(self, word: Outcome) -> None:
+    @pytest.mark.parametrize("retried", [False, True])
+    def test_is_not_cleared_by_the_definite_failure_of_another_attempt(
+        self, word: Outcome, *, retried: bool
+    ) -> None:
         run = start_saga(Five, Script(), key="k")
         first = give_up(claimed(run, "a"))
         StepRun.objects.filter(pk=first.pk).update(doubtful=False)
         second = claimed(run, "a")
         assert not second.doubtful
         record_outcome(first, word)
+        if retried:
+            record_outcome(second, Failed(code="X", error="x", retryable=True, at_once=True))
+            second = claimed(run, "a")
         record_outcome(second, Failed(code="NO", error="no"))
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["undo_a(None)"]

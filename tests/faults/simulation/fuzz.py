@@ -44,13 +44,6 @@ def play(seeds: Iterable[int], most: int = 3) -> int:
     return broken
 
 
-def first_to_break(seeds: Iterable[int]) -> int | None:
-    """Return the first of these seeds whose life breaks a law."""
-    with stage() as here:
-        lives = ((seed, scenario(Random(seed))) for seed in seeds)  # noqa: S311 no secret
-        return next((seed for seed, made_up in lives if breaks(here, made_up)), None)
-
-
 def tell(here: Stage, seed: int, made_up: Scenario) -> None:
     """Print what is left of a scenario when everything is dropped that does not matter."""
     least = shrink(here, made_up)
