@@ -229,9 +229,13 @@ def _record(
 
 
 def _unrecorded(outcome: Outcome, error: Exception) -> Failed:
-    """Return what is recorded instead of an outcome that the database refuses."""
+    """Return what is recorded instead of an outcome that the database refuses.
+
+    A success is in doubt, and tried again as one whose process was lost.
+    """
     cause = type(error).__name__
     if isinstance(outcome, Failed):
         return replace(outcome, code=cause, error="what it failed with cannot be recorded")
     what = type(outcome).__name__.lower()
-    return Failed(code=cause, error=f"the outcome, {what}, cannot be recorded", doubtful=True)
+    error_text = f"the outcome, {what}, cannot be recorded"
+    return Failed(code=cause, error=error_text, retryable=True, doubtful=True)

@@ -236,7 +236,23 @@ class TestTheEnginesOwnErrors:
         with monkeypatch.context() as patched:
             patched.setattr(transitions, "succeed", refused)
             run_one(run)
-        assert pay_of(run) == (StepState.UNKNOWN, True, "ValueError")
+        assert pay_of(run) == (StepState.READY, True, "ValueError")
+        assert drive(run).state == SagaState.COMPLETED
+
+    def test_one_that_it_refuses_each_time_ends_unknown_and_is_undone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = start()
+
+        def refused(step: StepRun, *rest: Any) -> Any:
+            if not step.is_backward:
+                raise ValueError("the driver cannot write this")
+            return succeed(step, *rest)
+
+        succeed = transitions.succeed
+        monkeypatch.setattr(transitions, "succeed", refused)
+        assert drive(run).state == SagaState.COMPENSATED
+        assert pay_of(run)[0] == StepState.COMPENSATED
 
 
 class TextlessError(Exception):
