@@ -139,9 +139,10 @@ class TestOneWins:
         skipping = partial(skip_step, run, "b", reason="x")
         for number in moment.times():
             done, skipped = both(two, number, completing(run), skipping)
-            assert sorted((settled(done), settled(skipped))) == [False, True]
-            assert states(run)["b"] == ("skipped" if settled(skipped) else "succeeded")
-            seen.add(settled(done))
+            # An answer after the skip is a late success, and counts; a skip after the answer does not.
+            assert settled(done)
+            assert states(run)["b"] == "succeeded"
+            seen.add(settled(skipped))
         assert seen == {True, False}
 
 

@@ -75,6 +75,7 @@ def _run_makefile(
 ) -> None:
     """Do what ``make install`` does, up to the package itself, which is not in the index."""
     (folder / "requirements.lock").write_text(index.lock)
+    (folder / "pyproject.toml").write_text((lock.CHECKOUT / "pyproject.toml").read_text())
     makefile = f"--makefile={lock.CHECKOUT / 'Makefile'}"
     make = ["make", makefile, "--dry-run", "--always-make", "install", f"PYTHON={python.path}"]
     *commands, package = lock.install_commands(run(make, cwd=folder))
