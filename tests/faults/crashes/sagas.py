@@ -147,12 +147,23 @@ class Flips(Crashes):
 
 
 class Held(Crashes):
-    """The same, where a lost attempt is left to an operator, who looks at what happened."""
+    """The same, where a lost attempt of the third step is left to an operator, who looks at what happened.
+
+    The others are tried again: a blow to a whole worker also hits sagas that it was not meant for.
+    """
 
     class Meta:
         label = "crashes.Held"
         in_place = False
-        step_defaults = {"max_retries": 0, "on_unknown": "hold"}
+        step_defaults = RETRIED
+
+    @step(after=[Crashes.booked], max_retries=0, on_unknown="hold")
+    def third(self) -> str:
+        return self.act("third")
+
+    @third.compensation(max_retries=5)
+    def undo_third(self, result: str | None) -> None:
+        self.act("third", "backward")
 
 
 class Optional(Crashes):
