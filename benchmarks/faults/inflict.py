@@ -161,7 +161,8 @@ class Inflictor:
     def _held_by(self, slot: Slot, pids: list[int]) -> tuple[datetime, set[UUID]]:
         """The runs whose step these processes hold. They cannot let go of it any more."""
         at = self._now()
-        names = [f"%{slot.name}@%/{pid}" for pid in pids]
+        # What follows the pid tells one boot of a worker from another.
+        names = [f"%{slot.name}@%/{pid}-%" for pid in pids]
         return at, self._runs("state = 'running' AND worker LIKE ANY(%s)", names)
 
     def _runs(self, where: str, *values: object) -> set[UUID]:
