@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
-from django.db import connections
+from django.db import connections, transaction
 
 
 Job = Callable[[], Any]
@@ -49,3 +49,27 @@ def _at_once(barrier: Barrier, job: Job) -> Any:
 
 def _outcome(job: "Future[Any]") -> Any:
     return job.exception(timeout=60) or job.result()
+
+
+@contextmanager
+def elsewhere(act: Callable[[], object]) -> Iterator[None]:
+    """Let another process do this in a transaction that it then leaves open."""
+    begun, enough = Event(), Event()
+
+    def hold() -> None:
+        try:
+            with transaction.atomic():
+                act()
+                begun.set()
+                enough.wait(60)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        try:
+            assert begun.wait(60)
+            yield
+        finally:
+            enough.set()
+            holding.result(60)

@@ -1,15 +1,14 @@
 """One executor at a time: who meets a lock is told, and an old token moves nothing (R64)."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event
+from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.messages import get_messages
 from django.core.management import CommandError, call_command
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
@@ -22,8 +21,9 @@ from sagas.exceptions import RunLocked
 from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import EventType, SagaState
-from sagas.transitions import change, claim, record_heartbeat, renew_lease, shorten_lease
+from sagas.transitions import claim, record_heartbeat, renew_lease, shorten_lease
 from tests.driving import drive, expire_lease, fresh, run_one, step_of
+from tests.races import elsewhere
 from tests.traced import Five, Script
 
 
@@ -54,24 +54,8 @@ def _little_patience(settings: Settings) -> None:
 @contextmanager
 def held(run: SagaRun) -> Iterator[None]:
     """Have another transaction hold the run's lock."""
-    begun, enough = Event(), Event()
-
-    def hold() -> None:
-        try:
-            with change(run.pk):
-                begun.set()
-                enough.wait(60)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(1) as pool:
-        holding = pool.submit(hold)
-        try:
-            assert begun.wait(60)
-            yield
-        finally:
-            enough.set()
-            holding.result(60)
+    with elsewhere(partial(SagaRun.objects.select_for_update(no_key=True).get, pk=run.pk)):
+        yield
 
 
 class TestLockedRun:

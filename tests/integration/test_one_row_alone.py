@@ -2,15 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from threading import Event
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection
 from django.db.models.functions import Now
 from django.test import override_settings
 
@@ -21,6 +18,7 @@ from sagas.one_by_one import OneByOne
 from sagas.states import SagaState, StepState
 from sagas.transitions import SweepTurns, renew_lease
 from tests.driving import claimed, expire_lease, fresh, states, step_of
+from tests.races import elsewhere
 from tests.traced import Five, Script
 
 
@@ -49,30 +47,6 @@ def lost(key: str) -> SagaRun:
 
 def is_recovered(run: SagaRun) -> bool:
     return step_of(run, "a").state == StepState.READY
-
-
-@contextmanager
-def elsewhere(act: Callable[[], object]) -> Iterator[None]:
-    """Let another process do this in a transaction that it then leaves open."""
-    begun, enough = Event(), Event()
-
-    def hold() -> None:
-        try:
-            with transaction.atomic():
-                act()
-                begun.set()
-                enough.wait(60)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(1) as pool:
-        holding = pool.submit(hold)
-        try:
-            assert begun.wait(60)
-            yield
-        finally:
-            enough.set()
-            holding.result(60)
 
 
 def locked_run(*runs: SagaRun) -> Callable[[], object]:
