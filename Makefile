@@ -9,8 +9,10 @@ PARALLEL = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 MEASURED := --results benchmarks/results/latest.json --report docs/performance.md
 
+RACES = $(shell grep -l "import.*\bTIMES\b" tests/integration/*.py)
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test faults soak faults-compare bench bench-io bench-quick matrix lint format lock clean
+.PHONY: help install demo serve check test cover faults soak faults-compare bench bench-io bench-quick matrix lint format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,16 +31,28 @@ demo: install ## Watch sagas succeed, roll back and survive a killed worker
 serve: install ## The shop and the admin in a browser, with a worker
 	$(BIN)/python -m examples.shop.serve
 
+check: install ## Format, rules, types, layers and the unit tests: what to run before each commit
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	SAGAS_TEST_DATABASE=sqlite $(BIN)/pytest tests/unit --quiet
+
 # The unit tests open no database, so the first run is enough for them.
 test: install ## Run every test, on SQLite and on PostgreSQL with Redis and RabbitMQ
 	SAGAS_TEST_DATABASE=sqlite $(BIN)/pytest tests/unit tests/integration $(PARALLEL) \
-		-m "not acceptance and not redis and not rabbitmq" --cov --cov-report=
-	SAGAS_TEST_DATABASE= $(BIN)/pytest $(PARALLEL) --ignore=tests/unit -m "not slow" \
-		--cov --cov-append
+		-m "not acceptance and not redis and not rabbitmq" $(MORE)
+	SAGAS_TEST_DATABASE= $(BIN)/pytest $(PARALLEL) --ignore=tests/unit -m "not slow" $(MORE)
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/lint-imports --no-cache
 
+cover: install ## Run every test and say which lines none of them ran
+	rm -f .coverage
+	$(MAKE) test MORE="--cov --cov-append --cov-report="
+	$(BIN)/coverage report
+
 faults: install ## Kill, cut and raise at every boundary of the engine, and print the table
+	SAGAS_TEST_DATABASE=postgresql SAGAS_RACES=200 $(BIN)/pytest $(RACES)
 	SAGAS_TEST_DATABASE=postgresql $(BIN)/pytest tests/faults tests/acceptance/test_stopping.py \
 		tests/acceptance/test_many.py tests/acceptance/test_pools.py \
 		tests/acceptance/test_pgbouncer.py tests/acceptance/test_deploy_in_flight.py \

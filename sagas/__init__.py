@@ -1,18 +1,17 @@
 """Sagas for Django and Celery: business processes that finish, or undo themselves.
 
-The life of a saga, module by module::
+Rooms, from the door inwards; what is not named here is public as well, ``engine`` alone is not::
 
-    definitions   what a saga is: steps, their compensations, their order
-    start         start_saga() validates, plans the rows and commits them with the caller
-    dispatch      a ready row becomes a Celery message: two ids and a fence, after the commit
-    execute       a worker claims the row, calls the handler and hands over the outcome
-    advance       the outcome makes the next step ready, ends the saga, or turns it back
-    compensate    turning back: what ran is undone, in reverse
-    recover       what no message told: lost ones, dead workers, deadlines
-    operations    what a human may do about it
+    admin, management, testing     people at a page, at a command line, in a test
+    worker                         what Celery loads: tasks, and what a worker starts and stops
+    operations                     what an operator may do to a run
+    idempotency                    once(), for the effects of a handler
+    checks, health, retention      manage.py check, the readiness of the whole, the end of old runs
+    engine                         private: how a saga is started, run, undone and recovered
+    definitions                    what a saga is: steps, their compensations, their order
+    models                         the rows: the truth, of which a message is only a hint
 
-The row is the truth; a message is only a hint to look at it. :mod:`sagas.transitions` is the only
-writer of state. Nothing is imported here that needs Django's app registry.
+Nothing is imported here that needs Django's app registry.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from sagas.exceptions import OutcomeUnknown, PermanentError, SagaError, Wait
 
 
 if TYPE_CHECKING:
-    from sagas.start import astart_saga, start_saga, start_sagas
+    from sagas.engine.start import astart_saga, start_saga, start_sagas
 
 __all__ = [
     "OutcomeUnknown",
@@ -40,7 +39,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import what needs the models only when it is asked for."""
     if name in {"start_saga", "start_sagas", "astart_saga"}:
-        from sagas import start  # noqa: PLC0415 the models exist only after django.setup()
+        from sagas.engine import start  # noqa: PLC0415 the models exist only after django.setup()
 
         return getattr(start, name)
     message = f"module {__name__!r} has no attribute {name!r}"

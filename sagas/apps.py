@@ -16,6 +16,7 @@ class SagasConfig(AppConfig):
     def ready(self) -> None:
         """Discover the sagas; then register checks, tasks and the sweep, which need them."""
         autodiscover_modules("sagas")
-        from sagas import bootsteps, checks, tasks  # noqa: F401, PLC0415 need the models
+        from sagas import checks  # noqa: F401, PLC0415 need the models
+        from sagas.worker import bootsteps, tasks  # noqa: F401, PLC0415 need the models
 
         tasks.register_all()

@@ -10,7 +10,7 @@ from django.db.models import Count, QuerySet
 from django.db.models.functions import Now
 
 from sagas.models import SagaRun, StepRun, SweepRecord
-from sagas.moments import aware
+from sagas.models.moments import aware
 from sagas.states import ACTIVE_SAGAS, FINAL_SAGAS, SagaState, StepState
 
 

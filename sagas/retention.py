@@ -8,9 +8,9 @@ from uuid import UUID
 from django.db import IntegrityError, router, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from sagas import references
+from sagas.engine import references
 from sagas.models import IdempotencyRecord, SagaEvent, SagaRun, StepRun
-from sagas.moments import stored
+from sagas.models.moments import stored
 from sagas.states import FINAL_SAGAS, IN_FLIGHT_STEPS, SagaState, StepState
 
 

@@ -12,11 +12,11 @@ import hypothesis
 import pytest
 from django.db import connection
 
+from benchmarks.plant.servers import pgbouncer, rabbitmq, redis
+from benchmarks.plant.servers.process import ServerProcess, Unavailable
+from benchmarks.plant.worker_process import WorkerProcess
 from tests.broker import publishing_to, purge
 from tests.database import suite
-from tests.servers import pgbouncer, rabbitmq, redis
-from tests.servers.process import ServerProcess, Unavailable
-from tests.worker_process import WorkerProcess
 
 
 # A slow machine is not a failing example.
@@ -198,7 +198,7 @@ def rabbitmq_url(request: pytest.FixtureRequest) -> str:
 
 
 class WorkerFactory(Protocol):
-    """Starts a worker; see :class:`~tests.worker_process.WorkerProcess` for the options."""
+    """Starts a worker; see :class:`~benchmarks.plant.worker_process.WorkerProcess` for the options."""
 
     def __call__(self, broker_url: str, **options: Any) -> WorkerProcess: ...
 

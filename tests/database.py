@@ -11,8 +11,8 @@ import tempfile
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from tests.servers import postgres
-from tests.servers.process import ServerProcess, Unavailable, free_port
+from benchmarks.plant.servers import postgres
+from benchmarks.plant.servers.process import ServerProcess, Unavailable, free_port
 
 
 @dataclass

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from sagas.advance import record_outcome
-from sagas.decisions import Outcome
-from sagas.execute import execute
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Outcome
+from sagas.engine.execute import execute
+from sagas.engine.transitions import claim
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.testing.running import execute_ready, ready_steps
-from sagas.transitions import claim
 
 
 __all__ = [

@@ -1,5 +1,6 @@
 """Threads that start at the same instant, each with a database connection of its own."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from django.db import connections, transaction
 
 
 Job = Callable[[], Any]
+
+TIMES = int(os.environ.get("SAGAS_RACES", "24"))
+"""How often a race is run; ``make faults`` runs each 200 times."""
 
 
 class Racers:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from sagas import start_saga, step
+from sagas.engine.recover import sweep
 from sagas.exceptions import ActionNotAllowed, StepTimeout
 from sagas.models import SagaRun
 from sagas.operations import complete_step
-from sagas.recover import sweep
 from tests.driving import drive, everything, expire_lease, step_of
 from tests.traced import Diamond, Five, Receipt, Script, Traced
 

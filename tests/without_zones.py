@@ -22,10 +22,11 @@ def main() -> dict[str, Any]:
     from django.test import Client  # noqa: PLC0415
     from django.test.utils import setup_test_environment  # noqa: PLC0415
 
-    from sagas import dispatch, operations, retention, start_saga  # noqa: PLC0415
+    from sagas import operations, retention, start_saga  # noqa: PLC0415
+    from sagas.engine import dispatch  # noqa: PLC0415
+    from sagas.engine.recover import sweep  # noqa: PLC0415
     from sagas.exceptions import ActionNotAllowed  # noqa: PLC0415
     from sagas.models import SagaRun  # noqa: PLC0415
-    from sagas.recover import sweep  # noqa: PLC0415
     from sagas.testing import run_saga  # noqa: PLC0415
     from tests.driving import drive  # noqa: PLC0415
     from tests.traced import Diamond, Five, Script  # noqa: PLC0415

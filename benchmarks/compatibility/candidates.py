@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.packaging import interpreters, lock
-from tests.packaging.interpreters import Interpreter
+from benchmarks.compatibility import interpreters, lock
+from benchmarks.compatibility.interpreters import Interpreter
 
 
 DJANGO = {"5.2": "3.10", "6.0": "3.12", "6.1": "3.12"}

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.compatibility import lock
 from benchmarks.compatibility.candidates import Candidate
-from tests.packaging import lock
-from tests.packaging.interpreters import Interpreter
+from benchmarks.compatibility.interpreters import Interpreter
 
 
 HOME = lock.CHECKOUT / ".venv-matrix"

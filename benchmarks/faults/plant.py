@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 
 from benchmarks.faults.ledger.running import RunningLedger, start_ledger
-from tests.servers.postgres import start_postgres
-from tests.servers.process import ServerProcess, free_port
-from tests.servers.redis import start_redis
-from tests.worker_process import WorkerProcess
+from benchmarks.plant.servers.postgres import start_postgres
+from benchmarks.plant.servers.process import ServerProcess, free_port
+from benchmarks.plant.servers.redis import start_redis
+from benchmarks.plant.worker_process import WorkerProcess
 
 
 @dataclass(kw_only=True)

@@ -1,1 +1,1 @@
-"""What every long run needs: environments for rivals, progress, and pages of measured sections."""
+"""What every long run needs: private servers, workers, environments for rivals, progress, and pages."""

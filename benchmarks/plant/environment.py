@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.worker_process import CHECKOUT
+from benchmarks.plant.worker_process import CHECKOUT
 
 
 class Absent(Exception):

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.plant.environment import environment_with, name_of, version_of
+from benchmarks.plant.worker_process import CHECKOUT
 from benchmarks.speed.applications.ledger import LEDGER_VARIABLE
-from tests.worker_process import CHECKOUT
 
 
 APPLICATIONS = "benchmarks.speed.applications"

@@ -5,12 +5,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from benchmarks.plant.environment import Absent
+from benchmarks.plant.servers.process import Unavailable
+from benchmarks.plant.servers.redis import start_redis
 from benchmarks.speed.contender import FIVE_STEPS, Contender
 from benchmarks.speed.figures import Record, ratio
 from benchmarks.speed.measure import Lengths, Turn, take_turn, warm_up
 from benchmarks.speed.system import Stuck, System, running
-from tests.servers.process import Unavailable
-from tests.servers.redis import start_redis
 
 
 @dataclass(frozen=True, kw_only=True)

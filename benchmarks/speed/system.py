@@ -14,12 +14,12 @@ from uuid import uuid4
 
 import redis
 
+from benchmarks.plant.servers.postgres import start_postgres
+from benchmarks.plant.servers.process import ServerProcess, free_port, new_folder
+from benchmarks.plant.servers.redis import start_redis
 from benchmarks.speed import meter
 from benchmarks.speed.applications.ledger import began_key, ended_key
 from benchmarks.speed.contender import Contender, Parts
-from tests.servers.postgres import start_postgres
-from tests.servers.process import ServerProcess, free_port, new_folder
-from tests.servers.redis import start_redis
 
 
 class Stuck(Exception):

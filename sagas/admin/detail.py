@@ -19,7 +19,7 @@ from sagas.admin.waits import Wait, waits_of
 from sagas.conf import saga_settings
 from sagas.durations import format_duration
 from sagas.models import SagaEvent, SagaRun, StepRun
-from sagas.moments import aware
+from sagas.models.moments import aware
 from sagas.states import SagaState, StepState
 
 

@@ -13,7 +13,6 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from sagas import moments
 from sagas.admin import detail, listing
 from sagas.admin.badges import run_badges
 from sagas.admin.confirm import confirm_many, confirm_one
@@ -23,7 +22,7 @@ from sagas.admin.verbs import CANCEL, RETRY, STEP_VERBS, VERBS, legal_verbs
 from sagas.conf import MAX_RETRY_COUNT
 from sagas.durations import format_duration
 from sagas.health import sweep_status
-from sagas.models import SagaRun
+from sagas.models import SagaRun, moments
 
 
 # ruff: noqa: ARG002 the signatures are Django's

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sagas.durations import format_duration
 from sagas.models import SagaEvent, SagaRun, StepRun
-from sagas.moments import aware
+from sagas.models.moments import aware
 from sagas.states import EventType, SagaState, StepState
 
 

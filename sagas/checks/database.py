@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Warning, register  # noqa: A004 Dja
 
 from sagas.checks.pools import kind_of
 from sagas.checks.tag import TAG
-from sagas.database import saga_database
+from sagas.engine.database import saga_database
 
 
 READ_COMMITTED = 2

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 Django's word
 
 from sagas.checks.tag import TAG
-from sagas.database import saga_database
+from sagas.engine.database import saga_database
 
 
 KOMBU_MAX_CONNECTIONS = 10

@@ -11,10 +11,11 @@ from django.apps import apps
 
 from sagas.definitions import graph
 from sagas.definitions.annotations import codec_of, input_annotation
+from sagas.definitions.context import SagaView
+from sagas.definitions.plan import Plan, planned_steps
 from sagas.definitions.problems import Problem, overlong, step_problems, unstorable
 from sagas.definitions.step_definition import StepDefinition
 from sagas.definitions.templates import EmptyField, Template
-from sagas.definitions.view import SagaView
 from sagas.exceptions import IdempotencyRequired, SagaDefinitionError, UnknownHandler
 from sagas.payloads import Codec
 
@@ -96,6 +97,21 @@ class SagaDefinition:
     def successors(self) -> dict[str, tuple[str, ...]]:
         """Return, by step, the steps that wait for it, in declared order."""
         return graph.successors({step.name: step.after for step in self.steps})
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What the runs of this saga are inserted by; complete when the app registry is ready."""
+        return Plan(
+            label=self.label,
+            version=self.version,
+            options={
+                "on_compensation_failure": self.on_compensation_failure,
+                "auto_retry": self.auto_retry,
+                "in_place": self.in_place,
+            },
+            timeout=self.timeout,
+            steps=planned_steps(self.steps, self.successors(), in_place=self.in_place),
+        )
 
     def problems(self) -> list[Problem]:
         """Return what is wrong with this saga, seen whole; an empty list when it can be started."""

@@ -100,6 +100,21 @@ class StepOptions:
             raise SagaDefinitionError(message)
         return options
 
+    def may_carry_on_to(self, following: "StepOptions") -> bool:
+        """Whether one message may carry a worker from a step with these to its only successor.
+
+        Celery enforces the limits of a message for all that it does: so the successor must be at home
+        on the same queue, want no limit of its own that Celery keeps by messages (``rate_limit``,
+        ``soft_time_limit``), and not more time than the message gives.
+        """
+        return (
+            (self.queue, self.priority) == (following.queue, following.priority)
+            and following.rate_limit is None
+            and self.soft_time_limit is None
+            and following.soft_time_limit is None
+            and following.time_limit <= self.time_limit
+        )
+
     def snapshot(self) -> dict[str, Any]:
         """Return what differs from the defaults as JSON data; exception classes stay in code."""
         return {

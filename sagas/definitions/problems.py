@@ -10,7 +10,7 @@ from sagas.definitions.annotations import (
     parameter_annotation,
     result_annotation,
 )
-from sagas.definitions.raising import raises
+from sagas.definitions.declaration_errors import raises
 from sagas.definitions.step_definition import CompensationDefinition, StepDefinition
 from sagas.exceptions import SagaDefinitionError, Wait
 from sagas.payloads import annotation_name

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 from sagas.definitions.collect import collect_steps
+from sagas.definitions.context import SagaView
 from sagas.definitions.definition import SagaDefinition
+from sagas.definitions.fake_invocation import Rehearsal, rehearsed_run
 from sagas.definitions.invocation import Invocation, UndoneStep
 from sagas.definitions.meta import read_meta
 from sagas.definitions.registry import SagaRegistry
-from sagas.definitions.rehearsal import Rehearsal, rehearsed_run
 from sagas.definitions.rules import MAX_NAME_LENGTH, is_label
-from sagas.definitions.view import SagaView
 from sagas.exceptions import SagaDefinitionError
 
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
+from sagas.definitions.context import SagaView, StepView
 from sagas.definitions.options import (
     COMPENSATION_RULES,
     CompensationKeywords,
     check_options,
 )
 from sagas.definitions.rules import is_text
-from sagas.definitions.view import SagaView, StepView
 from sagas.exceptions import SagaDefinitionError
 
 

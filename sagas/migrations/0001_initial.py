@@ -3,7 +3,7 @@
 import django.db.models.deletion
 import django.db.models.functions.datetime
 import django.db.models.lookups
-import sagas.identifiers
+import sagas.models.identifiers
 import sagas.models.one_of
 from django.db import migrations, models
 
@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='SagaRun',
             fields=[
-                ('id', models.UUIDField(default=sagas.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=sagas.models.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('label', models.CharField(max_length=100)),
                 ('version', models.IntegerField(default=1)),
                 ('key', models.CharField(max_length=255)),
@@ -78,7 +78,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='StepRun',
             fields=[
-                ('id', models.UUIDField(default=sagas.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=sagas.models.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('name', models.CharField(max_length=100)),
                 ('direction', models.CharField(choices=[('forward', 'Forward'), ('backward', 'Backward')], max_length=8)),
                 ('position', models.IntegerField()),

@@ -1,6 +1,6 @@
 """The rows: a saga run, its steps, and the events that tell what happened to them.
 
-Columns, constraints, indexes and QuerySet words. No verbs: :mod:`sagas.transitions` is the only
+Columns, constraints, indexes and QuerySet words. No verbs: :mod:`sagas.engine.transitions` is the only
 writer of state.
 """
 

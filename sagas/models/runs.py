@@ -13,11 +13,11 @@ from django.db.models.functions import Now
 from django.db.models.lookups import Exact, IsNull
 from django.utils.translation import gettext_lazy as _
 
-from sagas.identifiers import uuid7
+from sagas.models.identifiers import uuid7
+from sagas.models.moments import stored, told
 from sagas.models.one_of import OneOf
 from sagas.models.steps import GOES_ITS_WAY, Moment, StepRun
 from sagas.models.writer import WriterQuerySet
-from sagas.moments import stored, told
 from sagas.states import (
     ACTIVE_SAGAS,
     FINAL_SAGAS,

@@ -9,10 +9,10 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from sagas.identifiers import uuid7
+from sagas.models.identifiers import uuid7
+from sagas.models.moments import CLOCK, told
 from sagas.models.one_of import OneOf
 from sagas.models.writer import WriterQuerySet
-from sagas.moments import CLOCK, told
 from sagas.states import (
     IN_FLIGHT_STEPS,
     Direction,

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Never
 
-from sagas import compensate, resume
 from sagas.conf import MAX_RETRY_COUNT
+from sagas.engine import compensate, retry_dead_letter
 from sagas.exceptions import ActionNotAllowed, DeadLetterError
 from sagas.models import SagaRun, StepRun
-from sagas.moments import CLOCK, told
+from sagas.models.moments import CLOCK, told
 from sagas.states import ACTIVE_SAGAS, SagaState, StepState
 
 
@@ -113,7 +113,7 @@ def pivot_begun(run: SagaRun, steps: Sequence[StepRun]) -> bool:
 
 def in_the_way(run: SagaRun, steps: Sequence[StepRun]) -> list[StepRun]:
     """Return the steps because of which a dead letter cannot go on."""
-    if not resume.is_turned(run, steps):
+    if not retry_dead_letter.is_turned(run, steps):
         return [step for step in steps if step.critical and step.state in UNSUCCESSFUL]
     backward = [step for step in steps if step.is_backward and step.state in UNSUCCESSFUL]
     return compensate.held([step for step in steps if not step.is_backward]) or backward
@@ -124,7 +124,7 @@ def is_held(run: SagaRun, steps: Sequence[StepRun]) -> bool:
     forward = [step for step in steps if not step.is_backward]
     return (
         run.state == SagaState.DEAD_LETTER
-        and resume.is_turned(run, steps)
+        and retry_dead_letter.is_turned(run, steps)
         and bool(compensate.held(forward))
     )
 

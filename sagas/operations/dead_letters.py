@@ -2,8 +2,8 @@
 
 from django.db.models import F
 
-from sagas import dispatch, resume, transitions
 from sagas.conf import MAX_RETRY_COUNT
+from sagas.engine import dispatch, retry_dead_letter, transitions
 from sagas.exceptions import RetryCapExceeded
 from sagas.models import SagaRun, StepRun
 from sagas.operations.allowed import in_the_way, is_held, refuse, steps_of
@@ -52,7 +52,7 @@ def resume_counted(change: transitions.RunChange, *, reason: str, actor: str) ->
         raise RetryCapExceeded(
             message, run_id=run.pk, state=run.state, count=count, max=MAX_RETRY_COUNT
         )
-    resume.resume(
+    retry_dead_letter.resume(
         change, note=truncate_error(reason), actor=actor, retry_count=F("retry_count") + 1
     )
 

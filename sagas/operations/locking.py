@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sagas import transitions
 from sagas.conf import saga_settings
-from sagas.database import LockNotGranted, patience
+from sagas.engine import transitions
+from sagas.engine.database import LockNotGranted, patience
 from sagas.exceptions import RunLocked
 from sagas.models import SagaRun
 
 
 @contextmanager
 def locked(run: SagaRun, action: str) -> Iterator[transitions.RunChange]:
-    """Open a transaction that holds the run's lock, as :func:`sagas.transitions.change` does.
+    """Open a transaction that holds the run's lock, as :func:`sagas.engine.transitions.change` does.
 
     Raises:
         RunLocked: another transaction kept it for ``SAGAS["LOCK_SECONDS"]``.

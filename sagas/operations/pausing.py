@@ -1,6 +1,6 @@
 """``pause`` and ``resume``: nothing new starts for a while."""
 
-from sagas import dispatch, transitions
+from sagas.engine import dispatch, transitions
 from sagas.models import SagaRun
 from sagas.operations.allowed import refuse
 from sagas.operations.locking import locked

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sagas import compensate, decisions, moments, undo_chain
-from sagas.models import SagaRun, StepRun
+from sagas.engine import compensate, decisions, undo_chain
+from sagas.models import SagaRun, StepRun, moments
 from sagas.operations.allowed import is_undoing, pivot_begun
 from sagas.states import IN_FLIGHT_STEPS, MAY_HAVE_HAPPENED, UNSTARTED_STEPS, SagaState, StepState
 

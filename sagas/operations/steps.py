@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from sagas import consequences, dispatch, resume, transitions
-from sagas.decisions import Skipped, Succeeded
 from sagas.definitions import NO_VALUE, registry
+from sagas.engine import consequences, dispatch, retry_dead_letter, transitions
+from sagas.engine.decisions import Skipped, Succeeded
 from sagas.models import SagaRun, StepRun
 from sagas.operations.allowed import (
     NOT_RUNNING,
@@ -189,4 +189,4 @@ def _leave_dead_letter(
         change.pass_pivot(step, to)
     if in_the_way(change.run, steps_of(change.run)):
         return
-    resume.resume(change, note=truncate_error(f"{step.name}: {note}"), actor=actor)
+    retry_dead_letter.resume(change, note=truncate_error(f"{step.name}: {note}"), actor=actor)

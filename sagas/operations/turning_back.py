@@ -1,6 +1,6 @@
 """``cancel`` and ``compensate``: what ran is undone."""
 
-from sagas import compensate, dispatch, transitions
+from sagas.engine import compensate, dispatch, transitions
 from sagas.models import SagaRun
 from sagas.operations.allowed import is_held, is_undoing, pivot_begun, refuse, steps_of
 from sagas.operations.locking import locked

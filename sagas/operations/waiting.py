@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sagas import advance, consequences, dispatch, transitions
-from sagas.answers import as_answer
-from sagas.decisions import Failed, Succeeded
+from sagas.engine import advance, consequences, dispatch, transitions
+from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.early_answers import as_answer
 from sagas.models import SagaRun, StepRun
-from sagas.moments import told
+from sagas.models.moments import told
 from sagas.operations.addressing import addressed
 from sagas.operations.allowed import UNSUCCESSFUL, refuse
 from sagas.operations.locking import locked

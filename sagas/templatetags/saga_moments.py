@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django import template
 
-from sagas import moments
+from sagas.models import moments
 
 
 register = template.Library()

@@ -8,13 +8,13 @@ from typing import Generic, TypeVar
 
 from django.db import transaction
 
-from sagas import dispatch
-from sagas.database import saga_database
 from sagas.definitions import Saga, SagaDefinition, StepDefinition
+from sagas.engine import dispatch
+from sagas.engine.database import saga_database
+from sagas.engine.start import start_saga
 from sagas.exceptions import OutcomeUnknown
 from sagas.models import SagaRun
 from sagas.operations import compensate_saga, retry_saga
-from sagas.start import start_saga
 from sagas.states import SagaState
 from sagas.testing.failing import Failure, fail_at
 from sagas.testing.running import run_saga

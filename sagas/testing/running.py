@@ -2,8 +2,8 @@
 
 from django.db.models.functions import Now
 
-from sagas import dispatch
-from sagas.execute import execute
+from sagas.engine import dispatch
+from sagas.engine.execute import execute
 from sagas.models import SagaRun, StepRun
 from sagas.models.steps import GOES_ITS_WAY
 from sagas.states import StepState

@@ -11,15 +11,16 @@ import redis
 from django.db import transaction
 from pytest_django import Settings
 
-from sagas import dispatch, start_saga, start_sagas
+from benchmarks.plant.servers.process import free_port
+from sagas import start_saga, start_sagas
+from sagas.engine import dispatch
+from sagas.engine.publishing import Publisher
 from sagas.models import SagaRun
-from sagas.publishing import Publisher
 from sagas.states import SagaState
 from tests.broker import publishing_to
 from tests.conftest import WorkerFactory
 from tests.flows import ledger
 from tests.flows.sagas import Orders, Parallel, Routed
-from tests.servers.process import free_port
 
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.redis]

@@ -7,13 +7,13 @@ import pytest
 import redis
 from pytest_django import Settings
 
+from benchmarks.plant.worker_process import WorkerProcess
 from sagas import start_saga
 from sagas.models import SagaRun
 from sagas.states import SagaState
 from tests.conftest import WorkerFactory
 from tests.flows import ledger
 from tests.flows.sagas import Orders, Parallel
-from tests.worker_process import WorkerProcess
 
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]

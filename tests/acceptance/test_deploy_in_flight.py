@@ -23,7 +23,7 @@ from tests.flows.releases import First, Released
 
 
 if TYPE_CHECKING:
-    from tests.worker_process import WorkerProcess
+    from benchmarks.plant.worker_process import WorkerProcess
 
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.redis, pytest.mark.postgres]

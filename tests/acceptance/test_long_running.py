@@ -8,6 +8,7 @@ import pytest
 from django.db.models.functions import Now
 from redis import Redis
 
+from benchmarks.plant.servers.process import ServerProcess
 from sagas import start_saga
 from sagas.conf import MAX_EXECUTION_DURATION
 from sagas.models import SagaRun, StepRun
@@ -16,7 +17,6 @@ from tests.conftest import WorkerFactory
 from tests.driving import fresh, step_of
 from tests.flows import ledger
 from tests.flows.sagas import Orders, Weeks
-from tests.servers.process import ServerProcess
 
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.redis, pytest.mark.postgres]

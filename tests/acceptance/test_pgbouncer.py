@@ -8,14 +8,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from benchmarks.plant.servers.pgbouncer import POOL
+from benchmarks.plant.servers.process import ServerProcess
+from benchmarks.plant.worker_process import WorkerProcess
 from sagas import start_sagas
 from sagas.models import SagaRun
 from sagas.states import SagaState
 from tests.conftest import WorkerFactory
 from tests.flows.sagas import Quick
-from tests.servers.pgbouncer import POOL
-from tests.servers.process import ServerProcess
-from tests.worker_process import WorkerProcess
 
 
 pytestmark = [

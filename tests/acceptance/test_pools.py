@@ -12,6 +12,8 @@ import psycopg
 import pytest
 from django.db import connection
 
+from benchmarks.plant.servers.process import ServerProcess
+from benchmarks.plant.worker_process import WorkerProcess
 from sagas import start_saga
 from sagas.models import SagaRun, StepRun
 from sagas.states import SagaState, StepState
@@ -19,8 +21,6 @@ from tests.conftest import WorkerFactory
 from tests.driving import fresh, step_of
 from tests.flows import ledger
 from tests.flows.sagas import Attentive, Limited, Orders, Parallel
-from tests.servers.process import ServerProcess
-from tests.worker_process import WorkerProcess
 
 
 pytestmark = [

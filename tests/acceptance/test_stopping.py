@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from django.db import OperationalError, connection, connections
 
+from benchmarks.plant.servers.process import ServerProcess
+from benchmarks.plant.worker_process import WorkerProcess
 from sagas import start_saga
 from sagas.models import SagaRun, StepRun
 from sagas.states import SagaState, StepState
@@ -15,8 +17,6 @@ from tests.conftest import WorkerFactory
 from tests.driving import fresh
 from tests.flows import ledger
 from tests.flows.sagas import Orders, Parallel
-from tests.servers.process import ServerProcess
-from tests.worker_process import WorkerProcess
 
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.redis, pytest.mark.postgres]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from benchmarks.plant.worker_process import WorkerProcess
 from sagas import start_saga
 from sagas.operations import complete_step, fail_step
 from sagas.states import SagaState, StepState
@@ -15,7 +16,6 @@ from tests.conftest import WorkerFactory
 from tests.driving import states, step_of
 from tests.flows import ledger
 from tests.flows.sagas import Orders, Parallel
-from tests.worker_process import WorkerProcess
 
 
 pytestmark = [pytest.mark.acceptance]

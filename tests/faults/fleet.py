@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.plant.worker_process import WorkerProcess
 from tests.faults.crashes.blows import BROKER_SWITCH
 from tests.faults.proxy import Proxy
-from tests.worker_process import WorkerProcess
 
 
 @dataclass

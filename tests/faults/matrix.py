@@ -11,7 +11,7 @@ from psutil import pid_exists
 
 from sagas import start_saga
 from sagas.conf import saga_settings
-from sagas.dispatch import STEP_SUCCEEDED
+from sagas.engine.dispatch import STEP_SUCCEEDED
 from sagas.exceptions import WorkerLost
 from sagas.models import SagaRun
 from sagas.states import FINAL_SAGAS, EventType, SagaState

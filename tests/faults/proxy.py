@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
-from tests.servers.process import free_port
+from benchmarks.plant.servers.process import free_port
 
 
 OUTAGE_SECONDS = 1.0

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults.inflict import KINDS
-from tests.servers import postgres
-from tests.servers.process import Unavailable, binary
-from tests.worker_process import CHECKOUT
+from benchmarks.plant.servers import postgres
+from benchmarks.plant.servers.process import Unavailable, binary
+from benchmarks.plant.worker_process import CHECKOUT
 
 
 pytestmark = [

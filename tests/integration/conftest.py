@@ -19,8 +19,8 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for message in many:
             publish(message)
 
-    monkeypatch.setattr("sagas.dispatch._publisher.publish", publish)
-    monkeypatch.setattr("sagas.dispatch._publisher.publish_all", publish_all)
+    monkeypatch.setattr("sagas.engine.dispatch._publisher.publish", publish)
+    monkeypatch.setattr("sagas.engine.dispatch._publisher.publish_all", publish_all)
     # Nor does what another test left in one say anything here.
-    monkeypatch.setattr("sagas.dispatch._publisher.is_empty", lambda _: True)
+    monkeypatch.setattr("sagas.engine.dispatch._publisher.is_empty", lambda _: True)
     return names

@@ -12,11 +12,12 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
-from sagas import OutcomeUnknown, PermanentError, Saga, recover, start_saga, step
-from sagas.execute import Stint, _execute_claimed, execute
+from sagas import OutcomeUnknown, PermanentError, Saga, start_saga, step
+from sagas.engine import recover
+from sagas.engine.execute import Stint, _execute_claimed, execute
+from sagas.engine.transitions import Claimant, claim
 from sagas.models import SagaRun
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import Claimant, claim
 from tests.driving import drive, expire_lease, fresh, run_one, states, step_of
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from django.db.models import F
 
-from sagas import PermanentError, Saga, execute, start_saga, step, transitions
+from sagas import PermanentError, Saga, start_saga, step
 from sagas.conf import MAX_ERROR_LENGTH
+from sagas.engine import execute, transitions
+from sagas.engine.recover import sweep
 from sagas.exceptions import OutcomeUnknown, SagaError
 from sagas.models import SagaRun, StepRun
-from sagas.recover import sweep
 from sagas.states import SagaState, StepState
 from tests.driving import claimed, drive, expire_lease, fresh, run_one, step_of
 
@@ -93,9 +94,9 @@ class InOne(Paying):
 
 @pytest.fixture(autouse=True)
 def _nothing_said(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("sagas.execute.PAUSES", (0.0, 0.0))
-    monkeypatch.setattr("sagas.execute.PATIENCE", (0.0,))
-    monkeypatch.setattr("sagas.invocation.HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr("sagas.engine.execute.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("sagas.engine.execute.PATIENCE", (0.0,))
+    monkeypatch.setattr("sagas.engine.handler_context.HEARTBEAT_SECONDS", 0.0)
     CALLS.clear()
     DO.clear()
     REFUSED.clear()

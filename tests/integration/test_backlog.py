@@ -9,9 +9,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.test import override_settings
 
-from sagas import recover, start_saga
+from sagas import start_saga
+from sagas.engine import recover
+from sagas.engine.transitions import claim, hurry, mark_sent, mark_unsent
 from sagas.models import SagaEvent, SagaRun, StepRun
-from sagas.transitions import claim, hurry, mark_sent, mark_unsent
 from tests.driving import step_of
 from tests.traced import Five, Script
 
@@ -31,13 +32,13 @@ def sent(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append(message)
         return True
 
-    monkeypatch.setattr("sagas.dispatch._publisher.publish", publish)
+    monkeypatch.setattr("sagas.engine.dispatch._publisher.publish", publish)
     return found
 
 
 @pytest.fixture(autouse=True)
 def _something_is_queued(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sagas.dispatch.is_empty", lambda _: False)
+    monkeypatch.setattr("sagas.engine.dispatch.is_empty", lambda _: False)
 
 
 def started(key: str) -> SagaRun:
@@ -119,7 +120,7 @@ def test_it_is_when_nothing_is_left_in_the_queue(
     messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     behind_an_older_one()
-    monkeypatch.setattr("sagas.dispatch.is_empty", lambda _: True)
+    monkeypatch.setattr("sagas.engine.dispatch.is_empty", lambda _: True)
     assert sent_again(messages)
 
 

@@ -12,13 +12,14 @@ from django.contrib.auth.models import Group
 from django.db import OperationalError, connection, connections, transaction
 from pytest_django import Settings
 
-from sagas import PermanentError, Saga, leases, start_saga, step, transitions
+from sagas import PermanentError, Saga, start_saga, step
+from sagas.engine import leases, transitions
+from sagas.engine.recover import sweep
+from sagas.engine.transitions import renew_leases
 from sagas.exceptions import SagaCancelled
 from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga
-from sagas.recover import sweep
 from sagas.states import SagaState, StepState
-from sagas.transitions import renew_leases
 from tests.driving import claimed, drive, fresh, run_one, step_of
 
 
@@ -60,7 +61,7 @@ def _short_leases(messages: list[str], settings: Settings, monkeypatch: pytest.M
         "LEASE_SECONDS": LEASE,
         "LEASE_RENEWAL_SECONDS": 0.1,
     }
-    monkeypatch.setattr("sagas.invocation.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("sagas.engine.handler_context.HEARTBEAT_SECONDS", 0.05)
     # A thread of its own, which no other test's slow rounds delay.
     monkeypatch.setattr(leases, "_keeper", leases._Keeper())
     DO.clear()

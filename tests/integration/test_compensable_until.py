@@ -5,8 +5,9 @@ from functools import partial
 
 import pytest
 
-from sagas import recover, start_saga, step
-from sagas.decisions import Succeeded
+from sagas import start_saga, step
+from sagas.engine import recover
+from sagas.engine.decisions import Succeeded
 from sagas.models import SagaRun, StepRun
 from sagas.operations import (
     cancel_saga,

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from sagas import recover, start_saga
-from sagas.decisions import Failed, Succeeded
+from sagas import start_saga
+from sagas.engine import recover
+from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.execute import execute
 from sagas.exceptions import ActionNotAllowed
-from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import cancel_saga
 from sagas.states import EventType, SagaState, StepState
@@ -26,7 +27,7 @@ from tests.driving import (
     step_of,
     won,
 )
-from tests.races import Racers, racers
+from tests.races import TIMES, Racers, racers
 from tests.traced import CALLS, Diamond, Five, Script
 
 
@@ -61,7 +62,7 @@ def refuse_errors(answers: list[Any]) -> None:
 
 class TestOneAttempt:
     def test_of_two_outcomes_one_wins_and_the_other_is_told(self, two: Racers) -> None:
-        for number in range(100):
+        for number in range(TIMES):
             run = start_saga(Five, Script(), key=str(number))
             attempt = claimed(run, "a")
             answers = two.race(
@@ -79,7 +80,7 @@ class TestOneAttempt:
     def test_of_a_success_and_a_failure_one_decides_what_becomes_of_the_saga(
         self, two: Racers
     ) -> None:
-        for number in range(100):
+        for number in range(TIMES):
             run = start_saga(Five, Script(), key=str(number))
             attempt = claimed(run, "a")
             answers = two.race(
@@ -102,7 +103,7 @@ class TestOneAttempt:
     def test_an_outcome_and_the_sweep_that_gives_its_attempt_up_leave_one_winner(
         self, two: Racers
     ) -> None:
-        for number in range(50):
+        for number in range(TIMES):
             run = start_saga(Five, Script(), key=str(number))
             attempt = claimed(run, "a")
             expire_lease(attempt.pk)
@@ -116,7 +117,7 @@ class TestJoin:
     def test_branches_that_end_at_once_make_the_join_ready_once(
         self, two: Racers, messages: list[str]
     ) -> None:
-        for number in range(200):
+        for number in range(TIMES):
             run, left, right = branches_begun(number)
             messages.clear()
             answers = two.race(
@@ -134,7 +135,7 @@ class TestTurningBack:
     def test_branches_that_fail_at_once_make_one_undo_chain(
         self, two: Racers, messages: list[str]
     ) -> None:
-        for number in range(100):
+        for number in range(TIMES):
             run, left, right = branches_begun(number)
             messages.clear()
             answers = two.race(
@@ -148,7 +149,7 @@ class TestTurningBack:
             assert fresh(run).failed_step in {"left", "right"}
 
     def test_one_that_fails_as_the_other_succeeds_leaves_nothing_behind(self, two: Racers) -> None:
-        for number in range(100):
+        for number in range(TIMES):
             run, left, right = branches_begun(number)
             answers = two.race(
                 partial(won, left, Failed(code="L", error="left")),
@@ -162,7 +163,7 @@ class TestTurningBack:
     def test_a_step_claimed_as_the_saga_turns_back_is_undone_or_never_starts(
         self, two: Racers
     ) -> None:
-        for number in range(100):
+        for number in range(TIMES):
             run = start_saga(Diamond, Script(), key=str(number))
             run_one(run)
             right = step_of(run, "right")
@@ -180,7 +181,7 @@ class TestTurningBack:
             assert states(run)["right"] == ("compensated" if began else "cancelled")
 
     def test_of_two_operators_one_wins(self, two: Racers) -> None:
-        for number in range(50):
+        for number in range(TIMES):
             run = start_saga(Five, Script(), key=str(number))
             run_one(run)
             answers = two.race(*[partial(cancel_saga, run, reason="x")] * 2)

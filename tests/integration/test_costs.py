@@ -18,13 +18,14 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from psycopg import ClientCursor
 
-from sagas import recover, start_saga, start_sagas
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, Succeeded
-from sagas.execute import execute
+from sagas import start_saga, start_sagas
+from sagas.engine import recover
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.execute import execute
+from sagas.engine.transitions import claim
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import SagaState
-from sagas.transitions import claim
 from tests.chains import Fails, chain
 from tests.driving import claimed, drive, expire_lease, ready_steps, run_one, step_of
 from tests.factories import make_run, make_step

@@ -4,8 +4,9 @@ import pytest
 from django.db.models.functions import Now
 
 from sagas import start_saga, step
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, Succeeded, Waiting
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, Succeeded, Waiting
+from sagas.engine.recover import sweep
 from sagas.models import SagaRun
 from sagas.operations import (
     allowed_step_actions,
@@ -13,7 +14,6 @@ from sagas.operations import (
     retry_step,
     skip_step,
 )
-from sagas.recover import sweep
 from sagas.states import EventType, SagaState, StepState
 from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, step_of
 from tests.traced import CALLS, Diamond, Receipt, Script, Traced

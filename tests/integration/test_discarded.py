@@ -4,7 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from sagas import dispatch, resend, start_saga
+from sagas import start_saga
+from sagas.engine import dispatch, resend
 from sagas.models import StepRun
 from tests.driving import claimed, step_of
 from tests.traced import Five, Script

@@ -10,11 +10,11 @@ from django.db import connections
 from django.db.models import F
 
 from sagas import Saga, start_saga, step
-from sagas.execute import execute
+from sagas.engine.execute import execute
+from sagas.engine.transitions import claim
 from sagas.models import SagaRun, StepRun
 from sagas.states import EventType, SagaState, StepState
-from sagas.tasks import register_step_tasks, step_failed, step_succeeded, sweep
-from sagas.transitions import claim
+from sagas.worker.tasks import register_step_tasks, step_failed, step_succeeded, sweep
 from tests.driving import drive, fresh, run_one, states, step_of
 from tests.traced import CALLS, Five, Script
 

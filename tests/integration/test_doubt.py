@@ -3,8 +3,10 @@
 import pytest
 
 from sagas import PermanentError, Saga, start_saga, step
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
+from sagas.engine.recover import sweep
+from sagas.engine.transitions import end_leases_of
 from sagas.models import SagaRun, StepRun
 from sagas.operations import (
     allowed_actions,
@@ -14,9 +16,7 @@ from sagas.operations import (
     retry_step,
     skip_step,
 )
-from sagas.recover import sweep
 from sagas.states import SagaState, StepState
-from sagas.transitions import end_leases_of
 from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, step_of
 from tests.traced import CALLS, Five, Receipt, Script, Traced
 

@@ -3,13 +3,13 @@
 import pytest
 
 from sagas import start_saga
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, Succeeded
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.recover import sweep
+from sagas.engine.transitions import record_heartbeat
 from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga, compensate_saga, retry_saga, skip_step
-from sagas.recover import sweep
 from sagas.states import SagaState, StepState
-from sagas.transitions import record_heartbeat
 from tests.driving import claimed, drive, expire_lease, fresh, step_of
 from tests.integration.test_doubt import Holding, Pivotal
 from tests.traced import CALLS, Five, Script

@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 
 from sagas import start_saga
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, Succeeded
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.recover import sweep
 from sagas.models import SagaRun
 from sagas.operations import (
     allowed_actions,
@@ -20,7 +21,6 @@ from sagas.operations import (
     retry_saga,
     retry_step,
 )
-from sagas.recover import sweep
 from sagas.states import SagaState, StepState
 from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, step_of
 from tests.mild import Mild

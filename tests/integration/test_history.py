@@ -9,9 +9,11 @@ from django.db.models.functions import Now
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sagas import Saga, recover, start_saga
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, Succeeded
+from sagas import Saga, start_saga
+from sagas.engine import recover
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.transitions import claim
 from sagas.exceptions import ActionNotAllowed
 from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga, compensate_saga, resolve_saga, retry_saga
@@ -23,7 +25,6 @@ from sagas.states import (
     SagaState,
     StepState,
 )
-from sagas.transitions import claim
 from tests.database import suite
 from tests.driving import drive, expire_lease, fresh, ready_steps, run_one
 from tests.traced import CALLS, Diamond, Five, Script

@@ -12,19 +12,20 @@ from django.contrib.auth.models import Group
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from sagas import PermanentError, Saga, recover, retention, start_saga, step
-from sagas.advance import record_outcome
-from sagas.decisions import Succeeded
+from sagas import PermanentError, Saga, retention, start_saga, step
+from sagas.engine import recover
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Succeeded
+from sagas.engine.execute import execute
+from sagas.engine.transitions import claim
 from sagas.exceptions import PayloadError, SagaDefinitionError
-from sagas.execute import execute
 from sagas.idempotency import idempotent, once, undo_once
 from sagas.models import IdempotencyRecord
 from sagas.operations import cancel_saga
 from sagas.states import SagaState
-from sagas.transitions import claim
 from tests.driving import drive, expire_lease, step_of
 from tests.factories import make_run
-from tests.races import racers
+from tests.races import TIMES, racers
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -109,7 +110,7 @@ class TestOnce:
 class TestAtTheSameTime:
     def test_of_two_one_takes_effect_and_both_get_its_result(self) -> None:
         with racers(2) as runners:
-            for number in range(50):
+            for number in range(TIMES):
                 before = Group.objects.count()
                 one, other = runners.race(*[partial(once, f"k{number}", book)] * 2)
                 assert isinstance(one, Booking), repr(one)
@@ -281,7 +282,7 @@ class TestUndoOnce:
 
     def test_of_the_effect_and_its_undo_at_once_nothing_stays_behind(self) -> None:
         with racers(2) as runners:
-            for number in range(50):
+            for number in range(TIMES):
                 Group.objects.all().delete()
                 done, undone = runners.race(
                     partial(once, f"k{number}", book), partial(undo_once, f"k{number}", released)

@@ -9,7 +9,7 @@ from django.test import override_settings
 
 from sagas import Saga, start_saga, step
 from sagas.definitions import Step, registry
-from sagas.execute import execute
+from sagas.engine.execute import execute
 from sagas.models import SagaRun
 from sagas.operations import cancel_saga, pause_saga
 from sagas.states import EventType, SagaState, StepState

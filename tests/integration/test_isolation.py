@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, connections, transaction
 
-from sagas import dispatch, isolation, recover, start_saga
-from sagas.advance import record_outcome, take_in
-from sagas.decisions import Succeeded
+from sagas import start_saga
+from sagas.engine import dispatch, isolation, recover
+from sagas.engine.advance import record_outcome, take_in
+from sagas.engine.decisions import Succeeded
+from sagas.engine.transitions import change
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import cancel_saga
 from sagas.states import SagaState
-from sagas.transitions import change
 from tests.driving import claimed, drive, fresh
 from tests.traced import CALLS, Diamond, Five, Script
 

@@ -3,11 +3,11 @@
 import pytest
 
 from sagas import start_saga
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, Succeeded
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.recover import sweep
 from sagas.models import StepRun
 from sagas.operations import cancel_saga
-from sagas.recover import sweep
 from sagas.states import EventType, SagaState, StepState
 from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, step_of
 from tests.traced import CALLS, Diamond, Five, Script

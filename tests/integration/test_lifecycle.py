@@ -6,12 +6,12 @@ import pytest
 from django.db import IntegrityError
 
 from sagas import start_saga
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, Succeeded
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.transitions import claim
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import retry_saga
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import claim
 from tests.driving import drive, fresh, run_one, states, step_of
 from tests.traced import CALLS, Diamond, Five, Receipt, Script
 

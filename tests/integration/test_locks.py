@@ -13,15 +13,16 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from sagas import operations, recover, start_saga
+from sagas import operations, start_saga
 from sagas.admin.confirm import Subject
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, Succeeded
+from sagas.engine import recover
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.execute import execute
+from sagas.engine.transitions import claim, record_heartbeat, renew_lease, shorten_lease
 from sagas.exceptions import RunLocked
-from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import EventType, SagaState
-from sagas.transitions import claim, record_heartbeat, renew_lease, shorten_lease
 from tests.driving import drive, expire_lease, fresh, run_one, step_of
 from tests.races import elsewhere
 from tests.traced import Five, Script

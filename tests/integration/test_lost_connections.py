@@ -12,13 +12,14 @@ from django.contrib.auth.models import Group
 from django.db import OperationalError, connection, connections, transaction
 from pytest_django import Settings
 
-from sagas import Saga, execute, start_saga, step
-from sagas.advance import end_lost_attempt
+from sagas import Saga, start_saga, step
+from sagas.engine import execute
+from sagas.engine.advance import end_lost_attempt
+from sagas.engine.transitions import change
 from sagas.models import SagaRun
 from sagas.operations import pause_saga
 from sagas.operations.locking import locked
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import change
 from tests.driving import drive, expire_lease, run_one, step_of
 
 

@@ -12,11 +12,12 @@ from django.db import transaction
 from django.test import override_settings
 
 from config.celery import app
-from sagas import dispatch, start_saga, start_sagas
-from sagas.database import OUTCOME_SECONDS
+from sagas import start_saga, start_sagas
 from sagas.definitions import StepOptions
+from sagas.engine import dispatch
+from sagas.engine.database import OUTCOME_SECONDS
+from sagas.engine.publishing import Publisher
 from sagas.models import SagaRun, StepRun
-from sagas.publishing import Publisher
 from tests.traced import Five, Script
 
 

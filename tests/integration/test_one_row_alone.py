@@ -11,12 +11,13 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.test import override_settings
 
-from sagas import advance, recover, start_saga
-from sagas.lost import lost as outcome_of_lost
+from sagas import start_saga
+from sagas.engine import advance, recover
+from sagas.engine.lost_attempts import lost as outcome_of_lost
+from sagas.engine.one_by_one import OneByOne
+from sagas.engine.transitions import SweepTurns, renew_lease
 from sagas.models import SagaRun, StepRun, SweepRecord
-from sagas.one_by_one import OneByOne
 from sagas.states import SagaState, StepState
-from sagas.transitions import SweepTurns, renew_lease
 from tests.driving import claimed, expire_lease, fresh, states, step_of
 from tests.races import elsewhere
 from tests.traced import Five, Script
@@ -27,10 +28,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sagas.dispatch.is_empty", lambda _: False)
+    monkeypatch.setattr("sagas.engine.dispatch.is_empty", lambda _: False)
     for name in ("_lost", "_expired", "_retried"):
         monkeypatch.setattr(recover, name, OneByOne(name))
-    monkeypatch.setattr("sagas.resend._locked", OneByOne("sending"))
+    monkeypatch.setattr("sagas.engine.resend._locked", OneByOne("sending"))
     monkeypatch.setattr(recover, "_turns", SweepTurns())
 
 
@@ -157,7 +158,7 @@ class TestFailing:
         monkeypatch.setattr(recover, "_lost", OneByOne("giving up", clock=lambda: now[0]))
         recover.sweep()
         monkeypatch.undo()
-        monkeypatch.setattr("sagas.dispatch._publisher.publish", lambda _: True)
+        monkeypatch.setattr("sagas.engine.dispatch._publisher.publish", lambda _: True)
         assert recover.sweep().lost == 1
 
     @pytest.mark.postgres

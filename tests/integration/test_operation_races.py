@@ -1,6 +1,6 @@
 """Operators against each other and against the engine, at the same instant: exactly one wins (R26, R112)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from time import sleep
 from typing import Any
@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from sagas import start_saga
-from sagas.advance import record_outcome
-from sagas.decisions import Succeeded
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Succeeded
+from sagas.engine.execute import execute
+from sagas.engine.transitions import claim
 from sagas.exceptions import ActionNotAllowed
-from sagas.execute import execute
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import (
     cancel_saga,
@@ -24,16 +25,14 @@ from sagas.operations import (
     skip_step,
 )
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import claim
 from tests.driving import claimed, drive, fresh, run_one, states, step_of, won
 from tests.mild import Mild
-from tests.races import Racers, racers
+from tests.races import TIMES, Racers, racers
 from tests.traced import CALLS, Receipt, Script
 
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 
-TIMES = 200
 OPERATOR_EVENTS = (
     EventType.TURNED_BACK,
     EventType.RETRIED,
@@ -120,10 +119,13 @@ class Moment:
         SagaRun.objects.filter(pk=self.run.pk).update(**self._columns)
         return self.run
 
-    def times(self) -> Iterator[int]:
-        for number in range(TIMES):
+    def times(self, seen: Collection[object] = (), outcomes: int = 0) -> Iterator[int]:
+        """Yield the number of each race; more of them until so many ``outcomes`` were ``seen``."""
+        number = 0
+        while number < TIMES or (len(seen) < outcomes and number < 20 * TIMES):
             self.again()
             yield number
+            number += 1
 
 
 def later(number: int, act: Callable[..., Any], *args: Any, **options: Any) -> Callable[[], Any]:
@@ -199,10 +201,10 @@ def assert_ends_well(run: SagaRun) -> None:
 
 class TestOperatorAndEngine:
     def test_skipping_a_step_and_claiming_it(self, two: Racers) -> None:
-        seen = set()
+        seen: set[bool] = set()
         moment = Moment(mild("k", 1))
         run, row = moment.run, step_of(moment.run, "note")
-        for number in moment.times():
+        for number in moment.times(seen, 2):
             skipped, executed = two.race(
                 partial(skip_step, run, "note", reason="x", result=Receipt("by hand")),
                 later(number, execute, row.pk, row.fence),
@@ -217,10 +219,10 @@ class TestOperatorAndEngine:
         assert drive(run).state == SagaState.COMPLETED
 
     def test_pausing_a_saga_and_claiming_its_step(self, two: Racers) -> None:
-        seen = set()
+        seen: set[bool] = set()
         moment = Moment(mild("k"))
         run, row = moment.run, step_of(moment.run, "a")
-        for number in moment.times():
+        for number in moment.times(seen, 2):
             answer, attempt = two.race(
                 partial(pause_saga, run, reason="x"),
                 later(number, claim, row.pk, row.fence, task_id="", worker=""),

@@ -6,16 +6,17 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from sagas import recover, start_saga
-from sagas.advance import record_outcome
+from sagas import start_saga
 from sagas.conf import MAX_ERROR_LENGTH
-from sagas.decisions import Succeeded
+from sagas.engine import recover
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Succeeded
 from sagas.exceptions import ActionNotAllowed
 from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga, compensate_saga
 from sagas.states import EventType, SagaState, StepState
 from tests.driving import claimed, drive, fresh, run_one, states, step_of, won
-from tests.races import racers
+from tests.races import TIMES, racers
 from tests.traced import CALLS, Diamond, Five, Script
 from tests.typed import TwoDoors, Words
 
@@ -102,7 +103,7 @@ class TestCancel:
     @pytest.mark.postgres
     def test_it_and_the_last_outcome_at_once_leave_one_winner(self) -> None:
         with racers(2) as runners:
-            for number in range(50):
+            for number in range(TIMES):
                 run = start_saga(TwoDoors, Words("x"), key=str(number))
                 StepRun.objects.filter(run=run).exclude(name="join").update(state="succeeded")
                 StepRun.objects.filter(run=run, name="join").update(

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 
 from sagas import start_saga
-from sagas.advance import record_outcome
-from sagas.decisions import Failed
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed
 from sagas.exceptions import ActionNotAllowed, DeadLetterError
 from sagas.models import SagaRun
 from sagas.operations import (

@@ -10,11 +10,12 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from sagas import recover, start_saga, step, transitions
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, Succeeded, Waiting
+from sagas import start_saga, step
+from sagas.engine import recover, transitions
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, Succeeded, Waiting
+from sagas.engine.execute import execute
 from sagas.exceptions import ActionNotAllowed
-from sagas.execute import execute
 from sagas.models import SagaRun, StepRun
 from sagas.operations import (
     cancel_saga,

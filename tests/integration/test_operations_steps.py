@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from sagas import start_saga
-from sagas.advance import record_outcome
-from sagas.decisions import Succeeded
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Succeeded
+from sagas.engine.transitions import claim
 from sagas.exceptions import ActionNotAllowed, PayloadError, RetryCapExceeded, UnknownHandler
 from sagas.models import SagaRun
 from sagas.operations import (
@@ -19,7 +20,6 @@ from sagas.operations import (
     skip_step,
 )
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import claim
 from tests.driving import drive, everything, fresh, ready_steps, run_one, states, step_of
 from tests.mild import Mild
 from tests.traced import CALLS, Diamond, Five, Receipt, Script

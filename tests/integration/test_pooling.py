@@ -3,7 +3,8 @@
 import pytest
 from django.db import connection
 
-from sagas import Saga, pooling, start_saga, step
+from sagas import Saga, start_saga, step
+from sagas.engine import pooling
 from sagas.models import SagaRun
 from tests.driving import drive
 

@@ -15,15 +15,15 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from sagas import start_saga, start_sagas
-from sagas.advance import record_outcome
 from sagas.conf import saga_settings
-from sagas.decisions import Succeeded
-from sagas.execute import execute
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Succeeded
+from sagas.engine.execute import execute
+from sagas.engine.transitions import Claimant, claim, postgresql
+from sagas.engine.transitions.postgresql import start, statement
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import cancel_saga, pause_saga, resume_saga
 from sagas.states import StepState
-from sagas.transitions import Claimant, claim, postgresql
-from sagas.transitions.postgresql import start, statement
 from tests.chains import Fails, chain
 from tests.conftest import database_url
 from tests.driving import drive, fresh, ready_steps, step_of

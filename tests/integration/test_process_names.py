@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
+from benchmarks.plant.worker_process import CHECKOUT
 from sagas import start_saga
-from sagas.bootsteps import _Children
+from sagas.engine.transitions import claim
 from sagas.logs import process_name
 from sagas.models import StepRun
-from sagas.transitions import claim
+from sagas.worker.bootsteps import _Children
 from tests.driving import step_of
 from tests.traced import Five, Script
-from tests.worker_process import CHECKOUT
 
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -4,13 +4,13 @@ import pytest
 from django.db.models.functions import Now
 
 from sagas import Saga, start_saga, step
-from sagas.advance import record_outcome
-from sagas.decisions import MAX_ASKS, NotHappened, Succeeded
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import MAX_ASKS, NotHappened, Succeeded
+from sagas.engine.recover import sweep
+from sagas.engine.transitions import claim
 from sagas.models import SagaRun
 from sagas.operations import cancel_saga, retry_saga
-from sagas.recover import sweep
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import claim
 from tests.driving import drive, expire_lease, fresh, run_one, step_of
 from tests.traced import CALLS, Receipt, Script, Traced
 

@@ -6,13 +6,14 @@ import pytest
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from sagas import recover, start_saga
-from sagas.advance import record_outcome
-from sagas.decisions import Succeeded
-from sagas.execute import execute
+from sagas import start_saga
+from sagas.engine import recover
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Succeeded
+from sagas.engine.execute import execute
+from sagas.engine.transitions import claim, renew_lease, shorten_lease
 from sagas.models import SagaRun, StepRun, SweepRecord
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import claim, renew_lease, shorten_lease
 from tests.driving import drive, expire_lease, fresh, run_one, step_of
 from tests.traced import CALLS, Diamond, Five, Script
 
@@ -70,7 +71,7 @@ class TestSending:
         is_empty: bool,  # noqa: FBT001
         expected_delays: tuple[int, ...],
     ) -> None:
-        monkeypatch.setattr("sagas.dispatch.is_empty", lambda _: is_empty)
+        monkeypatch.setattr("sagas.engine.dispatch.is_empty", lambda _: is_empty)
         for waited, expected in zip((11, 21, 41), expected_delays, strict=True):
             age(run, waited)
             recover.sweep()

@@ -16,13 +16,14 @@ from kombu import Queue
 from kombu.exceptions import EncodeError, OperationalError
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from sagas import dispatch, recover, start_saga, start_sagas
-from sagas.broker_errors import BrokerBlocked, is_about_broker
+from benchmarks.plant.servers.process import ServerProcess, binary
+from sagas import start_saga, start_sagas
+from sagas.engine import dispatch, recover
+from sagas.engine.broker_errors import BrokerBlocked, is_about_broker
+from sagas.engine.one_by_one import OneByOne
+from sagas.engine.publishing import Publisher
 from sagas.models import SagaRun, StepRun
-from sagas.one_by_one import OneByOne
-from sagas.publishing import Publisher
 from tests.driving import fresh, step_of
-from tests.servers.process import ServerProcess, binary
 from tests.traced import Five, Script
 
 
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def publisher(monkeypatch: pytest.MonkeyPatch) -> Publisher:
-    monkeypatch.setattr("sagas.resend._locked", OneByOne("sending"))
+    monkeypatch.setattr("sagas.engine.resend._locked", OneByOne("sending"))
     fresh_one = Publisher()
     monkeypatch.setattr(dispatch, "_publisher", fresh_one)
     return fresh_one

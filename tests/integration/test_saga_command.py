@@ -16,8 +16,8 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 from django.utils import timezone
 
+from sagas.engine.recover import SweepReport
 from sagas.management.subcommands import watching
-from sagas.recover import SweepReport
 from sagas.states import SagaState, StepState
 from tests.conftest import WorkerFactory
 from tests.factories import make_dead_letter, make_run, make_running, make_step, record_sweep
@@ -195,13 +195,13 @@ class TestDoctor:
     def test_when_no_worker_answers_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         record_sweep()
         make_step(make_run(), "one", StepState.READY, due_at=timezone.now())
-        monkeypatch.setattr("sagas.consumers._consumed", lambda _: None)
+        monkeypatch.setattr("sagas.engine.consumers._consumed", lambda _: None)
         assert "saga.steps 1 (nobody answered who consumes them)" in saga("doctor")
 
     def test_a_queue_that_no_worker_consumes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         record_sweep()
         make_step(make_run(), "one", StepState.READY, due_at=timezone.now())
-        monkeypatch.setattr("sagas.consumers._consumed", lambda _: frozenset({"celery"}))
+        monkeypatch.setattr("sagas.engine.consumers._consumed", lambda _: frozenset({"celery"}))
         with pytest.raises(CommandError, match=r"no worker consumes saga\.steps"):
             saga("doctor")
 

@@ -9,16 +9,17 @@ import pytest
 from django.db import connections, transaction
 from django.db.models.functions import Now
 
-from sagas import Saga, Wait, advance, start_saga, step
-from sagas.advance import record_outcome
+from sagas import Saga, Wait, start_saga, step
 from sagas.conf import SagaSettings
-from sagas.decisions import Failed, Succeeded
+from sagas.engine import advance
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.recover import sweep
+from sagas.engine.transitions import Claimant, claim, record_heartbeat
 from sagas.exceptions import PermanentError, UnknownHandler
 from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga, retry_saga, retry_step
-from sagas.recover import sweep
 from sagas.states import SagaState, StepState
-from sagas.transitions import Claimant, claim, record_heartbeat
 from tests.driving import claimed, drive, expire_lease, run_one, states, step_of
 from tests.traced import CALLS, Five, Receipt, Script, Traced
 
@@ -377,7 +378,7 @@ def test_a_lease_taken_in_place_does_not_begin_before_the_wait_for_the_run() -> 
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait(10)
-    with patch("sagas.transitions.postgresql.saga_settings") as conf:
+    with patch("sagas.engine.transitions.postgresql.saga_settings") as conf:
         conf.return_value = SagaSettings(LEASE_SECONDS=1.0)
         told.append(record_outcome(attempt, Succeeded(output={"of": "a"}), Claimant()))
     thread.join()

@@ -12,10 +12,10 @@ from celery import current_app
 from django.db import connection
 from kombu import Connection
 
+from benchmarks.plant.servers.process import ServerProcess
+from benchmarks.plant.worker_process import WorkerProcess
 from tests.broker import publishing_to
 from tests.conftest import WorkerFactory
-from tests.servers.process import ServerProcess
-from tests.worker_process import WorkerProcess
 
 
 class TestServers:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from sagas import recover, start_saga, start_sagas
+from sagas import start_saga, start_sagas
+from sagas.engine import recover
+from sagas.engine.transitions import claim
 from sagas.models import SagaEvent, SagaRun, StepRun, SweepRecord
 from sagas.operations import cancel_saga, retry_saga
 from sagas.states import SagaState
-from sagas.transitions import claim
 from tests.driving import drive, expire_lease, step_of
 from tests.shards import routed_to
 from tests.traced import Five, Script

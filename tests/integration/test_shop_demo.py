@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
+from benchmarks.plant.worker_process import CHECKOUT
 from examples.shop.models import Effect
 from examples.shop.orders import Wish, place_order
 from examples.shop.report import print_report
 from sagas.models import SagaRun
 from sagas.states import SagaState
 from tests.driving import drive
-from tests.worker_process import CHECKOUT
 
 
 def fulfil(fail_at: str = "") -> SagaRun:

@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 import psutil
 import pytest
 
-from tests.servers.process import free_port
-from tests.worker_process import CHECKOUT
+from benchmarks.plant.servers.process import free_port
+from benchmarks.plant.worker_process import CHECKOUT
 
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]

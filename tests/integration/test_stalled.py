@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from sagas import compensate, recover, resume, stalled, start_saga
+from sagas import start_saga
+from sagas.engine import compensate, recover, retry_dead_letter, stalled
 from sagas.models import SagaRun, StepRun, SweepRecord
 from sagas.operations import pause_saga, retry_saga
 from sagas.states import EventType, SagaState, StepState
@@ -123,7 +124,7 @@ def test_one_that_leads_nowhere_is_a_humans(fault: str, monkeypatch: pytest.Monk
             raise AssertionError("no arrow leads there")
 
     with monkeypatch.context() as patched:
-        patched.setattr(resume, "resume_forward", useless)
+        patched.setattr(retry_dead_letter, "resume_forward", useless)
         patched.setattr(compensate, "settle", useless)
         assert looked().stalled == 1
     run = fresh(run)

@@ -3,13 +3,14 @@
 import pytest
 from django.db.models.functions import Now
 
-from sagas import Saga, recover, start_saga, step
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, Succeeded
+from sagas import Saga, start_saga, step
+from sagas.engine import recover
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.transitions import claim
 from sagas.models import SagaRun, StepRun
 from sagas.operations import retry_saga
 from sagas.states import SagaState, StepState
-from sagas.transitions import claim
 from tests.driving import claimed, drive, fresh, run_one, states, step_of
 from tests.traced import CALLS, Receipt, Script, Traced
 

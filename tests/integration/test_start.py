@@ -8,11 +8,12 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
 from django.db import transaction
 
-from sagas import Saga, astart_saga, dispatch, recover, start_saga, step
+from sagas import Saga, astart_saga, start_saga, step
+from sagas.engine import dispatch, recover
+from sagas.engine.publishing import Publisher
 from sagas.exceptions import SagaConflict
 from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga
-from sagas.publishing import Publisher
 from sagas.states import SagaState, StepState
 from tests.driving import drive, fresh, nothing_is_written, step_of
 from tests.races import together

@@ -13,17 +13,18 @@ from django.db.models.signals import post_init
 from django.test import override_settings
 from kombu import Connection
 
-from sagas import dispatch, recover, start_saga, start_sagas
+from benchmarks.plant.servers.process import free_port
+from sagas import start_saga, start_sagas
 from sagas.conf import saga_settings
+from sagas.engine import dispatch, recover
+from sagas.engine.publishing import Publisher
+from sagas.engine.start import BATCH
 from sagas.exceptions import IdempotencyRequired, PayloadError, SagaConflict
 from sagas.models import SagaRun, StepRun
-from sagas.publishing import Publisher
-from sagas.start import BATCH
 from tests.broker import publishing_to
 from tests.chains import Fails, chain
 from tests.driving import fresh, nothing_is_written
 from tests.races import together
-from tests.servers.process import free_port
 from tests.traced import Diamond, Five, Script
 from tests.typed import TwoDoors, Words
 

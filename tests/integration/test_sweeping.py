@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 
-from sagas.bootsteps import ForkGate
+from sagas.engine.recover import sweep_forever
 from sagas.models import SweepRecord
-from sagas.recover import sweep_forever
+from sagas.worker.bootsteps import ForkGate
 
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres]

@@ -8,10 +8,11 @@ import pytest
 from django.db import transaction
 from django.test import TestCase
 
-from sagas import OutcomeUnknown, dispatch, start_saga, step
+from sagas import OutcomeUnknown, start_saga, step
+from sagas.engine import dispatch
+from sagas.engine.publishing import Publisher
 from sagas.exceptions import UnknownHandler
 from sagas.models import SagaRun
-from sagas.publishing import Publisher
 from sagas.states import SagaState, StepState
 from sagas.testing import (
     Crash,

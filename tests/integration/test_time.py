@@ -8,12 +8,12 @@ from django.db.models.functions import Now
 
 from sagas import PermanentError, Saga, start_saga, step
 from sagas.definitions import UndoneStep, registry
+from sagas.engine.recover import sweep
+from sagas.engine.transitions import claim, record_heartbeat
 from sagas.exceptions import SagaCancelled, SagaDefinitionError
 from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga
-from sagas.recover import sweep
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions import claim, record_heartbeat
 from tests.driving import drive, expire_lease, fresh, run_one, step_of
 from tests.traced import CALLS, Receipt, Script
 
@@ -63,7 +63,7 @@ class Stubborn(Timed):
 @pytest.fixture(autouse=True)
 def _nothing_called(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     CALLS.clear()
-    monkeypatch.setattr("sagas.invocation.HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr("sagas.engine.handler_context.HEARTBEAT_SECONDS", 0.0)
 
 
 def start(saga: type[Timed] = Timed, **faults: str) -> SagaRun:
@@ -154,7 +154,7 @@ class TestSilence:
     def test_a_handler_that_stops_beating_is_not_kept_alive(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from sagas.leases import Lease  # noqa: PLC0415
+        from sagas.engine.leases import Lease  # noqa: PLC0415
 
         lease = Lease(
             step_id=start().pk, fence=1, ends=time.monotonic() + 600, heartbeat_timeout=60

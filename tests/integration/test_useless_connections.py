@@ -12,9 +12,10 @@ import psycopg
 import pytest
 from django.db import connection
 
-from sagas import Saga, execute, start_saga, step
+from sagas import Saga, start_saga, step
+from sagas.engine import execute
+from sagas.engine.recover import suspect, sweep
 from sagas.models import SagaRun, StepRun
-from sagas.recover import suspect, sweep
 from sagas.states import SagaState, StepState
 from tests.driving import drive, fresh, run_one, step_of
 

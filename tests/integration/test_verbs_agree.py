@@ -15,9 +15,11 @@ import pytest
 from django.db import transaction
 from django.db.models.functions import Now
 
-from sagas import recover, start_saga, step
-from sagas.advance import record_outcome
-from sagas.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
+from sagas import start_saga, step
+from sagas.engine import recover
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
+from sagas.engine.transitions import claim
 from sagas.exceptions import ActionNotAllowed, RetryCapExceeded
 from sagas.models import SagaRun, StepRun
 from sagas.operations import (
@@ -35,7 +37,6 @@ from sagas.operations import (
     skip_step,
 )
 from sagas.states import IN_FLIGHT_STEPS, SagaState, StepState
-from sagas.transitions import claim
 from tests.driving import expire_lease, fresh
 from tests.traced import Receipt, Script, Traced
 

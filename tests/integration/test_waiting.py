@@ -7,11 +7,11 @@ from django.db.models import F
 from django.utils import timezone
 
 from sagas import start_saga, step
+from sagas.engine.execute import execute
+from sagas.engine.recover import sweep
 from sagas.exceptions import PayloadError
-from sagas.execute import execute
 from sagas.models import SagaRun, StepRun
 from sagas.operations import allowed_actions, cancel_saga, complete_step, fail_step, retry_saga
-from sagas.recover import sweep
 from sagas.states import EventType, SagaState, StepState
 from tests.driving import drive, everything, fresh, ready_steps, run_one, states, step_of
 from tests.traced import CALLS, Five, Receipt, Script, Traced

@@ -6,9 +6,9 @@ import pytest
 from django.db.models.functions import Now
 
 from sagas import Saga, Wait, start_saga, step
+from sagas.engine.recover import sweep
 from sagas.models import SagaRun
 from sagas.operations import cancel_saga, complete_step, fail_step, retry_saga
-from sagas.recover import sweep
 from sagas.states import EventType, SagaState, StepState
 from tests.driving import claimed, drive, ready_steps, run_one, states, step_of
 from tests.traced import CALLS, Diamond, Five, Receipt, Script, Traced

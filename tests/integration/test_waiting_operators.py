@@ -8,8 +8,9 @@ from django.db.models import F
 from django.utils import timezone
 
 from sagas import start_saga, step
-from sagas.advance import record_outcome
-from sagas.decisions import Waiting
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Waiting
+from sagas.engine.recover import sweep
 from sagas.models import SagaRun, StepRun
 from sagas.operations import (
     allowed_actions,
@@ -22,7 +23,6 @@ from sagas.operations import (
     retry_saga,
     skip_step,
 )
-from sagas.recover import sweep
 from sagas.states import SagaState, StepState
 from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, step_of
 from tests.traced import CALLS, Five, Receipt, Script, Traced

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from sagas import start_saga
-from sagas.advance import end_lost_attempt
-from sagas.decisions import Waiting
+from sagas.engine.advance import end_lost_attempt
+from sagas.engine.decisions import Waiting
+from sagas.engine.transitions import claim
 from sagas.exceptions import ActionNotAllowed
 from sagas.models import SagaRun
 from sagas.operations import cancel_saga, complete_step, fail_step, skip_step
 from sagas.states import SagaState, StepState
-from sagas.transitions import claim
 from tests.driving import drive, expire_lease, fresh, run_one, states, step_of, won
 from tests.integration.test_operation_races import Moment, settled
 from tests.races import Racers, racers

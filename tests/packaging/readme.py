@@ -4,7 +4,7 @@ import re
 import textwrap
 from pathlib import Path
 
-from tests.packaging.lock import CHECKOUT
+from benchmarks.compatibility.lock import CHECKOUT
 
 
 def install_section() -> str:

@@ -11,14 +11,15 @@ import psycopg
 import pytest
 from packaging.utils import canonicalize_name
 
+from benchmarks.compatibility import lock
+from benchmarks.plant.servers.process import ServerProcess
+from benchmarks.plant.servers.rabbitmq import start_rabbitmq
+from benchmarks.plant.servers.redis import start_redis
 from config.environment import database
 from tests.conftest import running
 from tests.database import suite
-from tests.packaging import lock, readme, wheels
+from tests.packaging import readme, wheels
 from tests.packaging.environments import isolated, run
-from tests.servers.process import ServerProcess
-from tests.servers.rabbitmq import start_rabbitmq
-from tests.servers.redis import start_redis
 
 
 pytestmark = pytest.mark.acceptance

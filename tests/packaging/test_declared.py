@@ -11,7 +11,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 import sagas
-from tests.packaging import lock
+from benchmarks.compatibility import lock
 
 
 MODULES = sorted(Path(sagas.__file__).parent.rglob("*.py"))

@@ -11,7 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.packaging import interpreters, lock, wheels
+from benchmarks.compatibility import interpreters, lock
+from tests.packaging import wheels
 from tests.packaging.environments import isolated, run
 
 

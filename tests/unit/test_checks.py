@@ -16,9 +16,9 @@ from django.core.checks.registry import registry as check_registry
 from django.test import override_settings
 
 from sagas import Saga, checks, step
-from sagas.bootsteps import tell_of_pool
 from sagas.checks.pools import kind_of
 from sagas.definitions import registry
+from sagas.worker.bootsteps import tell_of_pool
 from tests.broker import configure
 
 

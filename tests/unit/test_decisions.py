@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagas.decisions import (
+from sagas.definitions import StepOptions
+from sagas.engine.decisions import (
     Asking,
     Failed,
     Next,
@@ -20,7 +21,6 @@ from sagas.decisions import (
     judge,
     retry_delay,
 )
-from sagas.definitions import StepOptions
 from sagas.states import Direction, SagaState, StepState
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagas.decisions import replan, undo_order
+from sagas.engine.decisions import replan, undo_order
 
 
 @dataclass(eq=False)

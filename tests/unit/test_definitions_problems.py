@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr
 import sagas
 from sagas import Saga, Wait, step
 from sagas.definitions import Step
-from sagas.definitions.raising import raises
+from sagas.definitions.declaration_errors import raises
 
 
 pytestmark = pytest.mark.usefixtures("isolated_registry")

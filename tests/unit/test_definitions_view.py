@@ -9,7 +9,7 @@ import pytest
 
 from sagas import Saga, step
 from sagas.definitions import RunInfo, StepOutcome, StepView, UndoneStep
-from sagas.definitions.rehearsal import Rehearsal
+from sagas.definitions.fake_invocation import Rehearsal
 from sagas.exceptions import ResultUnavailable, UnknownHandler
 from sagas.states import StepState
 

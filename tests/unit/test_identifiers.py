@@ -4,7 +4,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-from sagas.identifiers import uuid7
+from sagas.models.identifiers import uuid7
 
 
 class TestUuid7:

@@ -8,7 +8,7 @@ import pytest
 from celery.signals import worker_init
 from django.test import override_settings
 
-from sagas.bootsteps import share_memory_with_children
+from sagas.worker.bootsteps import share_memory_with_children
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.faults.ledger.client import SOCKET_VARIABLE
-from tests.servers.process import ServerProcess, new_folder
-from tests.worker_process import CHECKOUT
+from benchmarks.plant.servers.process import ServerProcess, new_folder
+from benchmarks.plant.worker_process import CHECKOUT
 
 
 @dataclass(frozen=True, kw_only=True)

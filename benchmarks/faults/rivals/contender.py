@@ -21,9 +21,9 @@ from benchmarks.faults.rivals.configuration import (
 )
 from benchmarks.faults.wishes import Wish
 from benchmarks.plant.environment import environment_with
-from tests.servers.process import ServerProcess
-from tests.servers.redis import start_redis
-from tests.worker_process import CHECKOUT, WorkerProcess
+from benchmarks.plant.servers.process import ServerProcess
+from benchmarks.plant.servers.redis import start_redis
+from benchmarks.plant.worker_process import CHECKOUT, WorkerProcess
 
 
 OURS, CHAIN, CELERY_SAGA = "django-celery-sagas", "chain() + link_error", "celery-saga"

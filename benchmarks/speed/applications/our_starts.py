@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _take(way: Callable[[int], None], order: Mapping[str, int]) -> tuple[float, float]:
-    from sagas import dispatch  # noqa: PLC0415 after the setup
+    from sagas.engine import dispatch  # noqa: PLC0415 after the setup
 
     publisher = dispatch._publisher  # noqa: SLF001 the product has no switch for this
     publisher._paused_until = math.inf if order["silent"] else 0.0  # noqa: SLF001

@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _sweep() -> float:
-    from sagas import recover  # noqa: PLC0415 after the setup
+    from sagas.engine import recover  # noqa: PLC0415 after the setup
 
     began = time.perf_counter()
     recover.sweep(worker="benchmark")

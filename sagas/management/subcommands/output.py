@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
-from sagas import moments
+from sagas.models import moments
 
 
 def write_json(out: TextIO, data: Any) -> None:

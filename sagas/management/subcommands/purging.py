@@ -5,9 +5,9 @@ from typing import Any, TextIO
 
 from django.core.management.base import CommandError
 
-from sagas import moments
 from sagas.durations import parse_duration
 from sagas.health import counts_by_state
+from sagas.models import moments
 from sagas.retention import purge, purge_records
 
 

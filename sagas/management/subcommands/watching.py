@@ -10,11 +10,11 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from sagas.conf import saga_settings
-from sagas.consumers import consumption
 from sagas.durations import format_duration, parse_duration
+from sagas.engine.consumers import consumption
+from sagas.engine.recover import sweep, sweep_forever
 from sagas.health import oldest_due_step_age, open_counts, sweep_status
 from sagas.management.subcommands.output import write_fields, write_json
-from sagas.recover import sweep, sweep_forever
 
 
 def add_to(subparsers: Any) -> None:

@@ -12,13 +12,13 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Q
 
-from sagas import advance, deadlines, dispatch, execute, recover, transitions
-from sagas.database import saga_database
 from sagas.definitions import StepDefinition
+from sagas.engine import advance, deadlines, dispatch, execute, recover, transitions
+from sagas.engine.database import saga_database
+from sagas.engine.transitions import Succession
 from sagas.exceptions import ActionNotAllowed, UnknownHandler
 from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga, skip_step, waiting
-from sagas.transitions.postgresql import Succession
 from tests.faults.crashes.points import Boundary, Place, reach
 
 

@@ -3,7 +3,7 @@
 A :mod:`~tests.faults.model.state` is a frozen value: the rows as the database would hold them, the
 messages and workers there are, and what happened in the world outside. The
 :mod:`~tests.faults.model.engine` changes it by the same guarded transitions as the package, and
-asks the package's own :mod:`sagas.decisions` what follows. :mod:`~tests.faults.model.actions` lists
+asks the package's own :mod:`sagas.engine.decisions` what follows. :mod:`~tests.faults.model.actions` lists
 everything that can happen next, faults included; :mod:`~tests.faults.model.explore` goes through
 all of it, breadth first, and checks :mod:`~tests.faults.model.invariants` in every state.
 

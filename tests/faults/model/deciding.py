@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import cache
 
-from sagas.decisions import (
+from sagas.definitions import StepOptions
+from sagas.engine.decisions import (
     Asking,
     Failed,
     Next,
@@ -19,10 +20,9 @@ from sagas.decisions import (
     judge,
     replan,
 )
-from sagas.decisions import (
+from sagas.engine.decisions import (
     undo_order as order_of_undoing,
 )
-from sagas.definitions import StepOptions
 from sagas.models import StepRun
 from sagas.states import Direction, SagaState, StepState
 
@@ -76,7 +76,7 @@ def verdict(  # noqa: PLR0913, PLR0917
     asked: int,
     at_large: bool,  # noqa: FBT001
 ) -> Verdict:
-    """Ask :func:`sagas.decisions.judge`."""
+    """Ask :func:`sagas.engine.decisions.judge`."""
     return judge(
         OUTCOMES[told],
         attempt=attempt,
@@ -99,7 +99,7 @@ def following(  # noqa: PLR0913, PLR0917
     continue_undoing: bool,  # noqa: FBT001
     hold_unknown: bool,  # noqa: FBT001
 ) -> Next:
-    """Ask :func:`sagas.decisions.after_step`."""
+    """Ask :func:`sagas.engine.decisions.after_step`."""
     return after_step(
         state,
         direction=direction,
@@ -114,7 +114,7 @@ def following(  # noqa: PLR0913, PLR0917
 
 @cache
 def undo_order(successors: tuple[tuple[int, ...], ...], ended: tuple[int, ...]) -> tuple[int, ...]:
-    """Ask :func:`sagas.decisions.undo_order`."""
+    """Ask :func:`sagas.engine.decisions.undo_order`."""
     steps = [
         StepRun(
             position=index,
@@ -133,7 +133,7 @@ def places(
     critical: tuple[bool, ...],
     follow: tuple[bool, ...],
 ) -> dict[int, Place]:
-    """Ask :func:`sagas.decisions.replan`."""
+    """Ask :func:`sagas.engine.decisions.replan`."""
     steps = [
         StepRun(position=index, state=state, critical=critical[index], follow_up=follow[index])
         for index, state in enumerate(states)

@@ -3,8 +3,8 @@
 Each guard can be taken out (``Plan.without``), to show that the search would miss it.
 """
 
-from sagas.decisions import Asking, Next, Verdict
-from sagas.decisions.outcomes import when_spent
+from sagas.engine.decisions import Asking, Next, Verdict
+from sagas.engine.decisions.outcomes import when_spent
 from sagas.states import ACTIVE_SAGAS, Direction, SagaState, StepState
 from tests.faults.model import deciding
 from tests.faults.model.deciding import Told

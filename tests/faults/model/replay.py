@@ -9,8 +9,10 @@ from uuid import UUID
 from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
-from sagas import recover, start_saga
-from sagas.advance import end_lost_attempt, postpone, record_outcome
+from sagas import start_saga
+from sagas.engine import recover
+from sagas.engine.advance import end_lost_attempt, postpone, record_outcome
+from sagas.engine.transitions import claim, end_leases_of, keep_condition, record_heartbeat
 from sagas.exceptions import ActionNotAllowed, UnknownHandler
 from sagas.models import SagaRun, StepRun
 from sagas.operations import (
@@ -23,7 +25,6 @@ from sagas.operations import (
     skip_step,
 )
 from sagas.states import Direction, StepState
-from sagas.transitions import claim, end_leases_of, keep_condition, record_heartbeat
 from tests.driving import expire_lease
 from tests.faults.model.actions import Action
 from tests.faults.model.deciding import OUTCOMES, Told

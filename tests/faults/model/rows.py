@@ -82,7 +82,7 @@ class Rows:
         self.put(index, state=to, **columns)
 
     def fresh_life(self, index: int) -> dict[str, object]:
-        """``transitions.birth.fresh_life``."""
+        """``transitions.insert.fresh_life``."""
         columns: dict[str, object] = {"attempt": 0, "answer": "", "ended": 0}
         if self.keeps("a retry acts and does not ask"):
             columns |= {"asking": False, "asked": 0}

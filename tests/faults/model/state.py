@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from sagas.decisions import MAX_ASKS
+from sagas.engine.decisions import MAX_ASKS
 from sagas.states import SagaState, StepState
 
 

@@ -8,7 +8,7 @@ from django.db import connections
 from django.db.models import DateTimeField, F
 from django.db.models.sql import UpdateQuery
 
-from sagas.database import saga_database
+from sagas.engine.database import saga_database
 from sagas.models import SagaEvent, StepRun
 
 

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from sagas import OutcomeUnknown, PermanentError, Saga, recover, start_saga
-from sagas.execute import execute
+from sagas import OutcomeUnknown, PermanentError, Saga, start_saga
+from sagas.engine import recover
+from sagas.engine.execute import execute
 from sagas.models import SagaRun, StepRun
 from sagas.states import ACTIVE_SAGAS
 from tests.faults.simulation import sagas

@@ -10,26 +10,26 @@ from unittest.mock import patch
 
 from django.db.models import Exists, F, OuterRef, Q
 
-from sagas import late, standstill, transitions, undo_chain
+from sagas.engine import dead_letter, late_success, transitions, undo_chain
+from sagas.engine.failures import failed
+from sagas.engine.transitions.insert import fresh_life
 from sagas.exceptions import SagaError
-from sagas.failures import failed
 from sagas.models import SagaRun, StepRun
 from sagas.operations import steps
 from sagas.states import EventType, SagaState, StepState
-from sagas.transitions.birth import fresh_life
 
 
 Patches = Mapping[str, Any]
 
 
 def _later_successes_of_open_ends_only() -> Patches:
-    take_up = late.take_up
+    take_up = late_success.take_up
 
     def of_open_ends(change: Any, step: StepRun, output: object) -> None:
         if step.state not in {StepState.SKIPPED, StepState.CANCELLED}:
             take_up(change, step, output)
 
-    return {"sagas.late.take_up": of_open_ends}
+    return {"sagas.engine.late_success.take_up": of_open_ends}
 
 
 def _no_last_look() -> Patches:
@@ -38,7 +38,7 @@ def _no_last_look() -> Patches:
     def finish(change: Any) -> None:
         undo = StepRun.objects.backward().filter(run_id=change.run.pk)
         if undo.filter(state__in=(StepState.FAILED, StepState.UNKNOWN)).exists():
-            standstill.dead_letter(change, note=change.run.compensation_error, step="")
+            dead_letter.dead_letter(change, note=change.run.compensation_error, step="")
         else:
             change.move(SagaState(change.run.ends_as), EventType(change.run.ends_as))
 
@@ -51,7 +51,10 @@ def _no_last_look() -> Patches:
         else:
             leave_dead_letter(change, step, to, note=note, actor=actor)
 
-    return {"sagas.compensate.finish": finish, "sagas.operations.steps._leave_dead_letter": leave}
+    return {
+        "sagas.engine.compensate.finish": finish,
+        "sagas.operations.steps._leave_dead_letter": leave,
+    }
 
 
 def _skipped_pivots_are_not_passed() -> Patches:
@@ -62,8 +65,8 @@ def _skipped_pivots_are_not_passed() -> Patches:
             pass_pivot(change, pivot, state)
 
     return {
-        "sagas.transitions.RunChange.pass_pivot": if_it_succeeded,
-        "sagas.compensate.is_final": lambda step: step.pivot,
+        "sagas.engine.transitions.RunChange.pass_pivot": if_it_succeeded,
+        "sagas.engine.compensate.is_final": lambda step: step.pivot,
     }
 
 
@@ -73,7 +76,7 @@ def _progress_is_inherited() -> Patches:
         return {name: columns[name] for name in columns if not name.startswith("heartbeat")}
 
     rooms = ("change", "late", "by_hand")
-    return {f"sagas.transitions.{room}.fresh_life": with_progress for room in rooms}
+    return {f"sagas.engine.transitions.{room}.fresh_life": with_progress for room in rooms}
 
 
 def _forward_steps_of_any_run_go_on() -> Patches:
@@ -88,11 +91,11 @@ def _forward_steps_of_any_run_go_on() -> Patches:
             return change.put_back(step, 10, error.code, attempt=F("attempt") - 1)
 
     return {
-        "sagas.transitions.claiming.goes_its_way": goes_on,
-        "sagas.transitions.claiming.postgresql.in_use": lambda: False,
+        "sagas.engine.transitions.claiming.goes_its_way": goes_on,
+        "sagas.engine.transitions.claiming.postgresql.in_use": lambda: False,
         "sagas.models.steps.GOES_ITS_WAY": Q(run__state__in=going),
-        "sagas.compensate.UNSTARTED_STEPS": frozenset(),
-        "sagas.advance.postpone": postpone,
+        "sagas.engine.compensate.UNSTARTED_STEPS": frozenset(),
+        "sagas.engine.advance.postpone": postpone,
     }
 
 
@@ -108,32 +111,32 @@ def _undone_beside_the_chain() -> Patches:
         change.restart_count(change.run.remaining + 1)
         change.made_ready.append(undo)
 
-    return {"sagas.undo_chain.weave": beside}
+    return {"sagas.engine.undo_chain.weave": beside}
 
 
 MUTANTS: dict[str, tuple[str, Callable[[], Patches]]] = {
-    "A1": ("late doubt is dropped", lambda: {"sagas.late.doubt": lambda *_: None}),
+    "A1": ("late doubt is dropped", lambda: {"sagas.engine.late_success.doubt": lambda *_: None}),
     "A2": (
         "a condition is asked at each attempt",
-        lambda: {"sagas.transitions.keep_condition": lambda _: True},
+        lambda: {"sagas.engine.transitions.keep_condition": lambda _: True},
     ),
     "A3": ("late successes of what was skipped are dropped", _later_successes_of_open_ends_only),
     "A4": ("no last look before an end", _no_last_look),
     "A5": ("a pivot that was skipped is not passed", _skipped_pivots_are_not_passed),
     "A6": (
         "the engine's own errors are definite failures",
-        lambda: {"sagas.attempt.failed": lambda error, **_: failed(error)},
+        lambda: {"sagas.engine.attempt.failed": lambda error, **_: failed(error)},
     ),
     "A7": ("a second life inherits the progress of the first", _progress_is_inherited),
     "A8": ("forward steps begin in a saga that turns back", _forward_steps_of_any_run_go_on),
     "A9": (
         "no is final though an attempt may be alive",
-        lambda: {"sagas.advance._may_still_act": lambda *_: False},
+        lambda: {"sagas.engine.advance._may_still_act": lambda *_: False},
     ),
     "A10": ("what is undone again is undone beside the chain", _undone_beside_the_chain),
     "A11": (
         "hold is forgotten when the saga turns back",
-        lambda: {"sagas.compensate.held": lambda _: []},
+        lambda: {"sagas.engine.compensate.held": lambda _: []},
     ),
 }
 

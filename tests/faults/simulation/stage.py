@@ -8,15 +8,15 @@ from unittest.mock import patch
 
 from django.utils import timezone
 
-from sagas import advance
-from sagas import execute as engine
 from sagas.definitions import registry
+from sagas.engine import advance
+from sagas.engine import execute as engine
+from sagas.engine.one_by_one import OneByOne
+from sagas.engine.transitions.events import Journal
+from sagas.engine.transitions.sweeping import Turn
 from sagas.exceptions import UnknownHandler
 from sagas.models import SagaEvent, SagaRun, StepRun
-from sagas.one_by_one import OneByOne
 from sagas.states import SagaState
-from sagas.transitions.journal import Journal
-from sagas.transitions.sweeping import Turn
 from tests.faults.simulation.laws import check
 from tests.faults.simulation.life import Life, Told
 from tests.faults.simulation.sagas import Outside
@@ -126,20 +126,20 @@ def stage() -> Iterator[Stage]:
 
     with ExitStack() as patches:
         for target, replacement in (
-            ("sagas.execute._execute_claimed", executing),
-            ("sagas.execute.registry", Deployed()),
+            ("sagas.engine.execute._execute_claimed", executing),
+            ("sagas.engine.execute.registry", Deployed()),
             # Nobody else sweeps, and nobody holds a lock for long.
-            ("sagas.recover._turns.begin", lambda *_: Turn(began=timezone.now())),
+            ("sagas.engine.recover._turns.begin", lambda *_: Turn(began=timezone.now())),
             ("sagas.operations.locking.patience", lambda _: nullcontext()),
             # An error in a sweep is no reason to go on.
-            ("sagas.one_by_one.OneByOne._failed", failing),
+            ("sagas.engine.one_by_one.OneByOne._failed", failing),
             # A simulated process sleeps or dies at its points, and is quick between them.
-            ("sagas.leases._keeper.add", lambda _: None),
-            ("sagas.advance.record_outcome", recording),
-            ("sagas.transitions.journal.Journal.write", writing),
-            ("sagas.dispatch._publisher.publish", here.publish),
-            ("sagas.dispatch._publisher.publish_all", here.publish_all),
-            ("sagas.dispatch._publisher.is_empty", here.is_empty),
+            ("sagas.engine.leases._keeper.add", lambda _: None),
+            ("sagas.engine.advance.record_outcome", recording),
+            ("sagas.engine.transitions.events.Journal.write", writing),
+            ("sagas.engine.dispatch._publisher.publish", here.publish),
+            ("sagas.engine.dispatch._publisher.publish_all", here.publish_all),
+            ("sagas.engine.dispatch._publisher.is_empty", here.is_empty),
         ):
             patches.enter_context(patch(target, replacement))
         yield here

@@ -1,0 +1,101 @@
+"""What all runs of a saga have in common, planned once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from sagas.definitions.step_definition import StepDefinition
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """What the row of a forward step is in every run of a saga."""
+
+    name: str
+    compensation: str
+    blockers: int
+    successors: Sequence[int]
+    """Their places in the plan."""
+    in_place: bool
+    pivot: bool
+    critical: bool
+    options: Mapping[str, Any]
+    timeout: timedelta | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """What is the same in all runs of a saga."""
+
+    label: str
+    version: int
+    options: Mapping[str, Any]
+    timeout: timedelta
+    steps: Sequence[PlannedStep]
+
+    @cached_property
+    def remaining(self) -> int:
+        """How many steps are the last of their branch."""
+        return sum(not step.successors for step in self.steps)
+
+    @cached_property
+    def first(self) -> Sequence[tuple[int, PlannedStep]]:
+        """The steps that wait for no other, with their places."""
+        return [(place, step) for place, step in enumerate(self.steps) if step.blockers == 0]
+
+
+def planned_steps(
+    steps: Sequence[StepDefinition],
+    successors: Mapping[str, Sequence[str]],
+    *,
+    in_place: bool,
+) -> list[PlannedStep]:
+    """Plan the steps of a saga; ``in_place``: it wants its next step run by the same message."""
+    places = {step.name: place for place, step in enumerate(steps)}
+    planned = []
+    for step in steps:
+        following = [places[name] for name in successors[step.name]]
+        planned.append(
+            PlannedStep(
+                name=step.name,
+                compensation=step.compensation.name if step.compensation else "",
+                blockers=len(step.after),
+                successors=following,
+                in_place=in_place
+                and len(following) == 1
+                and step.options.may_carry_on_to(steps[following[0]].options),
+                pivot=step.pivot,
+                critical=step.critical,
+                options=_options(step),
+                timeout=_duration(step.options.timeout),
+            )
+        )
+    return planned
+
+
+def _options(step: StepDefinition) -> dict[str, Any]:
+    options = step.options.snapshot()
+    compensation = step.compensation
+    if step.owner:
+        options["owner"] = step.owner
+    if step.atomic:
+        options["atomic"] = True
+    if step.compensable_until is not None:
+        options["compensable_until"] = step.compensable_until
+    if compensation is None and step.no_compensation_reason is None and not step.pivot:
+        options["forward_only"] = True  # it stands behind a pivot
+    if step.reconcile is not None:
+        options["reconcile"] = True
+    if compensation is not None:
+        options["compensation"] = compensation.options.snapshot()
+        if compensation.atomic:
+            options["compensation"]["atomic"] = True
+        if owner := compensation.owner or step.owner:
+            options["compensation"]["owner"] = owner
+    return options
+
+
+def _duration(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

@@ -1,0 +1,276 @@
+"""An outcome comes in: the door through which every result of a step enters the saga.
+
+Decide (:mod:`sagas.engine.decisions`), then write (:mod:`sagas.engine.transitions`), then send
+(:mod:`sagas.engine.dispatch`). Writing is one short transaction under the run's lock: the outcome, what
+became ready, the counters and the events stand or fall together. Sending happens after its commit
+and only by the winner; if the process dies in between, the rows are ready and the sweep sends.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from sagas.conf import saga_settings
+from sagas.definitions import StepOptions
+from sagas.engine import compensate, consequences, dispatch, late_success, transitions
+from sagas.engine.decisions import (
+    Asking,
+    Failed,
+    NotHappened,
+    Outcome,
+    Skipped,
+    Succeeded,
+    Verdict,
+    Waiting,
+    in_the_end,
+    judge,
+    when_spent,
+)
+from sagas.engine.early_answers import answered, as_answer
+from sagas.engine.lost_attempts import lost
+from sagas.exceptions import SagaError
+from sagas.models import StepRun
+from sagas.payloads import truncate_error
+from sagas.states import EventType, SagaState, StepState
+
+
+LONGEST_PATIENCE = 300.0
+"""Seconds between tries of a step that nobody has a handler for."""
+
+_EVENTS = {
+    StepState.SUCCEEDED: EventType.STEP_SUCCEEDED,
+    StepState.FAILED: EventType.STEP_FAILED,
+    StepState.UNKNOWN: EventType.STEP_UNKNOWN,
+    StepState.SKIPPED: EventType.STEP_SKIPPED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What became of an outcome; true when it counted."""
+
+    won: bool
+    """False: the attempt was given up meanwhile, and the outcome is only told, as an event."""
+
+    taken: StepRun | None = None
+    """The next step, claimed in place in the outcome's own transaction."""
+
+    def __bool__(self) -> bool:
+        return self.won
+
+
+def record_outcome(
+    step: StepRun, outcome: Outcome, claimant: transitions.Claimant | None = None
+) -> Recorded:
+    """Record what an attempt came to, and move its saga on. Opens its own transaction.
+
+    ``step`` is the row as it was claimed; its fence is the proof of the attempt. ``claimant`` goes
+    on with the next step, where that may be run in place.
+    """
+    if isinstance(outcome, Succeeded):
+        following = transitions.succeed(step, outcome.output, claimant)
+        if following is not None:
+            dispatch.send_on_commit(step.run, [following.ready] if following.ready else [])
+            return Recorded(won=True, taken=following.taken)
+    with transitions.change(step.run_id, claimant) as change:
+        won = take_in(change, step, outcome)
+        dispatch.send_on_commit(change.run, change.made_ready)
+    return Recorded(won=won, taken=change.taken)
+
+
+def _in_the_end(step: StepRun, outcome: Outcome, verdict: Verdict) -> Outcome:
+    """Let the error of a step that is not tried again tell how often it was tried."""
+    goes_on = verdict.state == StepState.READY and not verdict.asking
+    if goes_on or step.asking or not isinstance(outcome, Failed):
+        return outcome
+    final = in_the_end(outcome, step.attempt)
+    return replace(final, error=truncate_error(final.error))
+
+
+def take_in(
+    change: transitions.RunChange,
+    step: StepRun,
+    outcome: Outcome,
+    *,
+    note: str = "",
+    actor: str = "",
+) -> bool:
+    """Record an outcome as :func:`record_outcome` does. Requires the run's lock.
+
+    ``note`` and ``actor`` are of the person or the outside party who told it.
+    """
+    verdict = _judge(change, step, outcome)
+    outcome = _in_the_end(step, outcome, verdict)
+    if _write(change, step, outcome, verdict, note=note, actor=actor):
+        if verdict.state not in {StepState.READY, StepState.WAITING}:
+            consequences.follow(change, step, outcome, verdict.state)
+        return True
+    answer = answered(step, outcome)
+    if answer is not None:
+        return take_in(change, *answer)
+    change.tell_late(step, _describe(outcome))
+    now = transitions.heard_from(step, ended=not isinstance(outcome, Waiting))
+    if isinstance(outcome, Succeeded):
+        take_up(change, now, outcome)
+    elif late_success.leaves_doubt(outcome) and not step.asking:
+        late_success.doubt(change, now)
+    return False
+
+
+def take_up(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
+    """Take up a success that comes after its attempt was given up. Requires the run's lock.
+
+    ``step`` is the row as it is now.
+    """
+    if not late_success.ends_now(step):
+        late_success.take_up(change, step, outcome.output)
+    elif transitions.succeed_late(change, step, outcome.output):
+        consequences.follow(change, step, outcome, StepState.SUCCEEDED)
+
+
+def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Verdict:
+    """Decide, within the step's own time."""
+    options = StepOptions.from_snapshot(step.options)
+    asking = Asking(possible=bool(step.options.get("reconcile")), now=step.asking, times=step.asked)
+    decide = partial(
+        judge,
+        outcome,
+        attempt=step.attempt,
+        options=options,
+        goes_on=_goes_on(step, SagaState(change.run.state), outcome),
+        at_large=_may_still_act(step, outcome),
+        asking=asking,
+    )
+    verdict = decide(doubtful=step.doubtful)
+    if verdict.state == StepState.FAILED and _was_put_in_doubt(step, outcome):
+        verdict = decide(doubtful=True)
+    if _is_retry(verdict) and change.expires_within(step, verdict.delay):
+        return when_spent(doubtful=verdict.doubtful, asking=asking)
+    return verdict
+
+
+def _is_retry(verdict: Verdict) -> bool:
+    return verdict.state == StepState.READY and not verdict.asking
+
+
+def _was_put_in_doubt(step: StepRun, outcome: Outcome) -> bool:
+    """Whether a late word said since the claim that an earlier attempt may have taken effect."""
+    if not isinstance(outcome, Failed) or outcome.certain:
+        return False
+    return StepRun.objects.filter(pk=step.pk, doubtful=True).exists()
+
+
+def _may_still_act(step: StepRun, outcome: Outcome) -> bool:
+    """Whether, after who says that nothing happened has looked, an earlier attempt may still act."""
+    if isinstance(outcome, NotHappened) or (isinstance(outcome, Failed) and outcome.certain):
+        return StepRun.objects.filter(pk=step.pk, at_large__isnull=False).exists()
+    return False
+
+
+def end_lost_attempt(step: StepRun, only_if: Q | None = None) -> bool:
+    """Give up an attempt whose lease ran out: tried again, asked about, or its outcome is unknown.
+
+    False when it ended or renewed its lease meanwhile, or ``only_if`` no longer holds.
+    """
+    with transitions.change(step.run_id) as change:
+        still_lost = StepRun.objects.lost(Now()).filter(
+            only_if or Q(), pk=step.pk, state=step.state, fence=step.fence
+        )
+        for row in still_lost.select_for_update(of=("self",)).select_related("run"):
+            take_in(change, row, lost(row))
+            dispatch.send_on_commit(change.run, change.made_ready)
+            return True
+    return False
+
+
+def postpone(step: StepRun, error: SagaError, *, doubtful: bool = False) -> bool:
+    """Put back a claimed step that this deployment has no handler for; it loses no attempt.
+
+    Of a run that turned back meanwhile it is not begun any more. The longer nobody can run it, the
+    more seldom that is tried. ``doubtful``: its handler had begun.
+    """
+    doubt = {"doubtful": True} if doubtful else {}
+    with transitions.change(step.run_id) as change:
+        won = change.put_back(
+            step,
+            _patience(step),
+            f"{error.code}: {error}",
+            attempt=F("attempt") - 1,
+            error_code=error.code,
+            error=truncate_error(str(error)),
+            **doubt,
+        )
+        turned = change.run.state == SagaState.COMPENSATING and not step.is_backward
+        if won and turned and not step.asking:
+            transitions.shut_unstarted(change)
+            compensate.settle(change)
+            dispatch.send_on_commit(change.run, change.made_ready)
+    return won
+
+
+def _patience(step: StepRun) -> float:
+    """Return the seconds after which a step that was put back is tried again: doubled each time."""
+    before = step.events.filter(type=EventType.STEP_RETRYING, attempt=step.attempt).count()
+    return min(saga_settings().RESEND_SECONDS * 2.0**before, LONGEST_PATIENCE)
+
+
+def _goes_on(step: StepRun, run_state: SagaState, outcome: Outcome) -> bool:
+    if run_state == SagaState.DEAD_LETTER and isinstance(outcome, Waiting):
+        return True  # what was in flight when it stood still may end in its own way
+    if step.is_backward:
+        return run_state == SagaState.COMPENSATING
+    return run_state == SagaState.RUNNING or (step.follow_up and run_state == SagaState.COMPLETED)
+
+
+def _describe(outcome: Outcome) -> str:
+    if isinstance(outcome, Failed):
+        return truncate_error(f"{outcome.code}: {outcome.error}")
+    if isinstance(outcome, NotHappened):
+        return "it did not happen"
+    if isinstance(outcome, Waiting):
+        return outcome.note
+    return "skipped" if isinstance(outcome, Skipped) else "succeeded"
+
+
+def _write(
+    change: transitions.RunChange,
+    step: StepRun,
+    outcome: Outcome,
+    verdict: Verdict,
+    *,
+    note: str,
+    actor: str,
+) -> bool:
+    if isinstance(outcome, Waiting) and verdict.state == StepState.WAITING:
+        return transitions.begin_wait(change, step, outcome.timeout, outcome.note)
+    columns: dict[str, Any] = {}
+    if isinstance(outcome, Failed):
+        note = truncate_error("; ".join(filter(None, (note, _describe(outcome)))))
+        columns = {
+            "error_code": outcome.code,
+            "error": outcome.error,
+            # A retry leaves what a late word may have put in doubt meanwhile.
+            **(
+                {"doubtful": verdict.doubtful} if verdict.doubtful or not _is_retry(verdict) else {}
+            ),
+            **({"answer": as_answer(outcome)} if outcome.certain else {}),
+            **(transitions.at_large(step) if outcome.given_up else {}),
+        }
+    elif isinstance(outcome, Succeeded):
+        columns = {"output": outcome.output, "error_code": "", "error": "", "doubtful": False}
+    elif isinstance(outcome, NotHappened):
+        columns = {"doubtful": verdict.doubtful}
+    elif isinstance(outcome, Skipped):
+        # A condition is asked before the first handler begins: nothing can have happened.
+        columns = {"doubtful": False}
+    elif isinstance(outcome, Waiting):
+        columns = {"doubtful": True, **transitions.GIVEN_UP, **transitions.at_large(step)}
+    if verdict.state == StepState.READY:
+        if verdict.asking:
+            columns |= {"asking": True, "asked": step.asked + int(step.asking)}
+        return change.put_back(step, verdict.delay, note, **columns)
+    event = _EVENTS[verdict.state]
+    return change.end_attempt(step, verdict.state, event, note, actor=actor, **columns)

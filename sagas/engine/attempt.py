@@ -1,0 +1,160 @@
+"""One attempt, phase by phase: what it needs, its condition, its handler, and what that returned.
+
+Before the handler is called nothing can have happened, so nothing that goes wrong until then is a
+doubt. Once it was called the step may have happened. Then a result and a definite failure are the
+handler's own word; and what goes wrong in this package afterwards, such as a result that cannot be
+stored, leaves doubt.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from sagas.definitions import Saga, SagaDefinition, StepDefinition
+from sagas.engine import pooling, soft_limit, surroundings, transitions
+from sagas.engine.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
+from sagas.engine.failures import classify, ends_the_process, failed
+from sagas.engine.handler_context import RowInvocation
+from sagas.engine.leases import Lease
+from sagas.exceptions import (
+    AlreadyUndone,
+    SagaError,
+    TransactionLeftOpen,
+    Wait,
+    WaitInAtomicStep,
+)
+from sagas.models import StepRun
+from sagas.payloads import truncate_error
+
+
+logger = logging.getLogger("sagas.execute")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misfit:
+    """What is stored does not fit the code of this deployment: another one's may, so the step waits."""
+
+    error: SagaError
+    doubtful: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenUp:
+    """The attempt was given up before its handler began."""
+
+
+Ended = Outcome | Misfit | GivenUp
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """An attempt of a claimed step."""
+
+    step: StepRun
+    saga_class: type[Saga[Any]]
+    definition: StepDefinition
+    handler: Any
+    """The definition again, or its compensation's."""
+
+    lease: Lease
+    insist: Callable[[Callable[[], Any]], Any]
+    """Calls a short transaction, again where its connection was lost."""
+
+    @property
+    def is_atomic(self) -> bool:
+        """Whether what it does is written in the transaction of its outcome."""
+        return bool(self.handler.atomic) and not self.step.asking
+
+    def make(self) -> Ended:
+        """Go through the phases; return how it ended."""
+        try:
+            invocation, saga = self.insist(self._prepare)
+        except SagaError as error:
+            return Misfit(error=error)
+        except Exception as error:  # noqa: BLE001 whatever user code raises is an outcome
+            return self._not_begun(error)
+        ended = self._ask_condition(invocation, saga) or self._handle(invocation, saga)
+        self.lease.leave_handler()
+        return ended
+
+    def _prepare(self) -> tuple[RowInvocation, Saga[Any]]:
+        step = self.step
+        definition: SagaDefinition = self.saga_class.definition
+        value = definition.input_codec.load(step.run.input, what=f"the input of {step.run.label}")
+        invocation = RowInvocation(step, definition, self.lease, atomic=self.is_atomic)
+        return invocation, self.saga_class(value, invocation=invocation)
+
+    def _ask_condition(self, invocation: RowInvocation, saga: Saga[Any]) -> Ended | None:
+        """Ask it once, before the first attempt begins: later ones must not be told of their own effect."""
+        condition = self.definition.condition
+        is_forward = not (self.step.is_backward or self.step.asking)
+        if condition is None or not is_forward or self.step.condition_met:
+            return None
+        try:
+            met = self._call(lambda: bool(condition(saga)))
+        except BaseException as error:
+            if invocation.misfit is not None and error is invocation.misfit:
+                return Misfit(error=invocation.misfit)
+            if ends_the_process(error):
+                raise
+            return self._not_begun(error)
+        if not met:
+            return Skipped()
+        kept = self.is_atomic or self.insist(partial(transitions.keep_condition, self.step))
+        return None if kept else GivenUp()
+
+    def _not_begun(self, error: BaseException) -> Failed:
+        logger.warning("attempt not begun", exc_info=error, extra={"action": "attempt_failed"})
+        return replace(classify(error, self.handler), doubtful=False)
+
+    def _handle(self, invocation: RowInvocation, saga: Saga[Any]) -> Ended:
+        try:
+            result = self._call(partial(self._handler, saga))
+        except Wait as wait:
+            if self.is_atomic:
+                return failed(WaitInAtomicStep())
+            return Waiting(timeout=wait.timeout, note=truncate_error(str(wait)))
+        except BaseException as error:
+            if invocation.misfit is not None and error is invocation.misfit:
+                return Misfit(error=invocation.misfit, doubtful=not self.is_atomic)
+            if ends_the_process(error):
+                raise
+            logger.warning("attempt failed", exc_info=error, extra={"action": "attempt_failed"})
+            if error is invocation.refused or isinstance(error, TransactionLeftOpen):
+                return failed(error, doubtful=True)
+            return classify(error, self.handler)
+        return self._returned(result)
+
+    def _handler(self, saga: Saga[Any]) -> object:
+        if self.step.asking:
+            return self.definition.reconcile(saga)  # type: ignore[misc]  # asked only with one
+        if not self.step.is_backward:
+            return self.handler.handler(saga)
+        with suppress(AlreadyUndone):
+            self.handler.handler(saga, saga.undoing.result)
+        return None
+
+    def _call(self, user_code: Callable[[], T]) -> T:
+        def interruptible() -> T:
+            with soft_limit.interrupts():
+                return user_code()
+
+        pooling.give_back()
+        return surroundings.kept(interruptible, of=str(self.step))
+
+    def _returned(self, result: object) -> Outcome:
+        """Make an outcome of a result. The handler ran to its end, so failing here leaves doubt."""
+        if self.step.is_backward and not self.step.asking:
+            return Succeeded(output=None)
+        if self.step.asking and result is None:
+            return NotHappened()
+        what = f"the result of {self.step.name} of {self.step.run.label}"
+        try:
+            return Succeeded(output=self.definition.result_codec.dump(result, what=what))
+        except Exception as error:  # the type's own code may raise whatever it likes
+            logger.warning("%s", error, exc_info=True, extra={"action": "result_not_stored"})
+            return failed(error, doubtful=True)

@@ -1,0 +1,169 @@
+"""Turning back: what is undone, when, and how it ends.
+
+A compensation is a step like any other, of direction ``backward``. The rows are made when the last
+forward step in flight has ended, because only then is it known what ran.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from django.db.models.functions import Now
+
+from sagas.engine import dead_letter, decisions, transitions, undo_chain
+from sagas.exceptions import PivotPassed
+from sagas.models import SagaRun, StepRun
+from sagas.states import MAY_HAVE_HAPPENED, UNSTARTED_STEPS, EventType, SagaState, StepState
+
+
+def turn_back(
+    change: transitions.RunChange,
+    *,
+    ends_as: SagaState,
+    code: str,
+    error: str,
+    failed_step: str = "",
+    actor: str = "",
+    anew: bool = False,
+) -> None:
+    """Make the run ``compensating``; undo at once if nothing is in flight. Requires its lock.
+
+    ``anew``: it is a dead letter that had begun to undo, and what failed is tried once more.
+    """
+    change.move(
+        SagaState.COMPENSATING,
+        EventType.TURNED_BACK,
+        note=error,
+        actor=actor,
+        ends_as=ends_as,
+        failed_step=failed_step,
+        error_code=code,
+        error=error,
+        failed_at=Now(),
+        fingerprint=decisions.fingerprint(change.run.label, failed_step, code, error),
+    )
+    change.run.ends_as = ends_as
+    transitions.shut_unstarted(change)
+    settle(change, anew=anew)
+
+
+def settle(change: transitions.RunChange, *, again: str = "", anew: bool = False) -> None:
+    """Undo what is to be undone, unless a forward step is in flight. Requires the run's lock.
+
+    The run is ``compensating``. Where its chain is there already, it is made anew; see
+    :func:`sagas.engine.undo_chain.weave` for ``again`` and ``anew``.
+    """
+    if change.has_in_flight():
+        return
+    forward = _forward_steps(change)
+    if any(step.state in UNSTARTED_STEPS for step in forward):
+        transitions.shut_unstarted(change)
+        forward = _forward_steps(change)
+        if change.has_in_flight():
+            return
+    # Only now: past the pivot the saga goes forward again, and what was skipped stays skipped.
+    if not past_pivot(change.run, forward) and transitions.doubt_skipped(change):
+        forward = _forward_steps(change)
+    if _stands_still(change, forward):
+        return
+    wanted = to_undo(forward)
+    if not anew:
+        given_up = {row.name for row in _undo_failed(change)} - {again}
+        wanted = [step for step in wanted if step.name not in given_up]
+    if wanted or StepRun.objects.backward().filter(run_id=change.run.pk).in_flight().exists():
+        undo_chain.weave(change, wanted, again=again, anew=anew)
+    else:
+        finish(change)
+
+
+def finish(change: transitions.RunChange) -> None:
+    """Everything was undone, so say ``compensated`` or ``cancelled``, after a last look.
+
+    What may have happened and is not undone is undone now; if its undoing failed, the run is a dead
+    letter. While a forward step is in flight, nothing ends.
+    """
+    if change.has_in_flight():
+        return
+    forward = _forward_steps(change)
+    if _stands_still(change, forward):
+        return
+    standing = to_undo(forward)
+    failed = _undo_failed(change)
+    overlooked = {step.name for step in standing} - {row.name for row in failed}
+    if overlooked:
+        undo_chain.weave(change, [step for step in standing if step.name in overlooked])
+    elif standing:
+        dead_letter.dead_letter(change, note=change.run.compensation_error, step="")
+    else:
+        for row in failed:
+            transitions.leave_out(change, row)
+        ended = SagaState(change.run.ends_as)
+        change.move(ended, EventType(ended.value))
+
+
+def _forward_steps(change: transitions.RunChange) -> list[StepRun]:
+    return list(StepRun.objects.forward().filter(run_id=change.run.pk))
+
+
+def _undo_failed(change: transitions.RunChange) -> list[StepRun]:
+    """Return the compensations that failed, or may have."""
+    undo = StepRun.objects.backward().filter(run_id=change.run.pk)
+    return list(undo.filter(state__in=(StepState.FAILED, StepState.UNKNOWN)))
+
+
+def _stands_still(change: transitions.RunChange, forward: Sequence[StepRun]) -> bool:
+    """Leave to a human what must not be undone, or not yet; whether there was such a thing."""
+    if past_pivot(change.run, forward):
+        dead_letter.dead_letter(
+            change, note=str(PivotPassed()), step="", error_code=PivotPassed.code
+        )
+        return True
+    holding = held(forward)
+    if holding:
+        names = ", ".join(step.name for step in holding)
+        note = f"{names} may have happened, and on_unknown='hold' leaves it to a human"
+        change.note_undo_failure(note)
+        dead_letter.dead_letter(change, note=note, step=holding[0].name, for_a_human=True)
+    return bool(holding)
+
+
+def past_pivot(run: SagaRun, forward: Iterable[StepRun]) -> bool:
+    """Whether the point of no return was passed, or may have been.
+
+    Also by a step behind it, which nothing undoes; it may be that the pivot itself was skipped.
+    """
+    return run.pivot_passed or any(
+        step.state in MAY_HAVE_HAPPENED and is_final(step) for step in forward
+    )
+
+
+def is_final(step: StepRun) -> bool:
+    """Whether the step is the point of no return, or stands behind it: nothing can undo it."""
+    return step.pivot or bool(step.options.get("forward_only"))
+
+
+def held(forward: Iterable[StepRun]) -> list[StepRun]:
+    """Return the steps that may have happened, and of which a human is to say whether they did."""
+    return [
+        step
+        for step in forward
+        if step.state == StepState.UNKNOWN and step.options.get("on_unknown") == "hold"
+    ]
+
+
+def to_undo(forward: Sequence[StepRun]) -> list[StepRun]:
+    """Return the forward steps that would be undone, in that order."""
+    kept = kept_for_good(forward)
+    return [
+        step
+        for step in decisions.undo_order(forward)
+        if step.compensation and step.state in MAY_HAVE_HAPPENED and step.name not in kept
+    ]
+
+
+def kept_for_good(forward: Iterable[StepRun]) -> set[str]:
+    """Return the names of the steps whose ``compensable_until`` was reached.
+
+    Only a success that is known reaches it: when nobody can tell, a step is rather undone.
+    """
+    steps = list(forward)
+    reached = {step.name for step in steps if step.happened}
+    return {step.name for step in steps if step.options.get("compensable_until") in reached}

@@ -1,0 +1,93 @@
+"""What follows from a step that ended: its successors, the way back, the end, or a dead letter."""
+
+from django.db.models.functions import Now
+
+from sagas.engine import compensate, dead_letter, transitions
+from sagas.engine.decisions import Failed, Next, Outcome, after_step
+from sagas.exceptions import CompensationFailed
+from sagas.models import StepRun
+from sagas.states import DONE, Direction, EventType, SagaState, StepState
+
+
+def follow(
+    change: transitions.RunChange, step: StepRun, outcome: Outcome, state: StepState
+) -> None:
+    """Draw the consequences of a step that ended. Requires the run's lock."""
+    run = change.run
+    if step.pivot and state in DONE:
+        change.pass_pivot(step, state)
+    if run.state == SagaState.COMPLETED or (step.follow_up and run.state != SagaState.COMPENSATING):
+        change.reconsider_warnings()
+        return
+    if step.is_backward and isinstance(outcome, Failed):
+        change.note_undo_failure(f"{step.handler}: {outcome.error}")
+    following = after_step(
+        state,
+        direction=Direction(step.direction),
+        critical=step.critical,
+        pivot=step.pivot,
+        run_state=SagaState(run.state),
+        pivot_passed=run.pivot_passed,
+        continue_undoing=run.options.get("on_compensation_failure") == "continue",
+        hold_unknown=step.options.get("on_unknown") == "hold",
+    )
+    if following is Next.GO_ON:
+        _go_on(change, step, state)
+    elif following is Next.SETTLE:
+        compensate.settle(change)
+    else:
+        held = state == StepState.UNKNOWN and step.options.get("on_unknown") == "hold"
+        _turn(change, step, _failure(step, outcome), following, held=held)
+
+
+def _failure(step: StepRun, outcome: Outcome) -> Failed:
+    """Return why the step ended; of one that was asked about, the error before the question."""
+    if isinstance(outcome, Failed):
+        return outcome
+    return Failed(code=step.error_code, error=step.error)
+
+
+def _go_on(change: transitions.RunChange, step: StepRun, state: StepState) -> None:
+    succeeded = state in {StepState.SUCCEEDED, StepState.SKIPPED}
+    if step.is_backward and succeeded:
+        change.mark_undone(step)
+    elif not succeeded:
+        change.warn()
+        step.refresh_from_db(fields=["successors"])  # the chain may have been made anew meanwhile
+    if step.successors:
+        change.release_successors(step)
+        return
+    change.count_down()
+    if change.run.remaining:
+        return
+    if step.is_backward:
+        compensate.finish(change)
+    else:
+        change.move(SagaState.COMPLETED, EventType.COMPLETED)
+
+
+def _turn(
+    change: transitions.RunChange, step: StepRun, failure: Failed, following: Next, *, held: bool
+) -> None:
+    if following is Next.TURN_BACK:
+        compensate.turn_back(
+            change,
+            ends_as=SagaState.COMPENSATED,
+            code=failure.code,
+            error=failure.error,
+            failed_step=step.name,
+        )
+    elif following is Next.DEAD_LETTER and step.is_backward:
+        note = f"{CompensationFailed()} {step.handler}: {failure.error}"
+        dead_letter.dead_letter(change, note=note, step=step.handler)
+    elif following is Next.DEAD_LETTER:
+        dead_letter.dead_letter(
+            change,
+            note=failure.error,
+            step=step.name,
+            for_a_human=held,
+            failed_step=step.name,
+            error_code=failure.code,
+            error=failure.error,
+            failed_at=Now(),
+        )

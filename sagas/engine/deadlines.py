@@ -1,0 +1,29 @@
+"""A saga's deadline passed: it turns back, unless only best-effort steps are left.
+
+Nobody wants a payment undone because of a mail that was not confirmed in time. So a saga all of
+whose critical steps are done completes at its deadline, with a warning about the rest.
+"""
+
+from sagas.engine import compensate, transitions
+from sagas.exceptions import ExecutionTimeout
+from sagas.models import StepRun
+from sagas.states import DONE, EventType, SagaState
+
+
+def end(change: transitions.RunChange, error: ExecutionTimeout) -> None:
+    """End a running saga that is out of time. Requires the run's lock."""
+    critical = StepRun.objects.forward().filter(run_id=change.run.pk, critical=True)
+    if critical.exclude(state__in=DONE).exists():
+        compensate.turn_back(
+            change, ends_as=SagaState.COMPENSATED, code=error.code, error=str(error)
+        )
+    else:
+        _complete_without_the_rest(change, error)
+
+
+def _complete_without_the_rest(change: transitions.RunChange, error: ExecutionTimeout) -> None:
+    left = transitions.leave_unfinished(change, note=str(error))
+    note = f"without {', '.join(left)}, because {error}"
+    change.restart_count(0)
+    change.move(SagaState.COMPLETED, EventType.COMPLETED, note=note)
+    change.reconsider_warnings()

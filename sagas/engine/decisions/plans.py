@@ -1,0 +1,118 @@
+"""What follows what: in place, in which order steps are undone, and where a resumed saga stands."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
+from typing import Any, Protocol, TypeVar
+
+from sagas.states import IN_FLIGHT_STEPS, StepState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a step stands in a plan that is resumed."""
+
+    state: StepState
+    blockers: int
+
+
+class Planned(Protocol):
+    """What :func:`replan` looks at; a :class:`~sagas.models.StepRun` has it."""
+
+    @property
+    def pk(self) -> Any:
+        """The step's id."""
+
+    @property
+    def state(self) -> str:
+        """Where it stands."""
+
+    @property
+    def critical(self) -> bool:
+        """Whether the saga fails with it."""
+
+    @property
+    def follow_up(self) -> bool:
+        """Whether it was tried again by hand after its saga had gone on without it."""
+
+    @property
+    def successors(self) -> Sequence[str]:
+        """The ids of the steps that wait for it."""
+
+
+def replan(steps: Sequence[Planned]) -> dict[Any, Place]:
+    """Return the places of the forward steps that are not done, by id.
+
+    Done is what succeeded or was skipped, and a best-effort step that ended in any way, whatever a
+    follow-up of it does.
+    """
+    undone = [step for step in steps if not _is_done(step)]
+    blockers = Counter(successor for step in undone for successor in step.successors)
+    return {step.pk: _place(step, blockers[str(step.pk)]) for step in undone}
+
+
+def _is_done(step: Planned) -> bool:
+    if step.follow_up:
+        return True
+    if step.state in {StepState.FAILED, StepState.UNKNOWN}:
+        return not step.critical
+    return step.state in {StepState.SUCCEEDED, StepState.SKIPPED}
+
+
+def _place(step: Planned, blockers: int) -> Place:
+    if step.state in IN_FLIGHT_STEPS:
+        return Place(state=StepState(step.state), blockers=blockers)
+    return Place(state=StepState.PENDING if blockers else StepState.READY, blockers=blockers)
+
+
+class Undoable(Protocol):
+    """What :func:`undo_order` looks at; a :class:`~sagas.models.StepRun` has it."""
+
+    @property
+    def pk(self) -> Any:
+        """The step's id."""
+
+    @property
+    def position(self) -> int:
+        """Its place in the declaration."""
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended."""
+
+    @property
+    def successors(self) -> Sequence[str]:
+        """The ids of the steps that wait for it."""
+
+
+UndoableT = TypeVar("UndoableT", bound=Undoable)
+
+
+def undo_order(steps: Sequence[UndoableT]) -> list[UndoableT]:
+    """Return ``steps`` in the order in which they would be undone; give all, to see all ties.
+
+    Last ended, first undone; and never before a step that depends on it, even when a clock went
+    backwards or two ended in one instant.
+    """
+    by_id = {str(step.pk): step for step in steps}
+    sorter = TopologicalSorter(
+        {key: [s for s in step.successors if s in by_id] for key, step in by_id.items()}
+    )
+    sorter.prepare()
+    waiting: list[tuple[float, int, str]] = []
+    ordered: list[UndoableT] = []
+    while sorter.is_active():
+        for key in sorter.get_ready():
+            heappush(waiting, (*_undo_rank(by_id[key]), key))
+        *_, key = heappop(waiting)
+        ordered.append(by_id[key])
+        sorter.done(key)
+    return ordered
+
+
+def _undo_rank(step: Undoable) -> tuple[float, int]:
+    ended = step.ended_at.timestamp() if step.ended_at else float("inf")
+    return (-ended, -step.position)

@@ -1,0 +1,241 @@
+"""Run one claimed step: claim, call the handler, hand over the outcome.
+
+No Celery here: a step runs in the same way from a worker, from a test and from a shell. No
+transaction is open while a handler talks to the outside, except for ``atomic`` steps, whose effect
+is written in the transaction of their outcome.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import DatabaseError, Error, transaction
+
+from sagas.conf import saga_settings
+from sagas.definitions import StepDefinition, registry
+from sagas.engine import advance, leases, pooling, transitions
+from sagas.engine.advance import Recorded
+from sagas.engine.attempt import Attempt, Ended, GivenUp, Misfit
+from sagas.engine.database import (
+    OUTCOME_SECONDS,
+    is_about_data,
+    is_connection_lost,
+    is_in_transaction,
+    leave_foreign_transaction,
+    saga_database,
+)
+from sagas.engine.decisions import Failed, Outcome
+from sagas.engine.failures import classify
+from sagas.engine.isolation import read_committed
+from sagas.engine.transitions import Claimant
+from sagas.exceptions import TransactionLeftOpen, UnknownHandler, UnknownSaga
+from sagas.logs import Outage, saga_context
+from sagas.models import StepRun
+
+
+logger = logging.getLogger("sagas.execute")
+T = TypeVar("T")
+
+PAUSES = (0.1, 0.3, 1.0, 3.0)
+"""Seconds between tries of a short transaction whose connection was lost."""
+
+PATIENCE = (3.0,) * 100
+"""Further ones for an outcome: what happened waits five minutes for a database to record it."""
+
+_outage = Outage(logger, "claiming steps", "claim")
+
+
+class Stint:
+    """What one message carries a worker through: a first step, and what may follow in place."""
+
+    def __init__(self, claimant: Claimant, *, in_place: bool) -> None:
+        """Begin now; bounded by ``SAGAS["IN_PLACE_STEPS"]`` and ``SAGAS["IN_PLACE_SECONDS"]``."""
+        self._claimant = claimant
+        self._steps = saga_settings().IN_PLACE_STEPS if in_place else 1
+        self._until = time.monotonic() + saga_settings().IN_PLACE_SECONDS
+
+    def claimant(self) -> Claimant | None:
+        """Return who claims the step after this one, or None when a message is to be sent for it."""
+        self._steps -= 1
+        goes_on = self._steps > 0 and time.monotonic() < self._until
+        return self._claimant if goes_on else None
+
+
+def execute(
+    step_id: UUID, fence: int, *, task_id: str = "", worker: str = "", in_place: bool = False
+) -> str:
+    """Run the attempt that a message asks for. Must be called outside a transaction.
+
+    ``in_place``: go on with what follows, within bounds, where that needs no message. Returns what
+    came of the last attempt, for logs and task results: ``"succeeded"``, ``"skipped"``,
+    ``"waiting"``, an error code, ``"late"`` when the attempt was given up meanwhile, or
+    ``"not claimed"``.
+    """
+    stint = Stint(Claimant(task_id=task_id, worker=worker), in_place=in_place)
+    told = "not claimed"
+    leave_foreign_transaction()
+    try:
+        claim = partial(transitions.claim, step_id, fence, task_id=task_id, worker=worker)
+        step = insistently(claim)
+        _outage.over()
+    except Error as error:
+        if is_in_transaction():
+            raise
+        # Raised, it would call the error door, which has the message sent again at once. So it is
+        # sent when nobody has claimed the step for a while, as one that was lost.
+        _outage.failed(error)
+        return told
+    if step is None:
+        logger.info("step not claimed", extra={"action": "not_claimed", "step_id": str(step_id)})
+    while step is not None:
+        with saga_context(saga_id=str(step.run_id), step=str(step)):
+            told, step = _execute_claimed(step, stint)
+    return told
+
+
+def insistently(transaction_of_ours: Callable[[], T], further: Sequence[float] = ()) -> T:
+    """Try a short transaction again on a new connection: it is guarded, so twice is as once.
+
+    A session can be alive and of no use: it has forgotten a statement, or a handler changed it. So
+    whatever else fails is tried once more at once, on a new one; an outcome (``further``) also
+    waits until what fails does so no more, unless that is about its values.
+    """
+    renewed = False
+    until = time.monotonic() + OUTCOME_SECONDS
+    for pause in (*PAUSES, *further):
+        try:
+            return transaction_of_ours()
+        except Error as error:
+            if is_in_transaction() or is_about_data(error) or time.monotonic() > until:
+                raise
+            if not is_connection_lost(error):
+                if renewed and not further:
+                    raise
+                renewed, pause = True, pause if renewed else 0.0  # noqa: PLW2901 at once
+            facts = {"action": "database_lost"}
+            logger.warning("database lost, again in %s s: %s", pause, error, extra=facts)
+            with suppress(Exception):
+                pooling.replace_lost()
+            time.sleep(pause)
+    return transaction_of_ours()
+
+
+def _execute_claimed(step: StepRun, stint: Stint) -> tuple[str, StepRun | None]:
+    """Return what came of it, and the next step where it is claimed already."""
+    try:
+        saga = registry.get(step.run.label)
+        definition = saga.definition.step(step.name)
+        handler = _handler(definition, step)
+    except (UnknownHandler, UnknownSaga) as error:
+        advance.postpone(step, error)
+        return error.code, None
+    with leases.kept_alive(step) as lease:
+        attempt = Attempt(
+            step=step,
+            saga_class=saga,
+            definition=definition,
+            handler=handler,
+            lease=lease,
+            insist=insistently,
+        )
+        run = _run_atomic if attempt.is_atomic else _run
+        try:
+            ended, recorded = run(attempt, stint)
+        except (SystemExit, KeyboardInterrupt):
+            # The process ends, and with it the attempt: let it be missed sooner than its lease says.
+            with suppress(Exception):
+                transitions.shorten_lease(step.pk, step.fence)
+            raise
+    return _told(ended, recorded), recorded.taken
+
+
+def _told(ended: Ended, recorded: Recorded) -> str:
+    if not recorded:
+        return "late"
+    if isinstance(ended, Misfit):
+        return ended.error.code
+    return ended.code if isinstance(ended, Failed) else type(ended).__name__.lower()
+
+
+def _handler(definition: StepDefinition, step: StepRun) -> Any:
+    """Return what runs the step: the definition itself, or its compensation's."""
+    if step.asking and definition.reconcile is None:
+        message = f"step {step.name!r} of {step.run.label} has no reconcile in this code"
+        raise UnknownHandler(message)
+    if not step.is_backward:
+        return definition
+    if definition.compensation is None:
+        message = f"step {step.name!r} of {step.run.label} has no compensation in this code"
+        raise UnknownHandler(message)
+    return definition.compensation
+
+
+def _run(attempt: Attempt, stint: Stint) -> tuple[Ended, Recorded]:
+    ended = attempt.make()
+    return _record(attempt.step, ended, stint.claimant())
+
+
+def _run_atomic(attempt: Attempt, stint: Stint) -> tuple[Ended, Recorded]:
+    """Effect, outcome and successor in one transaction: all of them happen, or none."""
+    database = saga_database()
+    recorded = Recorded(won=False)
+    ended: Ended = GivenUp()
+    try:
+        with read_committed(database):
+            ended = attempt.make()
+            if not isinstance(ended, Failed | Misfit | GivenUp):
+                recorded = advance.record_outcome(attempt.step, ended, stint.claimant())
+            if not recorded:
+                transaction.set_rollback(True, using=database)
+    except DatabaseError as error:  # the commit failed
+        recorded, ended = Recorded(won=False), classify(error, attempt.handler)
+    if recorded:
+        return ended, recorded
+    return _record(attempt.step, _rolled_back(ended))
+
+
+def _rolled_back(ended: Ended) -> Ended:
+    """Nothing was written, so nothing is in doubt, unless the handler committed by itself."""
+    if isinstance(ended, Misfit):
+        return ended
+    if isinstance(ended, Failed):
+        return replace(ended, doubtful=ended.code == TransactionLeftOpen.code)
+    return Failed(code="ROLLED_BACK", error="the attempt was given up before it could commit")
+
+
+def _record(
+    step: StepRun, ended: Ended, claimant: Claimant | None = None
+) -> tuple[Ended, Recorded]:
+    """Hand the outcome over, and wait for a database that is away: what happened must not be lost."""
+    if isinstance(ended, GivenUp):
+        return ended, Recorded(won=False)
+    if isinstance(ended, Misfit):
+        postpone = partial(advance.postpone, step, ended.error, doubtful=ended.doubtful)
+        return ended, Recorded(won=insistently(postpone, PATIENCE))
+    try:
+        record = partial(advance.record_outcome, step, ended, claimant)
+        return ended, insistently(record, PATIENCE)
+    except Exception as error:
+        if is_in_transaction() or is_connection_lost(error):
+            raise
+        logger.exception("outcome not recorded", extra={"action": "outcome_not_recorded"})
+        failure = _unrecorded(ended, error)
+        return failure, insistently(partial(advance.record_outcome, step, failure), PATIENCE)
+
+
+def _unrecorded(outcome: Outcome, error: Exception) -> Failed:
+    """Return what is recorded instead of an outcome that the database refuses.
+
+    A success is in doubt, and tried again as one whose process was lost.
+    """
+    cause = type(error).__name__
+    if isinstance(outcome, Failed):
+        return replace(outcome, code=cause, error="what it failed with cannot be recorded")
+    what = type(outcome).__name__.lower()
+    error_text = f"the outcome, {what}, cannot be recorded"
+    return Failed(code=cause, error=error_text, retryable=True, doubtful=True)

@@ -1,0 +1,165 @@
+"""What a handler sees of its saga, answered from the rows."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from django.db import Error, connections, transaction
+from pydantic import JsonValue
+
+from sagas.definitions import (
+    NO_VALUE,
+    RunInfo,
+    SagaDefinition,
+    StepDefinition,
+    StepOutcome,
+    UndoneStep,
+)
+from sagas.engine import pooling, transitions
+from sagas.engine.database import has_open_transaction, is_in_transaction, saga_database
+from sagas.engine.leases import Lease
+from sagas.exceptions import PayloadError, SagaCancelled, SagaError
+from sagas.models import SagaRun, StepRun
+from sagas.payloads import Codec, check_tags
+from sagas.states import MAY_HAVE_HAPPENED, StepState
+
+
+HEARTBEAT_SECONDS = 1.0
+"""A handler may beat as often as it likes; the row is written this often."""
+
+_DETAILS: Codec[Any] = Codec(JsonValue)
+
+
+class RowInvocation:
+    """An :class:`~sagas.definitions.Invocation` of a claimed step.
+
+    The other steps' outcomes are read in one query, and only by a handler that asks for one.
+    """
+
+    def __init__(
+        self, step: StepRun, definition: SagaDefinition, lease: Lease, *, atomic: bool = False
+    ) -> None:
+        """``step`` carries its run. ``atomic``: whatever the attempt does is undone if it fails."""
+        self._step = step
+        self._lease = lease
+        self._atomic = atomic
+        self._next_write = 0.0
+        self.misfit: SagaError | None = None
+        """The error raised to the handler because what is stored does not fit this code."""
+        self.refused: PayloadError | None = None
+        """The error raised to the handler because what it gave cannot be stored."""
+        self.last_heartbeat = step.heartbeat
+        self.step_name = step.name
+        self.attempt = step.attempt
+        self.idempotency_key = step.idempotency_key
+        self.run = run_info(step.run)
+        self._run_id = step.run_id
+        self._definition = definition
+        self._forward: dict[str, StepRun] | None = None
+        self.undoing = self._undone() if step.is_backward else None
+
+    def outcome_of(self, step_name: str) -> StepOutcome:
+        """Return where another step of this run stands, with its typed result if it has one."""
+        row = self._forward_rows().get(step_name)
+        if row is None:
+            # Another version of the saga planned this run, without this step.
+            return StepOutcome(state=StepState.SKIPPED)
+        return StepOutcome(
+            state=StepState(row.state), value=self._load(row) if row.happened else NO_VALUE
+        )
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Add tags to the run at once, whatever comes of this attempt.
+
+        In a transaction of the handler's they come with its commit, and the run is locked until then.
+        """
+        with self._storing():
+            check_tags(tags, what="the tags of self.set_tags()")
+        with pooling.borrowed(), transitions.change(self._run_id) as change:
+            change.tag(tags)
+
+    def heartbeat(self, details: Any) -> None:
+        """Write at most once a second; raise SagaCancelled when the attempt should stop."""
+        if self._lease.is_over:
+            raise SagaCancelled
+        now = time.monotonic()
+        if now < self._next_write:
+            return
+        self._next_write = now + HEARTBEAT_SECONDS
+        with self._storing():
+            data = _DETAILS.dump(details, what=f"the heartbeat of {self.step_name}")
+        self._lease.beat()
+        if self._lease.alone or not has_open_transaction():
+            self._write_heartbeat(data)
+            if self._lease.unwanted:
+                raise SagaCancelled
+            return
+        # Written here, it would lock the row until the transaction ends. SQLite lets nobody else
+        # write meanwhile: neither can the attempt be given up.
+        self._lease.asks = connections[saga_database()].vendor != "sqlite"
+        if is_in_transaction() and not self._atomic:
+            # How far it came is true when it is committed.
+            keep = partial(self._write_heartbeat, data)
+            transaction.on_commit(keep, using=saga_database(), robust=True)
+
+    def _write_heartbeat(self, data: Any) -> None:
+        try:
+            with pooling.borrowed():
+                self._lease.unwanted = not transitions.record_heartbeat(self._step, data)
+        except Error:
+            if self._lease.alone or has_open_transaction():
+                raise
+            # No reason to fail what goes on: the thread that keeps the lease tries again.
+            self._lease.details, self._lease.asks = data, True
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except PayloadError as error:
+            self.refused = error
+            raise
+
+    def _undone(self) -> UndoneStep:
+        row = self._forward_rows()[self.step_name]
+        known = row.state not in MAY_HAVE_HAPPENED - {StepState.SUCCEEDED}
+        return UndoneStep(
+            name=row.name,
+            idempotency_key=row.idempotency_key,
+            outcome="succeeded" if known else "unknown",
+            result=self._load(row) if known else None,
+        )
+
+    def _load(self, row: StepRun) -> Any:
+        what = f"the result of {row.name} of {self.run.label}"
+        try:
+            definition: StepDefinition = self._definition.step(row.name)
+            return definition.result_codec.load(row.output, what=what)
+        except SagaError as error:
+            self.misfit = error
+            raise
+
+    def _forward_rows(self) -> dict[str, StepRun]:
+        if self._forward is None:
+            rows = StepRun.objects.forward().filter(run_id=self._run_id)
+            columns = ("name", "state", "output", "doubtful", "idempotency_key")
+            with pooling.borrowed():
+                self._forward = {row.name: row for row in rows.only(*columns)}
+        return self._forward
+
+
+def run_info(run: SagaRun) -> RunInfo:
+    """Return the facts about a run that a handler may read."""
+    return RunInfo(
+        id=run.pk,
+        label=run.label,
+        version=run.version,
+        key=run.key,
+        created_at=run.created_at,
+        deadline=run.deadline,
+        failed_step=run.failed_step,
+        error_code=run.error_code,
+        error=run.error,
+    )

@@ -1,0 +1,101 @@
+"""What an attempt says after it was given up: it counts, whatever was decided meanwhile.
+
+A process that was stopped, cut off or slow may finish its work when the saga has long decided
+otherwise. Nothing that it did, or may have done, may stay behind a run that says ``compensated``.
+"""
+
+from sagas.engine import compensate, transitions
+from sagas.engine.decisions import Failed, Outcome, Waiting
+from sagas.models import StepRun
+from sagas.states import IN_FLIGHT_STEPS, UNSTARTED_STEPS, SagaState, StepState
+
+
+ROLLED_BACK = frozenset({SagaState.COMPENSATED, SagaState.CANCELLED})
+GOING_FORWARD = frozenset({SagaState.RUNNING, SagaState.COMPLETED})
+
+
+def leaves_doubt(outcome: Outcome) -> bool:
+    """Whether an attempt that says this may have had an effect."""
+    return isinstance(outcome, Waiting) or (isinstance(outcome, Failed) and outcome.doubtful)
+
+
+def ends_now(step: StepRun) -> bool:
+    """Whether a late success ends the step: it is being asked about, or between two attempts.
+
+    Whoever asks may have looked before it happened; its answer loses.
+    """
+    if step.is_backward:
+        return False
+    return step.state == StepState.READY or (step.state == StepState.RUNNING and step.asking)
+
+
+def take_up(change: transitions.RunChange, step: StepRun, output: object) -> None:
+    """Take up a late success of a forward step. Requires the run's lock; ``step`` is as it is now.
+
+    While another attempt is under way, that one tells the outcome: it has the same key.
+    """
+    if _is_over(change, step):
+        return
+    if step.state in IN_FLIGHT_STEPS or step.state in UNSTARTED_STEPS:
+        transitions.keep_doubt(step)
+        return
+    if step.state != StepState.SUCCEEDED:
+        transitions.succeed_late(change, step, output)
+        change.reconsider_warnings()
+    _draw_consequences(change, step)
+
+
+def doubt(change: transitions.RunChange, step: StepRun) -> None:
+    """Take up that a forward step may have happened after all. Requires the run's lock."""
+    if _is_over(change, step):
+        return
+    if step.asking and ends_now(step):
+        transitions.ask_again(change, step)
+    elif step.state in IN_FLIGHT_STEPS or step.state in UNSTARTED_STEPS:
+        transitions.keep_doubt(step)
+    elif step.state == StepState.SKIPPED:
+        transitions.keep_doubt(step)  # it is unknown as soon as the saga undoes its steps
+        _draw_consequences(change, step)
+    else:
+        if step.state not in {StepState.SUCCEEDED, StepState.UNKNOWN}:
+            transitions.doubt_late(change, step)
+            if change.run.state in GOING_FORWARD:
+                change.warn()
+        _draw_consequences(change, step)
+
+
+def _is_over(change: transitions.RunChange, step: StepRun) -> bool:
+    """Whether a late word moves nothing: another attempt to undo was made, or a human settled all."""
+    return step.is_backward or change.run.state == SagaState.RESOLVED
+
+
+def _draw_consequences(change: transitions.RunChange, step: StepRun) -> None:
+    run = change.run
+    transitions.distrust_undo(step)
+    if step.pivot and step.state == StepState.SUCCEEDED:
+        change.pass_pivot(step)
+    if run.state == SagaState.DEAD_LETTER:
+        _give_up_undo(change, step)
+    elif run.state in {*ROLLED_BACK, SagaState.COMPENSATING} and _is_undone(step):
+        if run.state in ROLLED_BACK:
+            change.reopen(f"{step.name} {_news(step)} after it had been given up")
+        compensate.settle(change, again=step.name)
+
+
+def _news(step: StepRun) -> str:
+    return "succeeded" if step.state == StepState.SUCCEEDED else "may have happened"
+
+
+def _is_undone(step: StepRun) -> bool:
+    """Whether its author wants it undone; of what nothing can undo, a human is to hear."""
+    if compensate.is_final(step) or compensate.held([step]):
+        return True
+    forward = StepRun.objects.forward().filter(run_id=step.run_id)
+    return bool(step.compensation) and step.name not in compensate.kept_for_good(forward)
+
+
+def _give_up_undo(change: transitions.RunChange, step: StepRun) -> None:
+    """A compensation that runs right now may have come too early: a retry runs it once more."""
+    undo = StepRun.objects.backward().filter(run_id=step.run_id, name=step.name)
+    for running in undo.filter(state__in=IN_FLIGHT_STEPS):
+        transitions.undo_again(change, running)

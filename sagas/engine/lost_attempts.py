@@ -1,0 +1,67 @@
+"""What it means that the lease of an attempt ran out: a worker is gone, or an outside party is mute."""
+
+from datetime import timedelta
+
+from sagas.definitions import StepOptions, registry
+from sagas.durations import format_duration
+from sagas.engine.decisions import Failed
+from sagas.exceptions import SagaError, StepTimeout, UnknownHandler, UnknownSaga, WorkerLost
+from sagas.models import StepRun
+from sagas.states import StepState
+
+
+def lost(step: StepRun) -> Failed:
+    """Return the outcome of an attempt whose lease ran out."""
+    if step.state == StepState.WAITING:
+        return _wait_ran_out(step)
+    error = _what_ended(step)
+    definitely_not = step.options.get("atomic", False)
+    is_dead = step.dead_fence == step.fence
+    return Failed(
+        code=error.code,
+        error=str(error),
+        retryable=True,
+        doubtful=not definitely_not,
+        at_once=True,
+        given_up=not (definitely_not or step.asking or is_dead),
+    )
+
+
+def _what_ended(step: StepRun) -> SagaError:
+    """Tell a process that died from a handler that hung until nobody renewed its lease."""
+    limit = StepOptions.from_snapshot(step.options).time_limit
+    if step.lease_until is None or step.started_at is None:
+        return WorkerLost()
+    if step.lease_until - step.started_at < timedelta(seconds=limit):
+        return WorkerLost()
+    message = f"the step ran past its time limit of {limit:g} s"
+    return StepTimeout(message, step=step.name, timeout_ms=int(limit * 1000))
+
+
+def _wait_ran_out(step: StepRun) -> Failed:
+    """Nobody completed the step, and nobody knows whether it happened.
+
+    A compensation asks once more, as often as its ``max_retries`` say, because it must happen. A
+    step does only if its ``autoretry_for`` names :class:`~sagas.exceptions.StepTimeout`.
+    """
+    within = ""
+    if step.lease_until is not None and step.started_at is not None:
+        within = f" within {format_duration(step.lease_until - step.started_at)}"
+    return Failed(
+        code=StepTimeout.code,
+        error=f"nobody completed the waiting step{within}",
+        retryable=step.is_backward or _retries_timeouts(step),
+        doubtful=True,
+        at_once=True,
+        given_up=not step.is_backward,
+    )
+
+
+def _retries_timeouts(step: StepRun) -> bool:
+    try:
+        options: StepOptions = registry.get(step.run.label).definition.step(step.name).options
+    except (UnknownHandler, UnknownSaga):
+        return False
+    return issubclass(StepTimeout, options.autoretry_for) and not issubclass(
+        StepTimeout, options.dont_autoretry_for
+    )

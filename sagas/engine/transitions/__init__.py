@@ -1,0 +1,105 @@
+"""The only writer of state.
+
+Every function here is one guarded change: ``UPDATE ... WHERE state = <from> AND fence = <mine>``.
+It answers won or lost, and losing is normal: a doubled message, a second sweep, an operator who
+was faster. The event that tells of a change is written in its transaction, so the rows and their
+history never disagree.
+
+Lock order, everywhere: the run first, then its steps. :func:`change` takes the run's lock, which
+serialises the outcomes, turns and operators of one saga. A claim takes only its step's row; what
+shuts it out of a run that turns back is the turn's own update of that row.
+"""
+
+from sagas.engine.transitions.attempt import (
+    NO_DETAILS,
+    end_leases_of,
+    hurry,
+    leave_queued,
+    mark_sent,
+    mark_unsent,
+    record_heartbeat,
+    renew_lease,
+    send_again,
+    shorten_lease,
+    tell_unknown_handler,
+)
+from sagas.engine.transitions.change import RunChange, change
+from sagas.engine.transitions.claiming import claim, succeed
+from sagas.engine.transitions.compensation import (
+    doubt_skipped,
+    insert_pending,
+    insert_undo_chain,
+    leave_out,
+    release_holds,
+    shut_unstarted,
+)
+from sagas.engine.transitions.insert import insert_runs
+from sagas.engine.transitions.late import (
+    ask_again,
+    distrust_undo,
+    doubt_late,
+    heard_from,
+    keep_doubt,
+    succeed_late,
+    undo_again,
+)
+from sagas.engine.transitions.living_leases import keep_condition, renew_leases
+from sagas.engine.transitions.operator import pause, settle, try_again, unpause
+from sagas.engine.transitions.run_time import later
+from sagas.engine.transitions.sweeping import SweepTurns, Turn, longest_silence
+from sagas.engine.transitions.unfinished import leave_unfinished
+from sagas.engine.transitions.values import Claimant, InsertedRun, NewRun, Succession
+from sagas.engine.transitions.waiting import GIVEN_UP, at_large, begin_wait, end_waits, keep_answer
+
+
+__all__ = [
+    "GIVEN_UP",
+    "NO_DETAILS",
+    "Claimant",
+    "InsertedRun",
+    "NewRun",
+    "RunChange",
+    "Succession",
+    "SweepTurns",
+    "Turn",
+    "ask_again",
+    "at_large",
+    "begin_wait",
+    "change",
+    "claim",
+    "distrust_undo",
+    "doubt_late",
+    "doubt_skipped",
+    "end_leases_of",
+    "end_waits",
+    "heard_from",
+    "hurry",
+    "insert_pending",
+    "insert_runs",
+    "insert_undo_chain",
+    "keep_answer",
+    "keep_condition",
+    "keep_doubt",
+    "later",
+    "leave_out",
+    "leave_queued",
+    "leave_unfinished",
+    "longest_silence",
+    "mark_sent",
+    "mark_unsent",
+    "pause",
+    "record_heartbeat",
+    "release_holds",
+    "renew_lease",
+    "renew_leases",
+    "send_again",
+    "settle",
+    "shorten_lease",
+    "shut_unstarted",
+    "succeed",
+    "succeed_late",
+    "tell_unknown_handler",
+    "try_again",
+    "undo_again",
+    "unpause",
+]

@@ -1,0 +1,84 @@
+"""What is written when an attempt that had been given up says its word after all."""
+
+from typing import Any
+
+from django.db.models.functions import Now
+
+from sagas.engine.transitions.change import RunChange, require_arrow
+from sagas.engine.transitions.insert import due_now, fresh_life
+from sagas.models import StepRun
+from sagas.states import STEP_ARROWS, EventType, StepState
+
+
+def heard_from(step: StepRun, *, ended: bool) -> StepRun:
+    """An attempt says its word; ``ended``: nobody acts for it any more. Returns the row as it is now.
+
+    ``step`` is the row as the attempt had it.
+    """
+    row = StepRun.objects.get(pk=step.pk)
+    at_large: list[int] = row.at_large or []
+    if ended and step.fence in at_large:
+        row.at_large = [fence for fence in at_large if fence != step.fence] or None
+        StepRun.objects.filter(pk=row.pk).update(at_large=row.at_large)
+    return row
+
+
+def succeed_late(change: RunChange, step: StepRun, output: object) -> bool:
+    """A step that was given up did happen: its end → ``succeeded``, with the result."""
+    columns = {"output": output, "doubtful": False, "error_code": "", "error": ""}
+    return _end_late(change, step, StepState.SUCCEEDED, EventType.STEP_SUCCEEDED, **columns)
+
+
+def doubt_late(change: RunChange, step: StepRun) -> bool:
+    """A step that was said not to have happened, or to be undone, may have: its end → ``unknown``."""
+    return _end_late(change, step, StepState.UNKNOWN, EventType.STEP_UNKNOWN, doubtful=True)
+
+
+def _end_late(
+    change: RunChange, step: StepRun, to: StepState, type_: EventType, **columns: Any
+) -> bool:
+    came_from = StepState(step.state)
+    require_arrow(STEP_ARROWS, came_from, to)
+    won = StepRun.objects.filter(pk=step.pk, state=came_from).update(
+        state=to, asking=False, lease_until=None, ended_at=Now(), updated_at=Now(), **columns
+    )
+    if won:
+        change.journal.tell_step(type_, step, came_from, to, "late")
+        step.state = to
+    return bool(won)
+
+
+def keep_doubt(step: StepRun) -> None:
+    """An earlier attempt of a step may have taken effect; what the next one says does not clear it."""
+    StepRun.objects.filter(pk=step.pk).update(doubtful=True, updated_at=Now())
+
+
+def ask_again(change: RunChange, step: StepRun) -> None:
+    """Whoever asks at this moment may have looked before the effect: the question is put anew."""
+    came_from = StepState(step.state)
+    StepRun.objects.filter(pk=step.pk, state=came_from).update(
+        state=StepState.READY, lease_until=None, updated_at=Now(), **due_now(change.grace)
+    )
+    if came_from != StepState.READY:
+        change.journal.tell_step(EventType.STEP_ASKING, step, came_from, StepState.READY)
+        change.made_ready.append(step)
+
+
+def distrust_undo(step: StepRun) -> None:
+    """A word about ``step`` comes late: what was said of undoing it before no longer counts.
+
+    An outside party that undoes it answers a request that may have come before the effect; without
+    doubt in the row, that answer does not end the attempt which is still to be made.
+    """
+    undo = StepRun.objects.backward().filter(run_id=step.run_id, name=step.name)
+    undo.update(doubtful=False, updated_at=Now())
+
+
+def undo_again(change: RunChange, undo: StepRun) -> None:
+    """A compensation in flight may have come before the effect: it is given up, and begins once more."""
+    came_from = StepState(undo.state)
+    require_arrow(STEP_ARROWS, came_from, StepState.READY)
+    StepRun.objects.filter(pk=undo.pk, state=came_from).update(
+        state=StepState.READY, updated_at=Now(), **fresh_life(undo), **due_now(change.grace)
+    )
+    change.journal.tell_step(EventType.STEP_RESTORED, undo, came_from, StepState.READY)

@@ -1,0 +1,96 @@
+"""What a human changes by hand in a saga that is not at rest: pauses, and single steps.
+
+All of it happens under the run's lock, and by guarded updates: a worker that claims a step at the
+same moment wins or loses as any other does.
+"""
+
+from typing import Any
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from sagas.engine.transitions.change import RunChange
+from sagas.engine.transitions.insert import due_now, fresh_life
+from sagas.engine.transitions.run_time import end_pause
+from sagas.models import SagaRun, StepRun
+from sagas.states import STEP_ARROWS, EventType, SagaState, StepState
+
+
+def pause(change: RunChange, *, note: str, actor: str) -> None:
+    """Let no step of the run be claimed or sent from now on; what runs may end.
+
+    The fence of the ready steps is raised, because a claim does not take the run's lock: one that
+    began before this change then no longer finds its row.
+    """
+    SagaRun.objects.filter(pk=change.run.pk).update(paused_at=Now(), updated_at=Now())
+    ready = StepRun.objects.filter(run_id=change.run.pk, state=StepState.READY)
+    ready.update(fence=F("fence") + 1, updated_at=Now())
+    change.run.refresh_from_db(fields=["paused_at"])
+    change.journal.tell_run(EventType.PAUSED, change.run, "", "", note, actor)
+
+
+def unpause(change: RunChange, *, note: str, actor: str) -> None:
+    """Let a paused run go on; the time of the pause counts neither for it nor for its steps."""
+    end_pause(change.run)
+    change.journal.tell_run(EventType.RESUMED, change.run, "", "", note, actor)
+    if change.run.state != SagaState.DEAD_LETTER:
+        change.send_ready()
+
+
+def try_again(change: RunChange, step: StepRun, *, note: str, actor: str) -> bool:
+    """Make a step ready once more without which its saga has gone on: nothing will follow from it."""
+    won = _move(
+        change,
+        step,
+        StepState.READY,
+        EventType.STEP_RETRIED,
+        note,
+        actor,
+        follow_up=True,
+        **fresh_life(step),
+        **due_now(change.grace),
+    )
+    if won:
+        change.made_ready.append(StepRun.objects.get(pk=step.pk))
+    return won
+
+
+def settle(
+    change: RunChange, step: StepRun, to: StepState, *, output: object, note: str, actor: str
+) -> bool:
+    """Give a step the end that a human says it has; False when a worker claimed it meanwhile."""
+    return _move(
+        change,
+        step,
+        to,
+        EventType.STEP_SETTLED,
+        note,
+        actor,
+        output=output,
+        doubtful=False,
+        asking=False,
+        error_code="",
+        error="",
+        lease_until=None,
+        ended_at=Now(),
+    )
+
+
+def _move(
+    change: RunChange,
+    step: StepRun,
+    to: StepState,
+    type_: EventType,
+    note: str,
+    actor: str,
+    **columns: Any,
+) -> bool:
+    came_from = StepState(step.state)
+    if to not in STEP_ARROWS[came_from]:
+        message = f"no arrow leads from {came_from} to {to}"
+        raise AssertionError(message)
+    mine = StepRun.objects.filter(pk=step.pk, state=came_from, fence=step.fence)
+    won = mine.update(state=to, updated_at=Now(), **columns)
+    if won:
+        change.journal.tell_step(type_, step, came_from, to, note, actor)
+    return bool(won)

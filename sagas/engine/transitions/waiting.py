@@ -1,0 +1,87 @@
+"""Waits for outside parties under the run's lock: begun, answered early, given up."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import F
+from django.db.models.functions import Coalesce, Least, Now
+
+from sagas.engine.transitions.change import RunChange
+from sagas.engine.transitions.insert import due_now
+from sagas.engine.transitions.run_time import later
+from sagas.models import StepRun
+from sagas.states import EventType, StepState
+
+
+GIVEN_UP: dict[str, Any] = {
+    "error_code": "WAIT_GIVEN_UP",
+    "error": "the saga no longer waits for the outside party",
+}
+"""What an outcome that nobody waits for any more leaves in its step."""
+
+
+def begin_wait(change: RunChange, step: StepRun, limit: timedelta | None, note: str) -> bool:
+    """``running`` → ``waiting``; False when the attempt was given up, or the answer is there.
+
+    The wait ends after ``limit`` or with the step's own time. A compensation, which no deadline
+    ends, waits at most as long as its saga had to go forward, so that a human hears of it.
+    """
+    if limit is None and step.is_backward:
+        limit = change.run.deadline - change.run.created_at
+    until: Any = F("expires_at")
+    if limit is not None:
+        # SQLite's least of anything and NULL is NULL.
+        own = later(change.run, limit)
+        until = Coalesce(Least(own, F("expires_at")), own)
+    return change.end_attempt(
+        step,
+        StepState.WAITING,
+        EventType.STEP_WAITING,
+        note,
+        lease_until=until,
+        ended_at=None,
+        doubtful=True,
+        error_code="",
+        error="",
+    )
+
+
+def at_large(step: StepRun) -> dict[str, Any]:
+    """Return the column that says that this attempt is given up, while it or whom it asked may still act."""
+    return {"at_large": [*(step.at_large or []), step.fence]}
+
+
+def keep_answer(
+    change: RunChange, step: StepRun, answer: dict[str, Any], *, note: str, actor: str
+) -> bool:
+    """Keep what an outside party says of a step that still runs, until its attempt ends.
+
+    False when the attempt has just ended, or somebody has answered before.
+    """
+    mine = StepRun.objects.filter(
+        pk=step.pk, state=StepState.RUNNING, fence=step.fence, answer__isnull=True
+    )
+    won = mine.update(answer=answer, updated_at=Now())
+    if won:
+        change.journal.tell_step(EventType.STEP_ANSWERED, step, "", "", note, actor)
+    return bool(won)
+
+
+def end_waits(change: RunChange, waiting: Iterable[StepRun], *, ask: bool = True) -> None:
+    """Wait no longer: whether a step happened is asked, if it can be, or unknown."""
+    for step in waiting:
+        if ask and step.options.get("reconcile"):
+            _end_wait(change, step, StepState.READY, asking=True, **due_now(change.grace))
+            change.made_ready.append(step)
+        else:
+            _end_wait(change, step, StepState.UNKNOWN, ended_at=Now())
+
+
+def _end_wait(change: RunChange, step: StepRun, to: StepState, **columns: Any) -> None:
+    # Whoever ends a wait holds the run's lock, so nobody was faster.
+    StepRun.objects.filter(pk=step.pk, state=StepState.WAITING).update(
+        state=to, lease_until=None, updated_at=Now(), **GIVEN_UP, **at_large(step), **columns
+    )
+    type_ = EventType.STEP_ASKING if to == StepState.READY else EventType.STEP_UNKNOWN
+    change.journal.tell_step(type_, step, StepState.WAITING, to)

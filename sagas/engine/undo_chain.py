@@ -1,0 +1,119 @@
+"""The compensations of a run: one chain, in reverse order, made when it turns back.
+
+It is made anew, of what is not undone, when a late word tells of something more to undo and when a
+dead letter goes on: so what depends on a step is undone before it, however often.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+from sagas.definitions import StepOptions
+from sagas.engine import transitions
+from sagas.models import StepRun
+from sagas.states import IN_FLIGHT_STEPS, Direction, StepState
+
+
+def weave(
+    change: transitions.RunChange,
+    wanted: Sequence[StepRun],
+    *,
+    again: str = "",
+    anew: bool = False,
+) -> None:
+    """Have the forward steps ``wanted`` undone in this order. Requires the run's lock.
+
+    ``again`` names a step whose undoing, if it has begun, came too early. ``anew``: the run is a dead
+    letter that goes on, so that what failed is tried once more, with its attempts before it.
+    """
+    undo = {row.name: row for row in StepRun.objects.backward().filter(run_id=change.run.pk)}
+    if not undo:
+        in_place = change.run.options.get("in_place", False)
+        transitions.insert_undo_chain(change, planned(wanted, in_place=in_place))
+        return
+    in_flight = [row for row in undo.values() if row.state in IN_FLIGHT_STEPS and row.name != again]
+    rows = [
+        undo.get(step.name) or transitions.insert_pending(undo_row(step, position=place))
+        for place, step in enumerate(wanted, start=len(undo))
+    ]
+    chain = [row for row in rows if row not in in_flight]
+    for row in undo.values():
+        if row not in rows and row not in in_flight and row.state not in _OVER:
+            transitions.leave_out(change, row)
+    _place(change, chain, in_flight, again=again, anew=anew)
+    change.restart_count(1 if chain else len(in_flight))
+
+
+_OVER = frozenset(
+    {
+        StepState.SUCCEEDED,
+        StepState.SKIPPED,
+        StepState.CANCELLED,
+        # Its step may stand, and a retry tries it again.
+        StepState.FAILED,
+        StepState.UNKNOWN,
+    }
+)
+
+
+def _place(
+    change: transitions.RunChange,
+    chain: Sequence[StepRun],
+    in_flight: Sequence[StepRun],
+    *,
+    again: str,
+    anew: bool,
+) -> None:
+    # What is in flight was undone later than what the chain begins with, so the chain waits for it.
+    head = [str(step.pk) for step in chain[:1]]
+    for step in in_flight:
+        change.reset(step, StepState(step.state), blockers=0, successors=head, in_place=False)
+    following = [[str(step.pk)] for step in chain[1:]] + [[]]
+    for place, step in enumerate(chain):
+        blockers = 1 if place else len(in_flight)
+        was_ready = step.state == StepState.READY
+        begins_anew = anew or step.name == again
+        change.reset(
+            step,
+            StepState.PENDING if blockers else StepState.READY,
+            blockers=blockers,
+            anew=begins_anew,
+            position=place,
+            successors=following[place],
+            in_place=False,
+        )
+        if not blockers and (begins_anew or not was_ready):
+            change.made_ready.append(step)
+
+
+def planned(steps: Sequence[StepRun], *, in_place: bool) -> list[StepRun]:
+    """Return the compensation rows, not inserted yet: one chain, in this order."""
+    chain = [undo_row(step, position=position) for position, step in enumerate(steps)]
+    for step, following in pairwise(chain):
+        step.successors = [str(following.pk)]
+        following.blockers = 1
+        step.in_place = in_place and StepOptions.from_snapshot(step.options).may_carry_on_to(
+            StepOptions.from_snapshot(following.options)
+        )
+    return chain
+
+
+def undo_row(step: StepRun, *, position: int) -> StepRun:
+    """Return the compensation of a forward step, not inserted yet."""
+    options = step.options.get("compensation", {})
+    return StepRun(
+        run_id=step.run_id,
+        name=step.name,
+        direction=Direction.BACKWARD,
+        position=position,
+        handler=step.compensation,
+        options=options,
+        timeout=_timeout(options),
+        idempotency_key=f"{step.idempotency_key}:undo",
+    )
+
+
+def _timeout(options: dict[str, Any]) -> timedelta | None:
+    seconds = StepOptions.from_snapshot(options).timeout
+    return None if seconds is None else timedelta(seconds=seconds)
