@@ -56,7 +56,7 @@ class SagaSettings:
     PUBLISH_TIMEOUT_SECONDS: float = 2.0
     """Bound of each socket operation when a message is sent; a silent broker costs this at most twice."""
 
-    BROKER_PAUSE_SECONDS: float = 1.0
+    BROKER_BACKOFF_SECONDS: float = 1.0
     """After a failed send this process sends nothing for so long, or for three times what the
     failure took, if that is longer."""
 
@@ -73,7 +73,7 @@ class SagaSettings:
     """On PostgreSQL: start, claim and success as one statement each, instead of by the ORM. The driver
     prepares them, except behind a pooler: one is known by ``DISABLE_SERVER_SIDE_CURSORS``, or noticed."""
 
-    LOCK_SECONDS: float = 5.0
+    OPERATOR_LOCK_TIMEOUT_SECONDS: float = 5.0
     """How long an operator's verb waits for a saga that another transaction has locked."""
 
     MAX_PAYLOAD_BYTES: int = 256 * 1024

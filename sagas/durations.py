@@ -15,7 +15,7 @@ def parse_duration(text: str) -> timedelta:
     """
     found = re.fullmatch(r"([0-9]{1,6})([dhms])", text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is no duration; write it as 90d, 12h, 30m or 45s.")
+        raise ValueError(f"{text!r} is not a duration; use 90d, 12h, 30m or 45s.")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 

@@ -35,13 +35,13 @@ class SagaError(Exception):
 class SagaConfigurationError(SagaError):
     """The SAGAS setting is wrong; correct it in the Django settings."""
 
-    code = "CONFIGURATION"
+    code = "SAGA_CONFIGURATION"
 
 
 class SagaDefinitionError(SagaError):
     """A saga is declared wrongly; the message names saga, step and cure."""
 
-    code = "DEFINITION"
+    code = "SAGA_DEFINITION"
 
 
 class UnknownSaga(SagaError):
@@ -53,7 +53,7 @@ class UnknownSaga(SagaError):
 class UnknownHandler(SagaError):
     """The code that is deployed here has no handler for this step; deploy it, or cancel the saga."""
 
-    code = "HANDLER_UNKNOWN"
+    code = "UNKNOWN_HANDLER"
 
 
 # What a caller of start_saga() got wrong.
@@ -74,13 +74,13 @@ class SagaConflict(SagaError):
     Facts: ``run_id``, ``label``, ``key``.
     """
 
-    code = "KEY_CONFLICT"
+    code = "SAGA_CONFLICT"
 
 
 class PayloadError(SagaError):
     """A value does not fit its annotation, or cannot be stored as JSON."""
 
-    code = "PAYLOAD_INVALID"
+    code = "PAYLOAD"
 
 
 class PayloadTooLarge(PayloadError):
@@ -164,7 +164,7 @@ def _bounded(seconds: float) -> float:
 class WaitInAtomicStep(SagaError):
     """A step with ``atomic=True`` cannot wait: nothing it did is committed. Take one of the two away."""
 
-    code = "WAIT_IN_ATOMIC"
+    code = "WAIT_IN_ATOMIC_STEP"
 
 
 class TransactionLeftOpen(SagaError):
@@ -254,7 +254,7 @@ class RetryCapExceeded(ActionNotAllowed):
     code = "RETRY_CAP_EXCEEDED"
 
 
-class RunLocked(SagaError):
+class TransactionLocked(SagaError):
     """Another transaction holds this saga, and nothing was changed; try again in a moment.
 
     Facts: ``run_id``, ``action``, ``waited_ms``.

@@ -50,7 +50,7 @@ class SagaContextFilter(logging.Filter):
         return True
 
 
-TELL_EVERY_SECONDS = 10.0
+LOG_AGAIN_AFTER_SECONDS = 10.0
 """How often an outage that lasts is told of again."""
 
 
@@ -74,7 +74,7 @@ class Outage:
         self._action = action
         self._clock = clock
         self._since: float | None = None
-        self._told_at = 0.0
+        self._logged_at = 0.0
 
     def failed(self, error: Exception) -> None:
         """Say it, unless it was said a moment ago."""
@@ -82,13 +82,13 @@ class Outage:
         facts = {"action": f"{self._action}_failed"}
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         if self._since is None:
-            self._since = self._told_at = now
+            self._since = self._logged_at = now
             self._logger.warning("%s failed: %s", self._what, cause, extra=facts)
-        elif now - self._told_at >= TELL_EVERY_SECONDS:
-            self._told_at = now
+        elif now - self._logged_at >= LOG_AGAIN_AFTER_SECONDS:
+            self._logged_at = now
             lasting = now - self._since
             self._logger.warning(
-                "%s fails since %.0f s: %s", self._what, lasting, cause, extra=facts
+                "%s has been failing for %.0f s: %s", self._what, lasting, cause, extra=facts
             )
         self._logger.debug("%s failed", self._what, exc_info=error, extra=facts)
 

@@ -114,7 +114,9 @@ class Codec(Generic[T]):
         try:
             return self._adapter.validate_json(encoded, strict=True, by_alias=True, by_name=True)
         except ValidationError as error:
-            raise PayloadError(f"{what} is no {self._name}: {_complaints(error)}") from None
+            raise PayloadError(
+                f"{what} is not a valid {self._name}: {_complaints(error)}"
+            ) from None
         except Exception as error:  # a type's own code may raise whatever it likes
             message = f"{what} cannot be loaded as {self._name}: {type(error).__name__}"
             raise PayloadError(message) from error
@@ -130,7 +132,7 @@ class Codec(Generic[T]):
             return str(error)
         except Exception:  # noqa: BLE001, S110 what is wrong is said below
             pass
-        return f"{what} is no {self._name}: got {type(value).__name__}, or a field of another type"
+        return f"{what} is not a valid {self._name}: got {type(value).__name__}, or a field of another type"
 
     def _plain(self, data: object) -> Any:
         return self._adapter.dump_python(self.load(data), warnings=False)

@@ -29,7 +29,9 @@ def purge(
     if include_dead_letters:
         old |= Q(state=SagaState.DEAD_LETTER, updated_at__lt=before)
     moving = StepRun.objects.filter(
-        run=OuterRef("pk"), follow_up=True, state__in=(StepState.READY, *sorted(IN_FLIGHT_STEPS))
+        run=OuterRef("pk"),
+        detached_retry=True,
+        state__in=(StepState.READY, *sorted(IN_FLIGHT_STEPS)),
     )
     database = router.db_for_write(SagaRun)
     candidates = SagaRun.objects.using(database).filter(old).exclude(Exists(moving)).order_by("pk")

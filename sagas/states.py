@@ -3,6 +3,8 @@
 ``docs/lifecycle.md`` draws the same arrows; a test compares the two.
 """
 
+from typing import Any
+
 from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
 
@@ -208,4 +210,11 @@ class EventType(TextChoices):
     STEP_RETRIED = "step_retried", _("Step retried by hand")
     STEP_SETTLED = "step_settled", _("Step settled by hand")
     STEP_LATE = "step_late", _("Late outcome")
-    HANDLER_UNKNOWN = "handler_unknown", _("No handler found")
+    UNKNOWN_HANDLER = "handler_unknown", _("No handler found")
+
+
+def require_arrow(arrows: Any, came_from: Any, to: Any) -> None:
+    """Refuse, as a bug of ours, a change that no arrow in this module allows."""
+    if to not in arrows[came_from]:
+        message = f"no arrow leads from {came_from} to {to}"
+        raise AssertionError(message)

@@ -81,7 +81,7 @@ def make_running(key: str = "order-1", **columns: Any) -> SagaRun:
     run = make_run(SagaState.RUNNING, key, **columns)
     make_step(run, "reserve_inventory")
     make_step(run, "process_payment", StepState.RUNNING)
-    make_step(run, "create_shipment", StepState.PENDING, blockers=1, pivot=True)
+    make_step(run, "create_shipment", StepState.PENDING, pending_predecessors=1, pivot=True)
     return run
 
 
@@ -90,7 +90,7 @@ def make_waiting(key: str = "order-1", **columns: Any) -> SagaRun:
     run = make_run(SagaState.RUNNING, key, **columns)
     make_step(run, "reserve_inventory")
     make_step(run, "process_payment", StepState.WAITING)
-    make_step(run, "create_shipment", StepState.PENDING, blockers=1, pivot=True)
+    make_step(run, "create_shipment", StepState.PENDING, pending_predecessors=1, pivot=True)
     return run
 
 

@@ -11,7 +11,7 @@ from sagas.states import SagaState
 @dataclass(frozen=True)
 class Planned:
     wish: Wish
-    ends_as: SagaState
+    outcome_when_undone: SagaState
 
 
 _CUSTOMERS = ("Ada", "Grace", "Edsger", "Barbara", "Tony")
@@ -39,13 +39,15 @@ _FAILURES = (
 def programme() -> list[Planned]:
     """Return forty orders, the difficult ones spread among the others."""
     failures = [
-        (step, how, ends_as) for step, how, times, ends_as in _FAILURES for _ in range(times)
+        (step, how, outcome_when_undone)
+        for step, how, times, outcome_when_undone in _FAILURES
+        for _ in range(times)
     ]
     # A stride without a common divisor visits each of them once, far from its likes.
     spread = list(islice(cycle(failures), 0, len(failures) * 7, 7))
     return [
-        Planned(_wish(number, step, how), ends_as)
-        for number, (step, how, ends_as) in enumerate(spread)
+        Planned(_wish(number, step, how), outcome_when_undone)
+        for number, (step, how, outcome_when_undone) in enumerate(spread)
     ]
 
 

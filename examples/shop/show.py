@@ -48,7 +48,7 @@ class Show:
             order = place_order(planned.wish)
             if order.run_id is None:
                 raise RuntimeError(f"{order} has no saga")
-            self.expected[order.run_id] = planned.ends_as
+            self.expected[order.run_id] = planned.outcome_when_undone
 
     def hire(self, name: str) -> None:
         self.worker = start_worker(name, self.folder)

@@ -48,7 +48,7 @@ class ResultForm(ReasonForm):
         except SagaError as error:
             raise forms.ValidationError(str(error)) from None
         except ValueError as error:
-            message = _("This is no JSON: %(error)s") % {"error": error}
+            message = _("This is not valid JSON: %(error)s") % {"error": error}
             raise forms.ValidationError(message) from None
 
     def details(self) -> dict[str, object]:
@@ -66,7 +66,7 @@ class FailureForm(ReasonForm):
         required=False,
         widget=forms.Textarea(attrs={"rows": 2}),
         help_text=gettext_lazy(
-            "Becomes that of the step, and of the saga if it turns back. Empty: the reason."
+            "Becomes that of the step, and of the saga if it turns back. Leave empty to use the reason."
         ),
     )
     code = forms.CharField(
@@ -74,7 +74,7 @@ class FailureForm(ReasonForm):
         max_length=100,
         required=False,
         widget=forms.TextInput(attrs={"spellcheck": "false", "class": "saga-code"}),
-        help_text=gettext_lazy("The error in a word for programs. Empty: FAILED_OUTSIDE."),
+        help_text=gettext_lazy("An error code for programs. Leave empty for FAILED_OUTSIDE."),
     )
 
     def details(self) -> dict[str, object]:

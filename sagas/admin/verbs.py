@@ -66,8 +66,8 @@ class Verb:
 
 
 _CANNOT_BE_REDONE = _("What is undone cannot be redone: the work has to be started as a new saga.")
-_NOBODY_CHECKS = _(
-    "Nobody checks it. Look at what the step does outside before you say how it ended."
+_NOT_VERIFIED = _(
+    "This is not verified. Look at what the step does outside before you say how it ended."
 )
 
 RETRY = Verb(
@@ -153,9 +153,9 @@ SKIP_STEP = Verb(
         "a result it succeeded, and is undone if the saga turns back. Without one it is skipped, and "
         "never undone. Skipping a compensation says that you have undone its step by hand."
     ),
-    danger=_NOBODY_CHECKS,
+    danger=_NOT_VERIFIED,
     operation="skip_step",
-    without_result=_("Empty: it is skipped without a result."),
+    without_result=_("Leave empty to skip it without a result."),
 )
 COMPLETE_STEP = Verb(
     name="complete_step",
@@ -164,10 +164,10 @@ COMPLETE_STEP = Verb(
         "You answer for the outside party: what the step waits for has happened. It succeeded, and "
         "the saga goes on from there. It is undone if the saga turns back."
     ),
-    danger=_NOBODY_CHECKS,
+    danger=_NOT_VERIFIED,
     permission="answer_step",
     operation="complete_step",
-    without_result=_("Empty: null."),
+    without_result=_("Leave empty for null."),
     names_row=True,
 )
 FAIL_STEP = Verb(
@@ -178,7 +178,7 @@ FAIL_STEP = Verb(
         "step failed. It is neither tried again nor undone, and the saga turns back unless it can do "
         "without it. If a compensation fails, its saga waits for a human."
     ),
-    danger=_NOBODY_CHECKS,
+    danger=_NOT_VERIFIED,
     permission="answer_step",
     operation="fail_step",
     names_row=True,

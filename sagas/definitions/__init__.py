@@ -7,7 +7,7 @@
 and no Celery here.
 """
 
-from sagas.definitions.context import StepView
+from sagas.definitions.context import StepHandle
 from sagas.definitions.definition import SagaDefinition
 from sagas.definitions.invocation import NO_VALUE, Invocation, RunInfo, StepOutcome, UndoneStep
 from sagas.definitions.options import StepOptions
@@ -32,9 +32,9 @@ __all__ = [
     "SagaRegistry",
     "Step",
     "StepDefinition",
+    "StepHandle",
     "StepOptions",
     "StepOutcome",
-    "StepView",
     "UndoneStep",
     "registry",
     "step",

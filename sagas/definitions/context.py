@@ -14,7 +14,7 @@ R_co = TypeVar("R_co", covariant=True)
 D = TypeVar("D")
 
 
-class SagaView(Generic[I]):
+class SagaContext(Generic[I]):
     """The attributes that every handler can read."""
 
     input: I
@@ -97,10 +97,10 @@ class SagaView(Generic[I]):
         return self._invocation.outcome_of(step_name)
 
 
-class StepView(Generic[R_co]):
+class StepHandle(Generic[R_co]):
     """``self.<step>``: another step of the run, seen from a handler."""
 
-    def __init__(self, saga: SagaView[Any], name: str, handler: Callable[[Any], R_co]) -> None:
+    def __init__(self, saga: SagaContext[Any], name: str, handler: Callable[[Any], R_co]) -> None:
         """Look at the step ``name`` of ``saga``."""
         self._saga = saga
         self._name = name

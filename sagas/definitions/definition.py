@@ -11,9 +11,14 @@ from django.apps import apps
 
 from sagas.definitions import graph
 from sagas.definitions.annotations import codec_of, input_annotation
-from sagas.definitions.context import SagaView
+from sagas.definitions.context import SagaContext
 from sagas.definitions.plan import Plan, planned_steps
-from sagas.definitions.problems import Problem, overlong, step_problems, unstorable
+from sagas.definitions.problems import (
+    Problem,
+    limit_exceeds_saga_timeout,
+    step_problems,
+    unstorable,
+)
 from sagas.definitions.step_definition import StepDefinition
 from sagas.definitions.templates import EmptyField, Template
 from sagas.exceptions import IdempotencyRequired, SagaDefinitionError, UnknownHandler
@@ -25,7 +30,7 @@ class SagaDefinition:
     """What a saga class declares, at ``FulfilOrder.definition``."""
 
     saga: type[Any]
-    root: type[SagaView[Any]]
+    root: type[SagaContext[Any]]
     """The generic base whose argument is the type of the input."""
 
     own_label: str | None
@@ -127,7 +132,7 @@ class SagaDefinition:
             *step_problems(self.label, self.steps),
             *unstorable(self.label, lambda: self.input_codec),
             *self._template_problems(),
-            *overlong(self.label, self.steps, self.timeout.total_seconds()),
+            *limit_exceeds_saga_timeout(self.label, self.steps, self.timeout.total_seconds()),
         )
 
     def _filled_tags(self, saga_input: object) -> Iterator[tuple[str, str]]:

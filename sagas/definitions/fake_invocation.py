@@ -14,7 +14,7 @@ REHEARSED_RUN_ID = UUID(int=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rehearsal:
+class FakeInvocation:
     """An invocation that no worker made. Tags that handlers set can be read from ``tags``."""
 
     run: RunInfo

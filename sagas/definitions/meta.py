@@ -13,9 +13,9 @@ from sagas.definitions.rules import (
     MAX_NAME_LENGTH,
     Rule,
     check_values,
+    is_int,
     is_label,
     is_text,
-    is_whole,
 )
 from sagas.definitions.templates import Template
 from sagas.exceptions import SagaDefinitionError
@@ -53,7 +53,7 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
             expects=f"letters, digits, '_', '.' or '-', at most {MAX_NAME_LENGTH} in all",
         ),
         "version": Rule(
-            accepts=lambda v: is_whole(v) and v >= 1, expects="a whole number, 1 or more"
+            accepts=lambda v: is_int(v) and v >= 1, expects="a whole number, 1 or more"
         ),
         "key": Rule(accepts=is_text, expects='a template such as "order-{input.order_id}"'),
         "timeout": Rule(
@@ -74,7 +74,7 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
         ),
         "in_place": FLAG,
         "auto_retry": Rule(
-            accepts=lambda v: is_whole(v) and v >= 0, expects="a whole number, 0 or more"
+            accepts=lambda v: is_int(v) and v >= 0, expects="a whole number, 0 or more"
         ),
     }
 )

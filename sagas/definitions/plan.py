@@ -15,7 +15,7 @@ class PlannedStep:
 
     name: str
     compensation: str
-    blockers: int
+    pending_predecessors: int
     successors: Sequence[int]
     """Their places in the plan."""
     in_place: bool
@@ -43,7 +43,9 @@ class Plan:
     @cached_property
     def first(self) -> Sequence[tuple[int, PlannedStep]]:
         """The steps that wait for no other, with their places."""
-        return [(place, step) for place, step in enumerate(self.steps) if step.blockers == 0]
+        return [
+            (place, step) for place, step in enumerate(self.steps) if step.pending_predecessors == 0
+        ]
 
 
 def planned_steps(
@@ -61,7 +63,7 @@ def planned_steps(
             PlannedStep(
                 name=step.name,
                 compensation=step.compensation.name if step.compensation else "",
-                blockers=len(step.after),
+                pending_predecessors=len(step.after),
                 successors=following,
                 in_place=in_place
                 and len(following) == 1

@@ -53,8 +53,8 @@ def step_problems(label: str, steps: tuple[StepDefinition, ...]) -> Iterator[Pro
     for step in steps:
         yield from unstorable(label, lambda step=step: step.result_codec)  # type: ignore[misc]
         yield from _compensation_mismatch(label, step)
-        yield from _speechless_reconcile(label, step)
-        yield from _waiting_in_a_transaction(label, step)
+        yield from _ambiguous_reconcile(label, step)
+        yield from _wait_in_atomic_step(label, step)
 
 
 def unstorable(label: str, codec: Callable[[], object]) -> Iterator[Problem]:
@@ -140,7 +140,9 @@ def _compensable_problems(
             )
 
 
-def overlong(label: str, steps: Iterable[StepDefinition], seconds: float) -> Iterator[Problem]:
+def limit_exceeds_saga_timeout(
+    label: str, steps: Iterable[StepDefinition], seconds: float
+) -> Iterator[Problem]:
     """Yield steps that would be allowed to run longer than their saga."""
     for step in steps:
         declared = {
@@ -158,7 +160,7 @@ def overlong(label: str, steps: Iterable[StepDefinition], seconds: float) -> Ite
                 )
 
 
-def _speechless_reconcile(label: str, step: StepDefinition) -> Iterator[Problem]:
+def _ambiguous_reconcile(label: str, step: StepDefinition) -> Iterator[Problem]:
     if step.reconcile is None:
         return
     try:
@@ -174,7 +176,7 @@ def _speechless_reconcile(label: str, step: StepDefinition) -> Iterator[Problem]
         )
 
 
-def _waiting_in_a_transaction(label: str, step: StepDefinition) -> Iterator[Problem]:
+def _wait_in_atomic_step(label: str, step: StepDefinition) -> Iterator[Problem]:
     handlers: list[StepDefinition | CompensationDefinition] = [step]
     if step.compensation is not None:
         handlers.append(step.compensation)

@@ -58,7 +58,7 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def is_whole(value: object) -> TypeGuard[int]:
+def is_int(value: object) -> TypeGuard[int]:
     """Whether it is an ``int``; ``True`` is none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -104,17 +104,17 @@ CELERY_RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "queue": Rule(accepts=lambda v: v is None or is_text(v), expects="a queue's name or None"),
         "priority": Rule(
-            accepts=lambda v: v is None or (is_whole(v) and 0 <= v <= 255),  # noqa: PLR2004 AMQP's
+            accepts=lambda v: v is None or (is_int(v) and 0 <= v <= 255),  # noqa: PLR2004 AMQP's
             expects="a whole number from 0 to 255 or None",
         ),
         "autoretry_for": _EXCEPTIONS,
         "dont_autoretry_for": _EXCEPTIONS,
         "max_retries": Rule(
-            accepts=lambda v: is_whole(v) and v >= 0,
+            accepts=lambda v: is_int(v) and v >= 0,
             expects="a whole number, 0 or more (None, which is for ever, is not supported)",
         ),
         "retry_backoff": Rule(
-            accepts=lambda v: is_flag(v) or (is_whole(v) and v >= 1),
+            accepts=lambda v: is_flag(v) or (is_int(v) and v >= 1),
             expects="True, False or a whole number of seconds, 1 or more",
         ),
         "retry_backoff_max": _DURATION,

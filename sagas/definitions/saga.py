@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 from sagas.definitions.collect import collect_steps
-from sagas.definitions.context import SagaView
+from sagas.definitions.context import SagaContext
 from sagas.definitions.definition import SagaDefinition
-from sagas.definitions.fake_invocation import Rehearsal, rehearsed_run
+from sagas.definitions.fake_invocation import FakeInvocation, rehearsed_run
 from sagas.definitions.invocation import Invocation, UndoneStep
 from sagas.definitions.meta import read_meta
 from sagas.definitions.registry import SagaRegistry
@@ -17,7 +17,7 @@ from sagas.exceptions import SagaDefinitionError
 I = TypeVar("I")  # noqa: E741 the input's type
 
 
-class Saga(SagaView[I]):
+class Saga(SagaContext[I]):
     """A saga over an input of type ``I``; its steps are the methods decorated with ``@step``.
 
     An instance is the saga seen from one attempt of one step. A unit test makes one itself::
@@ -48,7 +48,7 @@ class Saga(SagaView[I]):
         super().__init__(
             input,
             invocation
-            or Rehearsal(
+            or FakeInvocation(
                 run=rehearsed_run(definition.label, definition.version),
                 results=results or {},
                 undoing=undoing,
@@ -71,7 +71,7 @@ registry: SagaRegistry[type[Saga[Any]]] = SagaRegistry()
 
 _LATER_NAMES = {"plan", "Meta"}
 RESERVED_NAMES = frozenset(
-    {*dir(Saga), *Saga.__annotations__, *SagaView.__annotations__, *_LATER_NAMES}
+    {*dir(Saga), *Saga.__annotations__, *SagaContext.__annotations__, *_LATER_NAMES}
 )
 """What a step cannot be called: the words of a handler's ``self``."""
 

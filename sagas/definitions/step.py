@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
-from sagas.definitions.context import SagaView, StepView
+from sagas.definitions.context import SagaContext, StepHandle
 from sagas.definitions.options import (
     COMPENSATION_RULES,
     CompensationKeywords,
@@ -15,7 +15,7 @@ from sagas.definitions.rules import is_text
 from sagas.exceptions import SagaDefinitionError
 
 
-S = TypeVar("S", bound=SagaView[Any])
+S = TypeVar("S", bound=SagaContext[Any])
 R = TypeVar("R")
 
 
@@ -36,7 +36,7 @@ class Undo:
 
 
 class Step(Generic[S, R]):
-    """A step as it was declared; ``self.<step>`` in a handler is its :class:`StepView`."""
+    """A step as it was declared; ``self.<step>`` in a handler is its :class:`StepHandle`."""
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class Step(Generic[S, R]):
     def __get__(self, instance: None, owner: type) -> Self: ...
 
     @overload
-    def __get__(self, instance: S, owner: type) -> StepView[R]: ...
+    def __get__(self, instance: S, owner: type) -> StepHandle[R]: ...
 
-    def __get__(self, instance: S | None, owner: type) -> Self | StepView[R]:
+    def __get__(self, instance: S | None, owner: type) -> Self | StepHandle[R]:
         """Return the step itself from the class, and what is known of it from an instance."""
-        return self if instance is None else StepView(instance, self.name, self.handler)
+        return self if instance is None else StepHandle(instance, self.name, self.handler)
 
     @overload
     def compensation(

@@ -28,7 +28,9 @@ class Template:
         try:
             names = list(_field_names(text))
         except ValueError as error:
-            raise SagaDefinitionError(f"{place}: {text!r} is no template: {error}.") from error
+            raise SagaDefinitionError(
+                f"{place}: {text!r} is not a valid template: {error}."
+            ) from error
         for name in names:
             if not name.startswith("input."):
                 message = (

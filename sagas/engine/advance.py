@@ -18,16 +18,16 @@ from sagas.definitions import StepOptions
 from sagas.engine import compensate, consequences, dispatch, late_success, transitions
 from sagas.engine.decisions import (
     Asking,
+    DidNotHappen,
     Failed,
-    NotHappened,
     Outcome,
     Skipped,
     Succeeded,
     Verdict,
     Waiting,
-    in_the_end,
     judge,
-    when_spent,
+    retries_exhausted,
+    with_attempt_count,
 )
 from sagas.engine.early_answers import answered, as_answer
 from sagas.engine.lost_attempts import lost
@@ -37,7 +37,7 @@ from sagas.payloads import truncate_error
 from sagas.states import EventType, SagaState, StepState
 
 
-LONGEST_PATIENCE = 300.0
+MAX_POSTPONEMENT = 300.0
 """Seconds between tries of a step that nobody has a handler for."""
 
 _EVENTS = {
@@ -76,7 +76,7 @@ def record_outcome(
             dispatch.send_on_commit(step.run, [following.ready] if following.ready else [])
             return Recorded(won=True, taken=following.taken)
     with transitions.change(step.run_id, claimant) as change:
-        won = take_in(change, step, outcome)
+        won = apply_outcome(change, step, outcome)
         dispatch.send_on_commit(change.run, change.made_ready)
     return Recorded(won=won, taken=change.taken)
 
@@ -86,11 +86,11 @@ def _in_the_end(step: StepRun, outcome: Outcome, verdict: Verdict) -> Outcome:
     goes_on = verdict.state == StepState.READY and not verdict.asking
     if goes_on or step.asking or not isinstance(outcome, Failed):
         return outcome
-    final = in_the_end(outcome, step.attempt)
+    final = with_attempt_count(outcome, step.attempt)
     return replace(final, error=truncate_error(final.error))
 
 
-def take_in(
+def apply_outcome(
     change: transitions.RunChange,
     step: StepRun,
     outcome: Outcome,
@@ -106,29 +106,29 @@ def take_in(
     outcome = _in_the_end(step, outcome, verdict)
     if _write(change, step, outcome, verdict, note=note, actor=actor):
         if verdict.state not in {StepState.READY, StepState.WAITING}:
-            consequences.follow(change, step, outcome, verdict.state)
+            consequences.apply_consequences(change, step, outcome, verdict.state)
         return True
     answer = answered(step, outcome)
     if answer is not None:
-        return take_in(change, *answer)
-    change.tell_late(step, _describe(outcome))
+        return apply_outcome(change, *answer)
+    change.record_late_outcome(step, _describe(outcome))
     now = transitions.heard_from(step, ended=not isinstance(outcome, Waiting))
     if isinstance(outcome, Succeeded):
-        take_up(change, now, outcome)
+        accept_late_success(change, now, outcome)
     elif late_success.leaves_doubt(outcome) and not step.asking:
         late_success.doubt(change, now)
     return False
 
 
-def take_up(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
+def accept_late_success(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
     """Take up a success that comes after its attempt was given up. Requires the run's lock.
 
     ``step`` is the row as it is now.
     """
     if not late_success.ends_now(step):
-        late_success.take_up(change, step, outcome.output)
+        late_success.undo_late_success(change, step, outcome.output)
     elif transitions.succeed_late(change, step, outcome.output):
-        consequences.follow(change, step, outcome, StepState.SUCCEEDED)
+        consequences.apply_consequences(change, step, outcome, StepState.SUCCEEDED)
 
 
 def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Verdict:
@@ -144,11 +144,11 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
         at_large=_may_still_act(step, outcome),
         asking=asking,
     )
-    verdict = decide(doubtful=step.doubtful)
+    verdict = decide(in_doubt=step.in_doubt)
     if verdict.state == StepState.FAILED and _was_put_in_doubt(step, outcome):
-        verdict = decide(doubtful=True)
+        verdict = decide(in_doubt=True)
     if _is_retry(verdict) and change.expires_within(step, verdict.delay):
-        return when_spent(doubtful=verdict.doubtful, asking=asking)
+        return retries_exhausted(in_doubt=verdict.in_doubt, asking=asking)
     return verdict
 
 
@@ -158,14 +158,14 @@ def _is_retry(verdict: Verdict) -> bool:
 
 def _was_put_in_doubt(step: StepRun, outcome: Outcome) -> bool:
     """Whether a late word said since the claim that an earlier attempt may have taken effect."""
-    if not isinstance(outcome, Failed) or outcome.certain:
+    if not isinstance(outcome, Failed) or outcome.definite:
         return False
-    return StepRun.objects.filter(pk=step.pk, doubtful=True).exists()
+    return StepRun.objects.filter(pk=step.pk, in_doubt=True).exists()
 
 
 def _may_still_act(step: StepRun, outcome: Outcome) -> bool:
     """Whether, after who says that nothing happened has looked, an earlier attempt may still act."""
-    if isinstance(outcome, NotHappened) or (isinstance(outcome, Failed) and outcome.certain):
+    if isinstance(outcome, DidNotHappen) or (isinstance(outcome, Failed) and outcome.definite):
         return StepRun.objects.filter(pk=step.pk, at_large__isnull=False).exists()
     return False
 
@@ -180,23 +180,23 @@ def end_lost_attempt(step: StepRun, only_if: Q | None = None) -> bool:
             only_if or Q(), pk=step.pk, state=step.state, fence=step.fence
         )
         for row in still_lost.select_for_update(of=("self",)).select_related("run"):
-            take_in(change, row, lost(row))
+            apply_outcome(change, row, lost(row))
             dispatch.send_on_commit(change.run, change.made_ready)
             return True
     return False
 
 
-def postpone(step: StepRun, error: SagaError, *, doubtful: bool = False) -> bool:
+def postpone(step: StepRun, error: SagaError, *, in_doubt: bool = False) -> bool:
     """Put back a claimed step that this deployment has no handler for; it loses no attempt.
 
     Of a run that turned back meanwhile it is not begun any more. The longer nobody can run it, the
-    more seldom that is tried. ``doubtful``: its handler had begun.
+    more seldom that is tried. ``in_doubt``: its handler had begun.
     """
-    doubt = {"doubtful": True} if doubtful else {}
+    doubt = {"in_doubt": True} if in_doubt else {}
     with transitions.change(step.run_id) as change:
         won = change.put_back(
             step,
-            _patience(step),
+            _postponement(step),
             f"{error.code}: {error}",
             attempt=F("attempt") - 1,
             error_code=error.code,
@@ -205,16 +205,16 @@ def postpone(step: StepRun, error: SagaError, *, doubtful: bool = False) -> bool
         )
         turned = change.run.state == SagaState.COMPENSATING and not step.is_backward
         if won and turned and not step.asking:
-            transitions.shut_unstarted(change)
-            compensate.settle(change)
+            transitions.cancel_unstarted(change)
+            compensate.begin_undo_if_idle(change)
             dispatch.send_on_commit(change.run, change.made_ready)
     return won
 
 
-def _patience(step: StepRun) -> float:
+def _postponement(step: StepRun) -> float:
     """Return the seconds after which a step that was put back is tried again: doubled each time."""
     before = step.events.filter(type=EventType.STEP_RETRYING, attempt=step.attempt).count()
-    return min(saga_settings().RESEND_SECONDS * 2.0**before, LONGEST_PATIENCE)
+    return min(saga_settings().RESEND_SECONDS * 2.0**before, MAX_POSTPONEMENT)
 
 
 def _goes_on(step: StepRun, run_state: SagaState, outcome: Outcome) -> bool:
@@ -222,13 +222,15 @@ def _goes_on(step: StepRun, run_state: SagaState, outcome: Outcome) -> bool:
         return True  # what was in flight when it stood still may end in its own way
     if step.is_backward:
         return run_state == SagaState.COMPENSATING
-    return run_state == SagaState.RUNNING or (step.follow_up and run_state == SagaState.COMPLETED)
+    return run_state == SagaState.RUNNING or (
+        step.detached_retry and run_state == SagaState.COMPLETED
+    )
 
 
 def _describe(outcome: Outcome) -> str:
     if isinstance(outcome, Failed):
         return truncate_error(f"{outcome.code}: {outcome.error}")
-    if isinstance(outcome, NotHappened):
+    if isinstance(outcome, DidNotHappen):
         return "it did not happen"
     if isinstance(outcome, Waiting):
         return outcome.note
@@ -254,20 +256,20 @@ def _write(
             "error": outcome.error,
             # A retry leaves what a late word may have put in doubt meanwhile.
             **(
-                {"doubtful": verdict.doubtful} if verdict.doubtful or not _is_retry(verdict) else {}
+                {"in_doubt": verdict.in_doubt} if verdict.in_doubt or not _is_retry(verdict) else {}
             ),
-            **({"answer": as_answer(outcome)} if outcome.certain else {}),
+            **({"answer": as_answer(outcome)} if outcome.definite else {}),
             **(transitions.at_large(step) if outcome.given_up else {}),
         }
     elif isinstance(outcome, Succeeded):
-        columns = {"output": outcome.output, "error_code": "", "error": "", "doubtful": False}
-    elif isinstance(outcome, NotHappened):
-        columns = {"doubtful": verdict.doubtful}
+        columns = {"output": outcome.output, "error_code": "", "error": "", "in_doubt": False}
+    elif isinstance(outcome, DidNotHappen):
+        columns = {"in_doubt": verdict.in_doubt}
     elif isinstance(outcome, Skipped):
         # A condition is asked before the first handler begins: nothing can have happened.
-        columns = {"doubtful": False}
+        columns = {"in_doubt": False}
     elif isinstance(outcome, Waiting):
-        columns = {"doubtful": True, **transitions.GIVEN_UP, **transitions.at_large(step)}
+        columns = {"in_doubt": True, **transitions.GIVEN_UP, **transitions.at_large(step)}
     if verdict.state == StepState.READY:
         if verdict.asking:
             columns |= {"asking": True, "asked": step.asked + int(step.asking)}

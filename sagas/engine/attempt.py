@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sagas.definitions import Saga, SagaDefinition, StepDefinition
 from sagas.engine import pooling, soft_limit, surroundings, transitions
-from sagas.engine.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
+from sagas.engine.decisions import DidNotHappen, Failed, Outcome, Skipped, Succeeded, Waiting
 from sagas.engine.failures import classify, ends_the_process, failed
 from sagas.engine.handler_context import RowInvocation
 from sagas.engine.leases import Lease
@@ -39,7 +39,7 @@ class Misfit:
     """What is stored does not fit the code of this deployment: another one's may, so the step waits."""
 
     error: SagaError
-    doubtful: bool = False
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class Attempt:
 
     def _not_begun(self, error: BaseException) -> Failed:
         logger.warning("attempt not begun", exc_info=error, extra={"action": "attempt_failed"})
-        return replace(classify(error, self.handler), doubtful=False)
+        return replace(classify(error, self.handler), in_doubt=False)
 
     def _handle(self, invocation: RowInvocation, saga: Saga[Any]) -> Ended:
         try:
@@ -120,12 +120,12 @@ class Attempt:
             return Waiting(timeout=wait.timeout, note=truncate_error(str(wait)))
         except BaseException as error:
             if invocation.misfit is not None and error is invocation.misfit:
-                return Misfit(error=invocation.misfit, doubtful=not self.is_atomic)
+                return Misfit(error=invocation.misfit, in_doubt=not self.is_atomic)
             if ends_the_process(error):
                 raise
             logger.warning("attempt failed", exc_info=error, extra={"action": "attempt_failed"})
             if error is invocation.refused or isinstance(error, TransactionLeftOpen):
-                return failed(error, doubtful=True)
+                return failed(error, in_doubt=True)
             return classify(error, self.handler)
         return self._returned(result)
 
@@ -151,10 +151,10 @@ class Attempt:
         if self.step.is_backward and not self.step.asking:
             return Succeeded(output=None)
         if self.step.asking and result is None:
-            return NotHappened()
+            return DidNotHappen()
         what = f"the result of {self.step.name} of {self.step.run.label}"
         try:
             return Succeeded(output=self.definition.result_codec.dump(result, what=what))
         except Exception as error:  # the type's own code may raise whatever it likes
             logger.warning("%s", error, exc_info=True, extra={"action": "result_not_stored"})
-            return failed(error, doubtful=True)
+            return failed(error, in_doubt=True)

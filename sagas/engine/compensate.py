@@ -17,7 +17,7 @@ from sagas.states import MAY_HAVE_HAPPENED, UNSTARTED_STEPS, EventType, SagaStat
 def turn_back(
     change: transitions.RunChange,
     *,
-    ends_as: SagaState,
+    outcome_when_undone: SagaState,
     code: str,
     error: str,
     failed_step: str = "",
@@ -33,19 +33,21 @@ def turn_back(
         EventType.TURNED_BACK,
         note=error,
         actor=actor,
-        ends_as=ends_as,
+        outcome_when_undone=outcome_when_undone,
         failed_step=failed_step,
         error_code=code,
         error=error,
         failed_at=Now(),
         fingerprint=decisions.fingerprint(change.run.label, failed_step, code, error),
     )
-    change.run.ends_as = ends_as
-    transitions.shut_unstarted(change)
-    settle(change, anew=anew)
+    change.run.outcome_when_undone = outcome_when_undone
+    transitions.cancel_unstarted(change)
+    begin_undo_if_idle(change, anew=anew)
 
 
-def settle(change: transitions.RunChange, *, again: str = "", anew: bool = False) -> None:
+def begin_undo_if_idle(
+    change: transitions.RunChange, *, again: str = "", anew: bool = False
+) -> None:
     """Undo what is to be undone, unless a forward step is in flight. Requires the run's lock.
 
     The run is ``compensating``. Where its chain is there already, it is made anew; see
@@ -55,7 +57,7 @@ def settle(change: transitions.RunChange, *, again: str = "", anew: bool = False
         return
     forward = _forward_steps(change)
     if any(step.state in UNSTARTED_STEPS for step in forward):
-        transitions.shut_unstarted(change)
+        transitions.cancel_unstarted(change)
         forward = _forward_steps(change)
         if change.has_in_flight():
             return
@@ -95,7 +97,7 @@ def finish(change: transitions.RunChange) -> None:
     else:
         for row in failed:
             transitions.leave_out(change, row)
-        ended = SagaState(change.run.ends_as)
+        ended = SagaState(change.run.outcome_when_undone)
         change.move(ended, EventType(ended.value))
 
 
@@ -151,7 +153,7 @@ def held(forward: Iterable[StepRun]) -> list[StepRun]:
 
 def to_undo(forward: Sequence[StepRun]) -> list[StepRun]:
     """Return the forward steps that would be undone, in that order."""
-    kept = kept_for_good(forward)
+    kept = no_longer_compensable(forward)
     return [
         step
         for step in decisions.undo_order(forward)
@@ -159,7 +161,7 @@ def to_undo(forward: Sequence[StepRun]) -> list[StepRun]:
     ]
 
 
-def kept_for_good(forward: Iterable[StepRun]) -> set[str]:
+def no_longer_compensable(forward: Iterable[StepRun]) -> set[str]:
     """Return the names of the steps whose ``compensable_until`` was reached.
 
     Only a success that is known reaches it: when nobody can tell, a step is rather undone.

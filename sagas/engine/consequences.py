@@ -9,15 +9,17 @@ from sagas.models import StepRun
 from sagas.states import DONE, Direction, EventType, SagaState, StepState
 
 
-def follow(
+def apply_consequences(
     change: transitions.RunChange, step: StepRun, outcome: Outcome, state: StepState
 ) -> None:
     """Draw the consequences of a step that ended. Requires the run's lock."""
     run = change.run
     if step.pivot and state in DONE:
         change.pass_pivot(step, state)
-    if run.state == SagaState.COMPLETED or (step.follow_up and run.state != SagaState.COMPENSATING):
-        change.reconsider_warnings()
+    if run.state == SagaState.COMPLETED or (
+        step.detached_retry and run.state != SagaState.COMPENSATING
+    ):
+        change.update_warning()
         return
     if step.is_backward and isinstance(outcome, Failed):
         change.note_undo_failure(f"{step.handler}: {outcome.error}")
@@ -33,8 +35,8 @@ def follow(
     )
     if following is Next.GO_ON:
         _go_on(change, step, state)
-    elif following is Next.SETTLE:
-        compensate.settle(change)
+    elif following is Next.BEGIN_UNDO_WHEN_IDLE:
+        compensate.begin_undo_if_idle(change)
     else:
         held = state == StepState.UNKNOWN and step.options.get("on_unknown") == "hold"
         _turn(change, step, _failure(step, outcome), following, held=held)
@@ -52,7 +54,7 @@ def _go_on(change: transitions.RunChange, step: StepRun, state: StepState) -> No
     if step.is_backward and succeeded:
         change.mark_undone(step)
     elif not succeeded:
-        change.warn()
+        change.set_warning()
         step.refresh_from_db(fields=["successors"])  # the chain may have been made anew meanwhile
     if step.successors:
         change.release_successors(step)
@@ -72,7 +74,7 @@ def _turn(
     if following is Next.TURN_BACK:
         compensate.turn_back(
             change,
-            ends_as=SagaState.COMPENSATED,
+            outcome_when_undone=SagaState.COMPENSATED,
             code=failure.code,
             error=failure.error,
             failed_step=step.name,

@@ -59,7 +59,7 @@ def saga_database() -> str:
     return router.db_for_write(SagaRun)
 
 
-def claim_checks_health() -> None:
+def skip_health_check() -> None:
     """Spare the query that asks whether a kept connection lives: the claim, which comes first, tells.
 
     It is guarded, and tried again on a new connection.
@@ -115,7 +115,7 @@ def leave_foreign_transaction() -> None:
         connection.close()
 
 
-def bounded_by_lease(runs: "QuerySet[SagaRun]") -> "QuerySet[SagaRun]":
+def with_idle_timeout(runs: "QuerySet[SagaRun]") -> "QuerySet[SagaRun]":
     """Have the query that will begin a transaction of ours also say how long it may idle: a lease.
 
     A process that stands still in it keeps the run's lock, and the saga would wait until it wakes.
@@ -160,7 +160,7 @@ def short_lock_waits(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def patience(seconds: float) -> Iterator[None]:
+def transaction_with_lock_timeout(seconds: float) -> Iterator[None]:
     """Open a transaction in which no statement waits longer than this for another one's lock.
 
     On PostgreSQL and SQLite; elsewhere a statement waits as long as the database lets it.

@@ -41,4 +41,6 @@ def dead_letter(
         **columns,
     )
     if allowed and not retries_itself:
-        change.tell(EventType.POISONED, f"retried {run.auto_retry_count} times in vain")
+        change.record_event(
+            EventType.POISONED, f"automatic retries exhausted after {run.auto_retry_count} attempts"
+        )

@@ -15,7 +15,7 @@ def end(change: transitions.RunChange, error: ExecutionTimeout) -> None:
     critical = StepRun.objects.forward().filter(run_id=change.run.pk, critical=True)
     if critical.exclude(state__in=DONE).exists():
         compensate.turn_back(
-            change, ends_as=SagaState.COMPENSATED, code=error.code, error=str(error)
+            change, outcome_when_undone=SagaState.COMPENSATED, code=error.code, error=str(error)
         )
     else:
         _complete_without_the_rest(change, error)
@@ -26,4 +26,4 @@ def _complete_without_the_rest(change: transitions.RunChange, error: ExecutionTi
     note = f"without {', '.join(left)}, because {error}"
     change.restart_count(0)
     change.move(SagaState.COMPLETED, EventType.COMPLETED, note=note)
-    change.reconsider_warnings()
+    change.update_warning()

@@ -154,7 +154,7 @@ def _message(run: SagaRun, step: StepRun) -> Message:
         task=task_name(run.label, step.name, backward=step.is_backward),
         args=(str(step.pk), step.fence),
         task_id=_task_id(step, step.fence),
-        error_door=_error_door(step.pk, step.fence + 1),
+        error_callback=_error_door(step.pk, step.fence + 1),
         destination=destination,
         headers=partial(headers_of, run, step),
         # Each step's own limit is kept by its lease, and ends with its handler; this one covers all

@@ -26,4 +26,4 @@ def answered(step: StepRun, outcome: Outcome) -> tuple[StepRun, Outcome] | None:
         return None
     if "output" in row.answer:
         return row, Succeeded(output=row.answer["output"])
-    return row, Failed(code=row.answer["code"], error=row.answer["error"], certain=True)
+    return row, Failed(code=row.answer["code"], error=row.answer["error"], definite=True)

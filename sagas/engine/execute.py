@@ -41,16 +41,16 @@ from sagas.models import StepRun
 logger = logging.getLogger("sagas.execute")
 T = TypeVar("T")
 
-PAUSES = (0.1, 0.3, 1.0, 3.0)
+RECONNECT_DELAYS = (0.1, 0.3, 1.0, 3.0)
 """Seconds between tries of a short transaction whose connection was lost."""
 
-PATIENCE = (3.0,) * 100
+OUTCOME_RECONNECT_DELAYS = (3.0,) * 100
 """Further ones for an outcome: what happened waits five minutes for a database to record it."""
 
 _outage = Outage(logger, "claiming steps", "claim")
 
 
-class Stint:
+class InPlaceBudget:
     """What one message carries a worker through: a first step, and what may follow in place."""
 
     def __init__(self, claimant: Claimant, *, in_place: bool) -> None:
@@ -76,12 +76,12 @@ def execute(
     ``"waiting"``, an error code, ``"late"`` when the attempt was given up meanwhile, or
     ``"not claimed"``.
     """
-    stint = Stint(Claimant(task_id=task_id, worker=worker), in_place=in_place)
-    told = "not claimed"
+    budget = InPlaceBudget(Claimant(task_id=task_id, worker=worker), in_place=in_place)
+    result = "not claimed"
     leave_foreign_transaction()
     try:
         claim = partial(transitions.claim, step_id, fence, task_id=task_id, worker=worker)
-        step = insistently(claim)
+        step = retry_on_lost_connection(claim)
         _outage.over()
     except Error as error:
         if is_in_transaction():
@@ -89,16 +89,18 @@ def execute(
         # Raised, it would call the error door, which has the message sent again at once. So it is
         # sent when nobody has claimed the step for a while, as one that was lost.
         _outage.failed(error)
-        return told
+        return result
     if step is None:
         logger.info("step not claimed", extra={"action": "not_claimed", "step_id": str(step_id)})
     while step is not None:
         with saga_context(saga_id=str(step.run_id), step=str(step)):
-            told, step = _execute_claimed(step, stint)
-    return told
+            result, step = _execute_claimed(step, budget)
+    return result
 
 
-def insistently(transaction_of_ours: Callable[[], T], further: Sequence[float] = ()) -> T:
+def retry_on_lost_connection(
+    transaction_of_ours: Callable[[], T], further: Sequence[float] = ()
+) -> T:
     """Try a short transaction again on a new connection: it is guarded, so twice is as once.
 
     A session can be alive and of no use: it has forgotten a statement, or a handler changed it. So
@@ -107,7 +109,7 @@ def insistently(transaction_of_ours: Callable[[], T], further: Sequence[float] =
     """
     renewed = False
     until = time.monotonic() + OUTCOME_SECONDS
-    for pause in (*PAUSES, *further):
+    for pause in (*RECONNECT_DELAYS, *further):
         try:
             return transaction_of_ours()
         except Error as error:
@@ -118,14 +120,16 @@ def insistently(transaction_of_ours: Callable[[], T], further: Sequence[float] =
                     raise
                 renewed, pause = True, pause if renewed else 0.0  # noqa: PLW2901 at once
             facts = {"action": "database_lost"}
-            logger.warning("database lost, again in %s s: %s", pause, error, extra=facts)
+            logger.warning(
+                "database connection lost; retrying in %s s: %s", pause, error, extra=facts
+            )
             with suppress(Exception):
                 pooling.replace_lost()
             time.sleep(pause)
     return transaction_of_ours()
 
 
-def _execute_claimed(step: StepRun, stint: Stint) -> tuple[str, StepRun | None]:
+def _execute_claimed(step: StepRun, budget: InPlaceBudget) -> tuple[str, StepRun | None]:
     """Return what came of it, and the next step where it is claimed already."""
     try:
         saga = registry.get(step.run.label)
@@ -134,27 +138,27 @@ def _execute_claimed(step: StepRun, stint: Stint) -> tuple[str, StepRun | None]:
     except (UnknownHandler, UnknownSaga) as error:
         advance.postpone(step, error)
         return error.code, None
-    with leases.kept_alive(step) as lease:
+    with leases.renewing_lease(step) as lease:
         attempt = Attempt(
             step=step,
             saga_class=saga,
             definition=definition,
             handler=handler,
             lease=lease,
-            insist=insistently,
+            insist=retry_on_lost_connection,
         )
         run = _run_atomic if attempt.is_atomic else _run
         try:
-            ended, recorded = run(attempt, stint)
+            ended, recorded = run(attempt, budget)
         except (SystemExit, KeyboardInterrupt):
             # The process ends, and with it the attempt: let it be missed sooner than its lease says.
             with suppress(Exception):
                 transitions.shorten_lease(step.pk, step.fence)
             raise
-    return _told(ended, recorded), recorded.taken
+    return _result_word(ended, recorded), recorded.taken
 
 
-def _told(ended: Ended, recorded: Recorded) -> str:
+def _result_word(ended: Ended, recorded: Recorded) -> str:
     if not recorded:
         return "late"
     if isinstance(ended, Misfit):
@@ -175,12 +179,12 @@ def _handler(definition: StepDefinition, step: StepRun) -> Any:
     return definition.compensation
 
 
-def _run(attempt: Attempt, stint: Stint) -> tuple[Ended, Recorded]:
+def _run(attempt: Attempt, budget: InPlaceBudget) -> tuple[Ended, Recorded]:
     ended = attempt.make()
-    return _record(attempt.step, ended, stint.claimant())
+    return _record(attempt.step, ended, budget.claimant())
 
 
-def _run_atomic(attempt: Attempt, stint: Stint) -> tuple[Ended, Recorded]:
+def _run_atomic(attempt: Attempt, budget: InPlaceBudget) -> tuple[Ended, Recorded]:
     """Effect, outcome and successor in one transaction: all of them happen, or none."""
     database = saga_database()
     recorded = Recorded(won=False)
@@ -189,7 +193,7 @@ def _run_atomic(attempt: Attempt, stint: Stint) -> tuple[Ended, Recorded]:
         with read_committed(database):
             ended = attempt.make()
             if not isinstance(ended, Failed | Misfit | GivenUp):
-                recorded = advance.record_outcome(attempt.step, ended, stint.claimant())
+                recorded = advance.record_outcome(attempt.step, ended, budget.claimant())
             if not recorded:
                 transaction.set_rollback(True, using=database)
     except DatabaseError as error:  # the commit failed
@@ -204,8 +208,8 @@ def _rolled_back(ended: Ended) -> Ended:
     if isinstance(ended, Misfit):
         return ended
     if isinstance(ended, Failed):
-        return replace(ended, doubtful=ended.code == TransactionLeftOpen.code)
-    return Failed(code="ROLLED_BACK", error="the attempt was given up before it could commit")
+        return replace(ended, in_doubt=ended.code == TransactionLeftOpen.code)
+    return Failed(code="ROLLED_BACK", error="the attempt was abandoned before it could commit")
 
 
 def _record(
@@ -215,17 +219,19 @@ def _record(
     if isinstance(ended, GivenUp):
         return ended, Recorded(won=False)
     if isinstance(ended, Misfit):
-        postpone = partial(advance.postpone, step, ended.error, doubtful=ended.doubtful)
-        return ended, Recorded(won=insistently(postpone, PATIENCE))
+        postpone = partial(advance.postpone, step, ended.error, in_doubt=ended.in_doubt)
+        return ended, Recorded(won=retry_on_lost_connection(postpone, OUTCOME_RECONNECT_DELAYS))
     try:
         record = partial(advance.record_outcome, step, ended, claimant)
-        return ended, insistently(record, PATIENCE)
+        return ended, retry_on_lost_connection(record, OUTCOME_RECONNECT_DELAYS)
     except Exception as error:
         if is_in_transaction() or is_connection_lost(error):
             raise
         logger.exception("outcome not recorded", extra={"action": "outcome_not_recorded"})
         failure = _unrecorded(ended, error)
-        return failure, insistently(partial(advance.record_outcome, step, failure), PATIENCE)
+        return failure, retry_on_lost_connection(
+            partial(advance.record_outcome, step, failure), OUTCOME_RECONNECT_DELAYS
+        )
 
 
 def _unrecorded(outcome: Outcome, error: Exception) -> Failed:
@@ -238,4 +244,4 @@ def _unrecorded(outcome: Outcome, error: Exception) -> Failed:
         return replace(outcome, code=cause, error="what it failed with cannot be recorded")
     what = type(outcome).__name__.lower()
     error_text = f"the outcome, {what}, cannot be recorded"
-    return Failed(code=cause, error=error_text, retryable=True, doubtful=True)
+    return Failed(code=cause, error=error_text, retryable=True, in_doubt=True)

@@ -43,25 +43,25 @@ def classify(error: BaseException, handler: Any) -> Failed:
     if isinstance(error, PermanentError):
         return failed(error)
     if isinstance(error, OutcomeUnknown | SagaCancelled):
-        return failed(error, doubtful=True)
+        return failed(error, in_doubt=True)
     if isinstance(error, SoftTimeLimitExceeded):
         limit = options.soft_time_limit
         which = f" of {limit:g} s" if limit is not None else ", CELERY_TASK_SOFT_TIME_LIMIT,"
         timeout = StepTimeout(f"the soft time limit{which} was reached")
-        return failed(timeout, retryable=True, doubtful=True)
+        return failed(timeout, retryable=True, in_doubt=True)
     if not isinstance(error, Exception):  # cancelled in mid-work
-        return failed(error, retryable=True, doubtful=True)
+        return failed(error, retryable=True, in_doubt=True)
     spared = isinstance(error, options.dont_autoretry_for)
     if is_connection_lost(error) and not spared:
-        return failed(error, retryable=True, doubtful=True)
+        return failed(error, retryable=True, in_doubt=True)
     retryable = isinstance(error, options.autoretry_for) and not spared
-    return failed(error, retryable=retryable, doubtful=retryable)
+    return failed(error, retryable=retryable, in_doubt=retryable)
 
 
-def failed(error: BaseException, *, retryable: bool = False, doubtful: bool = False) -> Failed:
+def failed(error: BaseException, *, retryable: bool = False, in_doubt: bool = False) -> Failed:
     """Return the outcome that tells of ``error``."""
     name = type(error).__name__
     code = text_of(error.code) if isinstance(error, SagaError) and error.code else name
     return Failed(
-        code=code[:CODE_LENGTH], error=text_of(error), retryable=retryable, doubtful=doubtful
+        code=code[:CODE_LENGTH], error=text_of(error), retryable=retryable, in_doubt=in_doubt
     )

@@ -144,7 +144,7 @@ class RowInvocation:
     def _forward_rows(self) -> dict[str, StepRun]:
         if self._forward is None:
             rows = StepRun.objects.forward().filter(run_id=self._run_id)
-            columns = ("name", "state", "output", "doubtful", "idempotency_key")
+            columns = ("name", "state", "output", "in_doubt", "idempotency_key")
             with pooling.borrowed():
                 self._forward = {row.name: row for row in rows.only(*columns)}
         return self._forward

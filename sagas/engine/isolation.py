@@ -53,8 +53,8 @@ def with_level(runs: "QuerySet[RunT]", alias: str) -> "QuerySet[RunT]":
     level = Func(
         Value("transaction_isolation"), function="current_setting", output_field=TextField()
     )
-    told: Any = runs.annotate(_level=level)  # whose type is that of rows with one more column
-    return cast("QuerySet[RunT]", told)
+    annotated: Any = runs.annotate(_level=level)  # whose type is that of rows with one more column
+    return cast("QuerySet[RunT]", annotated)
 
 
 def is_above_read_committed(run: object) -> bool:

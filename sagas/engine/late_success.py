@@ -16,7 +16,7 @@ GOING_FORWARD = frozenset({SagaState.RUNNING, SagaState.COMPLETED})
 
 def leaves_doubt(outcome: Outcome) -> bool:
     """Whether an attempt that says this may have had an effect."""
-    return isinstance(outcome, Waiting) or (isinstance(outcome, Failed) and outcome.doubtful)
+    return isinstance(outcome, Waiting) or (isinstance(outcome, Failed) and outcome.in_doubt)
 
 
 def ends_now(step: StepRun) -> bool:
@@ -29,7 +29,7 @@ def ends_now(step: StepRun) -> bool:
     return step.state == StepState.READY or (step.state == StepState.RUNNING and step.asking)
 
 
-def take_up(change: transitions.RunChange, step: StepRun, output: object) -> None:
+def undo_late_success(change: transitions.RunChange, step: StepRun, output: object) -> None:
     """Take up a late success of a forward step. Requires the run's lock; ``step`` is as it is now.
 
     While another attempt is under way, that one tells the outcome: it has the same key.
@@ -41,7 +41,7 @@ def take_up(change: transitions.RunChange, step: StepRun, output: object) -> Non
         return
     if step.state != StepState.SUCCEEDED:
         transitions.succeed_late(change, step, output)
-        change.reconsider_warnings()
+        change.update_warning()
     _draw_consequences(change, step)
 
 
@@ -60,7 +60,7 @@ def doubt(change: transitions.RunChange, step: StepRun) -> None:
         if step.state not in {StepState.SUCCEEDED, StepState.UNKNOWN}:
             transitions.doubt_late(change, step)
             if change.run.state in GOING_FORWARD:
-                change.warn()
+                change.set_warning()
         _draw_consequences(change, step)
 
 
@@ -71,7 +71,7 @@ def _is_over(change: transitions.RunChange, step: StepRun) -> bool:
 
 def _draw_consequences(change: transitions.RunChange, step: StepRun) -> None:
     run = change.run
-    transitions.distrust_undo(step)
+    transitions.invalidate_earlier_undo_answer(step)
     if step.pivot and step.state == StepState.SUCCEEDED:
         change.pass_pivot(step)
     if run.state == SagaState.DEAD_LETTER:
@@ -79,7 +79,7 @@ def _draw_consequences(change: transitions.RunChange, step: StepRun) -> None:
     elif run.state in {*ROLLED_BACK, SagaState.COMPENSATING} and _is_undone(step):
         if run.state in ROLLED_BACK:
             change.reopen(f"{step.name} {_news(step)} after it had been given up")
-        compensate.settle(change, again=step.name)
+        compensate.begin_undo_if_idle(change, again=step.name)
 
 
 def _news(step: StepRun) -> str:
@@ -91,7 +91,7 @@ def _is_undone(step: StepRun) -> bool:
     if compensate.is_final(step) or compensate.held([step]):
         return True
     forward = StepRun.objects.forward().filter(run_id=step.run_id)
-    return bool(step.compensation) and step.name not in compensate.kept_for_good(forward)
+    return bool(step.compensation) and step.name not in compensate.no_longer_compensable(forward)
 
 
 def _give_up_undo(change: transitions.RunChange, step: StepRun) -> None:

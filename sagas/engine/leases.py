@@ -27,7 +27,12 @@ from django.db import connections
 from sagas.conf import saga_settings
 from sagas.definitions import StepOptions
 from sagas.engine import pooling, soft_limit, transitions
-from sagas.engine.database import OUTCOME_SECONDS, LockNotGranted, has_open_transaction, patience
+from sagas.engine.database import (
+    OUTCOME_SECONDS,
+    LockNotGranted,
+    has_open_transaction,
+    transaction_with_lock_timeout,
+)
 from sagas.logs import Outage
 from sagas.models import StepRun
 
@@ -89,11 +94,11 @@ class Lease:
         return now < self.ends and not silent and not self.lost
 
 
-class _Keeper:
+class _LeaseRenewer:
     """Renews the leases of this process, and ends the process of a handler that does not end."""
 
     def __init__(self) -> None:
-        self.expendable = False
+        self.may_be_killed = False
         """Whether this process may be killed, because a pool forks another."""
         self._start_over()
         os.register_at_fork(after_in_child=self._start_over)
@@ -110,7 +115,7 @@ class _Keeper:
             if not self._started:
                 self._started = True
                 self._start(self._run, "saga-leases")
-                if self.expendable:
+                if self.may_be_killed:
                     # Its own thread: the other one may wait for a database that does not answer.
                     self._start(self._watch, "saga-limits")
 
@@ -150,7 +155,7 @@ class _Keeper:
         """Keep the step's own ``time_limit``: Celery's is that of a message, for all it carries."""
         now = time.monotonic()
         for lease in leases:
-            if self.expendable and now >= lease.time_limit:
+            if self.may_be_killed and now >= lease.time_limit:
                 logger.error(
                     "the step ran past its time_limit; its process ends",
                     extra={"action": "time_limit", "step_id": str(lease.step_id)},
@@ -168,7 +173,10 @@ class _Keeper:
                     self._tell(lease)
             for step_id, fence in [*renewal.locked][:1]:
                 # Whoever waits for a row has it before a sweep, which passes over what is locked.
-                with suppress(LockNotGranted), patience(saga_settings().LEASE_RENEWAL_SECONDS):
+                with (
+                    suppress(LockNotGranted),
+                    transaction_with_lock_timeout(saga_settings().LEASE_RENEWAL_SECONDS),
+                ):
                     transitions.renew_lease(step_id, fence)
             self._outage.over()
         except Exception as error:  # noqa: BLE001 the next round tries again, on a new connection
@@ -179,12 +187,15 @@ class _Keeper:
     def _tell(lease: Lease) -> None:
         """Write a heartbeat, and hear whether the attempt is still wanted."""
         assert lease.step is not None  # noqa: S101 only such a lease is asked for
-        with suppress(LockNotGranted), patience(saga_settings().LEASE_RENEWAL_SECONDS):
+        with (
+            suppress(LockNotGranted),
+            transaction_with_lock_timeout(saga_settings().LEASE_RENEWAL_SECONDS),
+        ):
             lease.unwanted = not transitions.record_heartbeat(lease.step, lease.details)
             lease.asks, lease.details = False, transitions.NO_DETAILS
 
 
-_keeper = _Keeper()
+_keeper = _LeaseRenewer()
 
 
 def end_process_at_time_limit(**_: object) -> None:
@@ -193,11 +204,11 @@ def end_process_at_time_limit(**_: object) -> None:
     Only a child that a pool would replace: Celery tells of its "pool process" also where that is
     the worker itself (``-P solo``), or holds every other handler too (``-P threads``).
     """
-    _keeper.expendable = bool(current_process().daemon)
+    _keeper.may_be_killed = bool(current_process().daemon)
 
 
 @contextmanager
-def kept_alive(step: StepRun) -> Iterator[Lease]:
+def renewing_lease(step: StepRun) -> Iterator[Lease]:
     """Keep the lease of a claimed attempt while the block runs, within the step's limits."""
     options = StepOptions.from_snapshot(step.options)
     seconds = options.time_limit

@@ -21,8 +21,8 @@ def lost(step: StepRun) -> Failed:
         code=error.code,
         error=str(error),
         retryable=True,
-        doubtful=not definitely_not,
-        at_once=True,
+        in_doubt=not definitely_not,
+        skip_backoff=True,
         given_up=not (definitely_not or step.asking or is_dead),
     )
 
@@ -49,10 +49,10 @@ def _wait_ran_out(step: StepRun) -> Failed:
         within = f" within {format_duration(step.lease_until - step.started_at)}"
     return Failed(
         code=StepTimeout.code,
-        error=f"nobody completed the waiting step{within}",
+        error=f"no answer arrived{within}",
         retryable=step.is_backward or _retries_timeouts(step),
-        doubtful=True,
-        at_once=True,
+        in_doubt=True,
+        skip_backoff=True,
         given_up=not step.is_backward,
     )
 

@@ -31,7 +31,7 @@ FIRST_PAUSE = 1.0
 LOCKED_PAUSE = 4.0
 FAILED_PAUSE = 60.0
 
-TELL_LOCKED_AFTER = 10.0
+LOG_LOCKED_AFTER = 10.0
 FORGET_AFTER = 600.0
 
 
@@ -43,14 +43,14 @@ class _Trouble:
     since: float
     until: float
     pause: float
-    told: bool = False
+    is_logged: bool = False
 
 
 class OneByOne(Generic[RowT]):
     """Does ``what`` to rows, each in transactions of its own."""
 
     def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """``what`` is told with a row that is passed over: "giving up the attempt"."""
+        """``what`` is logged with a row that is passed over: "giving up the attempt"."""
         self._what = what
         self._clock = clock
         self._troubles: dict[UUID, _Trouble] = {}
@@ -89,11 +89,11 @@ class OneByOne(Generic[RowT]):
         return done
 
     def locked(self, row: RowT) -> None:
-        """Pass over a row for as long as it may be locked; told once, when that has lasted."""
+        """Pass over a row for as long as it may be locked; logged once, when that has lasted."""
         trouble = self._put_off(row, LOCKED_PAUSE)
         lasted = self._clock() - trouble.since
-        if not trouble.told and lasted >= TELL_LOCKED_AFTER:
-            trouble.told = True
+        if not trouble.is_logged and lasted >= LOG_LOCKED_AFTER:
+            trouble.is_logged = True
             text = "%s: %s is locked since %.0f s by another transaction, and passed over"
             facts = {"action": "row_locked"}
             logger.warning(text, self._what, _name(row), lasted, extra=facts)
@@ -101,8 +101,8 @@ class OneByOne(Generic[RowT]):
     def _failed(self, row: RowT, error: Exception) -> None:
         trouble = self._put_off(row, FAILED_PAUSE)
         facts = {"action": "row_failed"}
-        if not trouble.told:
-            trouble.told = True
+        if not trouble.is_logged:
+            trouble.is_logged = True
             text = "%s: %s failed, and is tried again at intervals; the others go on"
             logger.error(text, self._what, _name(row), exc_info=error, extra=facts)
 

@@ -30,7 +30,7 @@ BATCH = 200
 TELL_AGAIN_SECONDS = 600.0
 """How often it is told of one kind of message that it cannot be sent."""
 
-_ONE_MORE_TRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+_RETRY_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class Message:
     task_id: str
     """Names the step, its fence and the number of the send, so that none is there twice."""
 
-    error_door: Signature[Any]
+    error_callback: Signature[Any]
     destination: dict[str, Any]
     headers: Callable[[], dict[str, str]]
     """Asked for when the message is sent."""
@@ -109,7 +109,7 @@ class Publisher:
     def _pause(self, error: Exception, began: float) -> None:
         """Leave sending to the sweep for a while."""
         now = time.monotonic()
-        self._paused_until = now + max(saga_settings().BROKER_PAUSE_SECONDS, 3 * (now - began))
+        self._paused_until = now + max(saga_settings().BROKER_BACKOFF_SECONDS, 3 * (now - began))
         self._outage.failed(error)
 
     def _tell(self, message: Message, error: Exception) -> None:
@@ -225,7 +225,7 @@ def _send_task(app: Any, producer: Any, message: Message) -> None:
         message.task,
         message.args,
         {},
-        errbacks=[message.error_door],
+        errbacks=[message.error_callback],
         reply_to=app.thread_oid,
         time_limit=message.time_limit,
         soft_time_limit=message.soft_time_limit,
@@ -242,7 +242,7 @@ def _send_task(app: Any, producer: Any, message: Message) -> None:
         task_message,
         headers=message.headers(),
         retry=True,
-        retry_policy=_ONE_MORE_TRY,
+        retry_policy=_RETRY_ONCE,
         **app.amqp.router.route({**message.destination}, message.task, message.args, {}),
     )
 

@@ -133,7 +133,7 @@ def suspect(step_id: UUID, fence: int) -> bool:
     If it has none, its process died before the claim, or after the outcome and before the send:
     what is ready in this run is sent by the next sweep, instead of after its grace.
     """
-    return transitions.shorten_lease(step_id, fence) or transitions.hurry(step_id)
+    return transitions.shorten_lease(step_id, fence) or transitions.send_soon(step_id)
 
 
 def give_up_attempts_of(process: str) -> int:
@@ -163,7 +163,7 @@ def _moves_since(began: datetime | None) -> Q:
     if began is None:
         return Q()
     still = Value(began, output_field=DateTimeField())
-    return Q(GreaterThan(still, Now() - transitions.longest_silence()))
+    return Q(GreaterThan(still, Now() - transitions.max_sweep_gap()))
 
 
 def retry_dead_letters(limit: int) -> int:

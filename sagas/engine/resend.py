@@ -38,7 +38,7 @@ def send_due(limit: int) -> int:
     # that they would keep a sweep from what else is due, at intervals that double.
     longer = _with_its_age if len(steps) == limit else _grace
     for delay, queued in _by_delay(fates.queued, longer):
-        transitions.leave_queued(queued, longer=delay)
+        transitions.postpone_send(queued, longer=delay)
     taken = [
         *_take(fates.lost, _grace),
         *_take(fates.unsent, _grace),
@@ -92,7 +92,7 @@ def _take(steps: Sequence[StepRun], delay_of: Callable[[StepRun], float]) -> lis
 def _send(steps: list[StepRun]) -> int:
     """Send now. While the broker is away, the rest is tried again soon, not when its age says so."""
     unsent = [step for step in steps if not dispatch.send(step.run, step)]
-    pause = timedelta(seconds=saga_settings().BROKER_PAUSE_SECONDS)
+    pause = timedelta(seconds=saga_settings().BROKER_BACKOFF_SECONDS)
     if unsent and dispatch.is_paused():
         transitions.mark_unsent(unsent, again_in=pause, tried=False)
     else:
@@ -152,4 +152,4 @@ def _unknown(step: StepRun) -> SagaError | None:
 
 def _tell_unknown(step: StepRun) -> bool:
     error = _unknown(step)
-    return error is not None and transitions.tell_unknown_handler(step, error)
+    return error is not None and transitions.mark_handler_missing(step, error)

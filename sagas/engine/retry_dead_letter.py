@@ -32,7 +32,7 @@ def resume(change: transitions.RunChange, *, note: str, actor: str, **columns: A
         **columns,
     )
     if undoing:
-        compensate.settle(change, anew=True)
+        compensate.begin_undo_if_idle(change, anew=True)
     else:
         resume_forward(change)
 
@@ -42,13 +42,19 @@ def is_turned(run: SagaRun, steps: Any) -> bool:
     rows = list(steps)
     if any(step.is_backward for step in rows):
         return True
-    return bool(run.ends_as) and not compensate.past_pivot(run, rows)
+    return bool(run.outcome_when_undone) and not compensate.past_pivot(run, rows)
 
 
 def _anew(change: transitions.RunChange) -> dict[str, Any]:
     """Return the columns of a run that goes forward again: no error, and a fresh deadline."""
     deadline = transitions.later(change.run, _timeout(change.run))
-    return {"deadline": deadline, "ends_as": "", "failed_step": "", "error_code": "", "error": ""}
+    return {
+        "deadline": deadline,
+        "outcome_when_undone": "",
+        "failed_step": "",
+        "error_code": "",
+        "error": "",
+    }
 
 
 def _timeout(run: SagaRun) -> timedelta:
@@ -68,9 +74,11 @@ def resume_forward(change: transitions.RunChange) -> None:
         if row.pk in places:
             place = places[row.pk]
             anew = row.state not in IN_FLIGHT_STEPS
-            change.reset(row, place.state, blockers=place.blockers, anew=anew)
+            change.reset(
+                row, place.state, pending_predecessors=place.pending_predecessors, anew=anew
+            )
         elif row.state in {StepState.FAILED, StepState.UNKNOWN}:
-            change.warn()
+            change.set_warning()
     change.restart_count(sum(not row.successors for row in rows if row.pk in places))
     if not places:
         change.move(SagaState.COMPLETED, EventType.COMPLETED)

@@ -67,11 +67,11 @@ def _settle(found: SagaRun) -> bool:
         if not _is_stalled(found):
             return False
         note = f"nothing was ready, running or waiting while the saga was {change.run.state}"
-        change.tell(EventType.STALLED, note)
+        change.record_event(EventType.STALLED, note)
         if change.run.state == SagaState.RUNNING:
             retry_dead_letter.resume_forward(change)
         else:
-            compensate.settle(change)
+            compensate.begin_undo_if_idle(change)
         if change.run.state in ACTIVE_SAGAS and _is_stalled(found):
             dead_letter.dead_letter(change, note=note, step="", error_code=STALLED, error=note)
         dispatch.send_on_commit(change.run, change.made_ready)
@@ -86,7 +86,7 @@ def _leave_to_human(found: SagaRun, error: Exception) -> bool:
         if not _is_stalled(found):
             return False
         note = f"the saga stalled and cannot go on by itself: {type(error).__name__}: {error}"
-        change.tell(EventType.STALLED, note)
+        change.record_event(EventType.STALLED, note)
         dead_letter.dead_letter(change, note=note, step="", error_code=STALLED, error=note)
     return True
 

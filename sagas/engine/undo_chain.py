@@ -68,22 +68,24 @@ def _place(
     # What is in flight was undone later than what the chain begins with, so the chain waits for it.
     head = [str(step.pk) for step in chain[:1]]
     for step in in_flight:
-        change.reset(step, StepState(step.state), blockers=0, successors=head, in_place=False)
+        change.reset(
+            step, StepState(step.state), pending_predecessors=0, successors=head, in_place=False
+        )
     following = [[str(step.pk)] for step in chain[1:]] + [[]]
     for place, step in enumerate(chain):
-        blockers = 1 if place else len(in_flight)
+        pending_predecessors = 1 if place else len(in_flight)
         was_ready = step.state == StepState.READY
         begins_anew = anew or step.name == again
         change.reset(
             step,
-            StepState.PENDING if blockers else StepState.READY,
-            blockers=blockers,
+            StepState.PENDING if pending_predecessors else StepState.READY,
+            pending_predecessors=pending_predecessors,
             anew=begins_anew,
             position=place,
             successors=following[place],
             in_place=False,
         )
-        if not blockers and (begins_anew or not was_ready):
+        if not pending_predecessors and (begins_anew or not was_ready):
             change.made_ready.append(step)
 
 
@@ -92,7 +94,7 @@ def planned(steps: Sequence[StepRun], *, in_place: bool) -> list[StepRun]:
     chain = [undo_row(step, position=position) for position, step in enumerate(steps)]
     for step, following in pairwise(chain):
         step.successors = [str(following.pk)]
-        following.blockers = 1
+        following.pending_predecessors = 1
         step.in_place = in_place and StepOptions.from_snapshot(step.options).may_carry_on_to(
             StepOptions.from_snapshot(following.options)
         )

@@ -44,7 +44,7 @@ def shown(moment: datetime) -> datetime:
     return aware(moment).astimezone(_zone())
 
 
-def told(moment: datetime | None, form: str = SECONDS) -> str:
+def format_moment(moment: datetime | None, form: str = SECONDS) -> str:
     """Return a moment of a row as text, with its zone: in UTC, or with ``USE_TZ = False`` in the project's."""
     if moment is None:
         return ""

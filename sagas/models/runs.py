@@ -14,7 +14,7 @@ from django.db.models.lookups import Exact, IsNull
 from django.utils.translation import gettext_lazy as _
 
 from sagas.models.identifiers import uuid7
-from sagas.models.moments import stored, told
+from sagas.models.moments import format_moment, stored
 from sagas.models.one_of import OneOf
 from sagas.models.steps import GOES_ITS_WAY, Moment, StepRun
 from sagas.models.writer import WriterQuerySet
@@ -40,7 +40,7 @@ class SagaRunQuerySet(WriterQuerySet["SagaRun"]):
         return self.filter(state__in=FINAL_SAGAS)
 
     def needs_attention(self) -> Self:
-        """A human must decide, or a best-effort step failed and wants a follow-up."""
+        """A human must decide, or a best-effort step failed and needs follow-up."""
         return self.filter(Q(state=SagaState.DEAD_LETTER) | Q(has_warnings=True))
 
     def waiting(self) -> Self:
@@ -89,7 +89,7 @@ class SagaRun(models.Model):
     """One saga of one input, from its start to its final state.
 
     ``remaining`` counts the last steps of the current direction that have not ended: at 0 nothing
-    is left to do that way. ``ends_as`` is what a run that turned back will be called at its end.
+    is left to do that way. ``outcome_when_undone`` is what a run that turned back will be called at its end.
     ``fingerprint`` is the same for failures with the same cause. ``poisoned``: the automatic
     retries of a dead letter are spent.
     """
@@ -101,7 +101,9 @@ class SagaRun(models.Model):
     state = models.CharField(
         max_length=12, choices=SagaState.choices, default=SagaState.RUNNING, db_default="running"
     )
-    ends_as = models.CharField(max_length=12, choices=SagaState.choices, blank=True, default="")
+    outcome_when_undone = models.CharField(
+        max_length=12, choices=SagaState.choices, blank=True, default=""
+    )
     remaining = models.IntegerField()
     pivot_passed = models.BooleanField(default=False)
     has_warnings = models.BooleanField(default=False)
@@ -154,8 +156,10 @@ class SagaRun(models.Model):
                 condition=OneOf("state", SagaState.values), name="sagas_run_state"
             ),
             models.CheckConstraint(
-                condition=OneOf("ends_as", ("", SagaState.COMPENSATED, SagaState.CANCELLED)),
-                name="sagas_run_ends_as",
+                condition=OneOf(
+                    "outcome_when_undone", ("", SagaState.COMPENSATED, SagaState.CANCELLED)
+                ),
+                name="sagas_run_outcome_when_undone",
             ),
             models.CheckConstraint(
                 condition=Exact(
@@ -269,13 +273,11 @@ class SagaRun(models.Model):
         return f" It is owned by {' and '.join(owners)}." if owners else ""
 
     def _paused(self) -> str:
-        return f"paused since {told(self.paused_at)}"
+        return f"paused since {format_moment(self.paused_at)}"
 
     def _explain_end(self) -> str:
         if self.state == SagaState.COMPLETED:
-            warned = (
-                " A best-effort step failed and wants a follow-up." if self.has_warnings else ""
-            )
+            warned = " A best-effort step failed and needs follow-up." if self.has_warnings else ""
             return f"Completed: every critical step succeeded.{warned}"
         cause = f"{self.failed_step}: {self.error}" if self.failed_step else self.error
         if self.state == SagaState.DEAD_LETTER:
@@ -289,5 +291,5 @@ class SagaRun(models.Model):
                 if self.paused_at is not None
                 else ""
             )
-            return f"Waits for a human because {cause}.{undo}{self._owned()}{paused}"
+            return f"Needs an operator: {cause}.{undo}{self._owned()}{paused}"
         return f"{SagaState(self.state).label}: {cause}"

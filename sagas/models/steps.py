@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from sagas.models.identifiers import uuid7
-from sagas.models.moments import CLOCK, told
+from sagas.models.moments import CLOCK, format_moment
 from sagas.models.one_of import OneOf
 from sagas.models.writer import WriterQuerySet
 from sagas.states import (
@@ -27,7 +27,7 @@ GOES_ITS_WAY = (
     Q(direction=Direction.BACKWARD, run__state=SagaState.COMPENSATING)
     | Q(direction=Direction.FORWARD, run__state=SagaState.RUNNING)
     | Q(direction=Direction.FORWARD, run__state=SagaState.COMPENSATING, asking=True)
-    | Q(direction=Direction.FORWARD, run__state=SagaState.COMPLETED, follow_up=True)
+    | Q(direction=Direction.FORWARD, run__state=SagaState.COMPLETED, detached_retry=True)
 )
 """The run goes in the step's direction: only then may the step begin."""
 
@@ -81,17 +81,17 @@ class StepRunQuerySet(WriterQuerySet["StepRun"]):
 class StepRun(models.Model):
     """One step of one run, or the compensation of one.
 
-    ``blockers`` counts the predecessors that are not done; ``successors`` are the ids of the rows
-    whose ``blockers`` this one lowers, so that finishing a step costs the same in any saga.
+    ``pending_predecessors`` counts the predecessors that are not done; ``successors`` are the ids of the rows
+    whose ``pending_predecessors`` this one lowers, so that finishing a step costs the same in any saga.
     ``in_place``: the worker that ended it may go on with its one successor without a message.
-    ``doubtful`` says that an earlier attempt may have taken effect; then, while ``asking``, an
+    ``in_doubt`` says that an earlier attempt may have taken effect; then, while ``asking``, an
     attempt asks the outside system by ``reconcile`` instead of acting. ``at_large`` are the fences of
     attempts that were given up and may be alive: each may still act. ``dead_fence`` is that of an
     attempt whose process is known to be gone. ``condition_met``: its condition was asked and said yes,
     so that no later attempt asks again. ``sent_at`` is since when the message of the attempt to come
     has been on its way (None: it is not), ``sends`` how often one was sent for it, and ``send_at``
     when the sweep looks after it if nobody has claimed it by then. ``expires_at`` is set by the first
-    attempt to ``timeout`` from then: later nothing is tried again. ``follow_up``: tried again by
+    attempt to ``timeout`` from then: later nothing is tried again. ``detached_retry``: tried again by
     hand after the saga had gone on without this step, so its outcome moves nothing. ``lease_until``
     is how long the step is someone's: a worker's, who renews it, or while it waits an outside
     party's (None: as long as the saga runs). ``answer`` is what that party said before the step
@@ -108,7 +108,7 @@ class StepRun(models.Model):
     handler = models.CharField(max_length=100)
     compensation = models.CharField(max_length=100, blank=True, default="")
     state = models.CharField(max_length=11, choices=StepState.choices, default=StepState.PENDING)
-    blockers = models.IntegerField(default=0)
+    pending_predecessors = models.IntegerField(default=0)
     successors = models.JSONField(default=list, blank=True)
     in_place = models.BooleanField(default=False)
     pivot = models.BooleanField(default=False)
@@ -119,11 +119,11 @@ class StepRun(models.Model):
     dead_fence = models.IntegerField(null=True, blank=True)
     at_large = models.JSONField(null=True, blank=True)
     attempt = models.IntegerField(default=0)
-    doubtful = models.BooleanField(default=False)
+    in_doubt = models.BooleanField(default=False)
     asking = models.BooleanField(default=False)
     asked = models.SmallIntegerField(default=0)
     condition_met = models.BooleanField(null=True, blank=True)
-    follow_up = models.BooleanField(default=False)
+    detached_retry = models.BooleanField(default=False)
     due_at = models.DateTimeField(null=True, blank=True)
     send_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
@@ -201,7 +201,7 @@ class StepRun(models.Model):
     def happened(self) -> bool:
         """Whether it is known to have happened, undone since or not."""
         return self.state == StepState.SUCCEEDED or (
-            self.state == StepState.COMPENSATED and not self.doubtful
+            self.state == StepState.COMPENSATED and not self.in_doubt
         )
 
     def explain(self) -> str:
@@ -209,10 +209,8 @@ class StepRun(models.Model):
         if self.state == StepState.RUNNING:
             return f"attempt {self.attempt} of {self} runs on {self.worker or 'a worker'}."
         if self.state == StepState.WAITING:
-            until = f", until {told(self.lease_until)}" if self.lease_until else ""
+            until = f", until {format_moment(self.lease_until)}" if self.lease_until else ""
             return f"{self} waits for an outside party to complete it{until}."
         if self.state == StepState.READY and self.error_code:
-            return (
-                f"{self} waits until {told(self.due_at, CLOCK)} ({self.error_code}: {self.error})."
-            )
+            return f"{self} waits until {format_moment(self.due_at, CLOCK)} ({self.error_code}: {self.error})."
         return f"{self} is {self.state}."

@@ -3,7 +3,7 @@
 Each takes the run's lock, checks what the row says now, and answers with the fresh run or raises
 :class:`~sagas.exceptions.ActionNotAllowed`, which names the state and what would be allowed. Two
 operators who press at the same time: one wins, the other is told. A run that another transaction keeps locked
-is :class:`~sagas.exceptions.RunLocked` after a few seconds: an operator's click never hangs.
+is :class:`~sagas.exceptions.TransactionLocked` after a few seconds: an operator's click never hangs.
 """
 
 from sagas.operations.allowed import allowed_actions, allowed_step_actions

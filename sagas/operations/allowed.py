@@ -7,7 +7,7 @@ from sagas.conf import MAX_RETRY_COUNT
 from sagas.engine import compensate, retry_dead_letter
 from sagas.exceptions import ActionNotAllowed, DeadLetterError
 from sagas.models import SagaRun, StepRun
-from sagas.models.moments import CLOCK, told
+from sagas.models.moments import CLOCK, format_moment
 from sagas.states import ACTIVE_SAGAS, SagaState, StepState
 
 
@@ -32,8 +32,8 @@ _COLUMNS = (
     "fence",
     "critical",
     "pivot",
-    "doubtful",
-    "follow_up",
+    "in_doubt",
+    "detached_retry",
     "options",
 )
 
@@ -63,7 +63,7 @@ def allowed_step_actions(run: SagaRun, steps: Sequence[StepRun]) -> dict[str, fr
     """
     newest = {step.name: step for step in sorted(steps, key=lambda step: step.is_backward)}
     if is_held(run, steps):
-        newest |= {step.name: step for step in in_the_way(run, steps)}
+        newest |= {step.name: step for step in blocking_steps(run, steps)}
     names = {
         name: frozenset(
             _retrying(run, step, steps) | _settling(run, step, steps) | _answering([step])
@@ -75,7 +75,7 @@ def allowed_step_actions(run: SagaRun, steps: Sequence[StepRun]) -> dict[str, fr
 
 def _retrying(run: SagaRun, step: StepRun, steps: Sequence[StepRun]) -> set[str]:
     if run.state == SagaState.DEAD_LETTER:
-        alone = in_the_way(run, steps) == [step] and run.retry_count < MAX_RETRY_COUNT
+        alone = blocking_steps(run, steps) == [step] and run.retry_count < MAX_RETRY_COUNT
         return {"retry_step"} if alone and not is_held(run, steps) else set()
     goes_on = run.state in {SagaState.RUNNING, SagaState.COMPLETED}
     return {"retry_step"} if goes_on and is_open_end(run, step) else set()
@@ -83,7 +83,7 @@ def _retrying(run: SagaRun, step: StepRun, steps: Sequence[StepRun]) -> set[str]
 
 def _settling(run: SagaRun, step: StepRun, steps: Sequence[StepRun]) -> set[str]:
     if run.state == SagaState.DEAD_LETTER:
-        return {"skip_step"} if step in in_the_way(run, steps) else set()
+        return {"skip_step"} if step in blocking_steps(run, steps) else set()
     if run.state not in {*ACTIVE_SAGAS, SagaState.COMPLETED}:
         return set()
     ended = is_open_end(run, step) and (step.is_backward or run.state != SagaState.COMPENSATING)
@@ -101,17 +101,17 @@ def steps_of(run: SagaRun) -> list[StepRun]:
     return list(StepRun.objects.filter(run_id=run.pk).only(*_COLUMNS))
 
 
-def pivot_begun(run: SagaRun, steps: Sequence[StepRun]) -> bool:
+def may_be_past_pivot(run: SagaRun, steps: Sequence[StepRun]) -> bool:
     """Whether the point of no return was passed, or may be at this moment."""
     return run.pivot_passed or any(
         compensate.is_final(step)
         and not step.is_backward
-        and (step.state not in _NOT_BEGUN or step.doubtful)
+        and (step.state not in _NOT_BEGUN or step.in_doubt)
         for step in steps
     )
 
 
-def in_the_way(run: SagaRun, steps: Sequence[StepRun]) -> list[StepRun]:
+def blocking_steps(run: SagaRun, steps: Sequence[StepRun]) -> list[StepRun]:
     """Return the steps because of which a dead letter cannot go on."""
     if not retry_dead_letter.is_turned(run, steps):
         return [step for step in steps if step.critical and step.state in UNSUCCESSFUL]
@@ -138,7 +138,11 @@ def refuse(run: SagaRun, action: str, why: str) -> Never:
     """Tell an operator why not, what the run allows now, and who was there before."""
     allowed = sorted(allowed_actions(run))
     last = run.events.exclude(actor="").order_by("-pk").first()
-    before = f" ({last.get_type_display()}, {last.actor}, {told(last.at, CLOCK)})" if last else ""
+    before = (
+        f" ({last.get_type_display()}, {last.actor}, {format_moment(last.at, CLOCK)})"
+        if last
+        else ""
+    )
     message = (
         f"{run} is {run.state}{before}: {action} is not possible, because {why};"
         f" possible now: {', '.join(allowed) or 'nothing'}"
@@ -155,7 +159,7 @@ def refuse(run: SagaRun, action: str, why: str) -> Never:
 
 
 def _of_running(run: SagaRun, steps: list[StepRun]) -> set[str]:
-    turning = set() if pivot_begun(run, steps) else {"cancel", "compensate"}
+    turning = set() if may_be_past_pivot(run, steps) else {"cancel", "compensate"}
     return turning | _pausing(run) | _following_up(run, steps) | _skipping(steps, *NOT_RUNNING)
 
 
@@ -166,18 +170,18 @@ def _of_compensating(run: SagaRun, steps: list[StepRun]) -> set[str]:
 
 
 def _of_completed(run: SagaRun, steps: list[StepRun]) -> set[str]:
-    reverting = set() if pivot_begun(run, steps) else {"revert"}
+    reverting = set() if may_be_past_pivot(run, steps) else {"revert"}
     return reverting | _following_up(run, steps) | _skipping(steps, *NOT_RUNNING)
 
 
 def _of_dead_letter(run: SagaRun, steps: list[StepRun]) -> set[str]:
-    blocking = in_the_way(run, steps)
+    blocking = blocking_steps(run, steps)
     names = {"resolve"} | _skipping(blocking, *UNSUCCESSFUL)
     if run.paused_at is not None:
         names.add("resume")
     if is_held(run, steps):
         return names | {"compensate"}
-    if not is_undoing(steps) and not pivot_begun(run, steps):
+    if not is_undoing(steps) and not may_be_past_pivot(run, steps):
         names.add("compensate")
     if run.retry_count < MAX_RETRY_COUNT:
         names |= {"retry", "retry_step"} if len(blocking) == 1 else {"retry"}

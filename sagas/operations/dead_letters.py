@@ -6,7 +6,7 @@ from sagas.conf import MAX_RETRY_COUNT
 from sagas.engine import dispatch, retry_dead_letter, transitions
 from sagas.exceptions import RetryCapExceeded
 from sagas.models import SagaRun, StepRun
-from sagas.operations.allowed import in_the_way, is_held, refuse, steps_of
+from sagas.operations.allowed import blocking_steps, is_held, refuse, steps_of
 from sagas.operations.locking import locked
 from sagas.payloads import truncate_error
 from sagas.states import EventType, SagaState, StepState
@@ -19,12 +19,12 @@ def retry_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     return the failed step does, with a fresh deadline. At most ``MAX_RETRY_COUNT`` times.
 
     Raises:
-        ActionNotAllowed: it is no dead letter, or a step holds that may have happened.
+        ActionNotAllowed: it is not a dead letter, or a step holds that may have happened.
         RetryCapExceeded: it was retried as often as allowed.
     """
     with locked(run, "retry") as change:
         if change.run.state != SagaState.DEAD_LETTER:
-            refuse(change.run, "retry", "it is no dead letter")
+            refuse(change.run, "retry", "it is not a dead letter")
         refuse_held(change.run, "retry")
         resume_counted(change, reason=reason, actor=actor)
         dispatch.send_on_commit(change.run, change.made_ready)
@@ -35,7 +35,7 @@ def refuse_held(run: SagaRun, action: str) -> None:
     """Refuse to go on past a step that holds: trying again does not tell whether it happened."""
     steps = steps_of(run)
     if is_held(run, steps):
-        name = in_the_way(run, steps)[0].name
+        name = blocking_steps(run, steps)[0].name
         why = (
             f"nobody knows whether {name} happened: say so by skip_step, with a result if it did,"
             " or have it undone by compensate"
@@ -61,11 +61,11 @@ def resolve_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     """Say that a dead letter was settled by hand; ``reason`` tells how. Nothing more will run.
 
     Raises:
-        ActionNotAllowed: it is no dead letter.
+        ActionNotAllowed: it is not a dead letter.
     """
     with locked(run, "resolve") as change:
         if change.run.state != SagaState.DEAD_LETTER:
-            refuse(change.run, "resolve", "it is no dead letter")
+            refuse(change.run, "resolve", "it is not a dead letter")
         waiting = StepRun.objects.filter(run_id=run.pk, state=StepState.WAITING)
         transitions.end_waits(change, waiting, ask=False)
         change.move(

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from sagas.conf import saga_settings
 from sagas.engine import transitions
-from sagas.engine.database import LockNotGranted, patience
-from sagas.exceptions import RunLocked
+from sagas.engine.database import LockNotGranted, transaction_with_lock_timeout
+from sagas.exceptions import TransactionLocked
 from sagas.models import SagaRun
 
 
@@ -15,11 +15,11 @@ def locked(run: SagaRun, action: str) -> Iterator[transitions.RunChange]:
     """Open a transaction that holds the run's lock, as :func:`sagas.engine.transitions.change` does.
 
     Raises:
-        RunLocked: another transaction kept it for ``SAGAS["LOCK_SECONDS"]``.
+        TransactionLocked: another transaction kept it for ``SAGAS["OPERATOR_LOCK_TIMEOUT_SECONDS"]``.
     """
-    seconds = saga_settings().LOCK_SECONDS
+    seconds = saga_settings().OPERATOR_LOCK_TIMEOUT_SECONDS
     try:
-        with patience(seconds), transitions.change(run.pk) as change:
+        with transaction_with_lock_timeout(seconds), transitions.change(run.pk) as change:
             yield change
     except LockNotGranted as error:
         message = (
@@ -27,4 +27,4 @@ def locked(run: SagaRun, action: str) -> Iterator[transitions.RunChange]:
             " nothing. Try again; if it stays so, look for a transaction that was left open"
         )
         waited = int(seconds * 1000)
-        raise RunLocked(message, run_id=run.pk, action=action, waited_ms=waited) from error
+        raise TransactionLocked(message, run_id=run.pk, action=action, waited_ms=waited) from error

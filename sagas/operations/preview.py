@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sagas.engine import compensate, decisions, undo_chain
 from sagas.models import SagaRun, StepRun, moments
-from sagas.operations.allowed import is_undoing, pivot_begun
+from sagas.operations.allowed import is_undoing, may_be_past_pivot
 from sagas.states import IN_FLIGHT_STEPS, MAY_HAVE_HAPPENED, UNSTARTED_STEPS, SagaState, StepState
 
 
@@ -48,7 +48,7 @@ def preview_compensation(run: SagaRun) -> list[PlannedUndo]:
             _planned(step, rows.get(step.name) or undo_chain.undo_row(step, position=0))
             for step in compensate.to_undo(forward)
         ]
-    if pivot_begun(run, steps):
+    if may_be_past_pivot(run, steps):
         return []
     return [_planned(step, undo_chain.undo_row(step, position=0)) for step in _to_undo(forward)]
 
@@ -83,7 +83,7 @@ class _Ended:
 def _to_undo(forward: list[StepRun]) -> list[StepRun]:
     now = moments.stored(moments.now())
     ordered = [e.step for e in decisions.undo_order([_as_ended(step, now) for step in forward])]
-    kept = compensate.kept_for_good(forward)
+    kept = compensate.no_longer_compensable(forward)
     return [
         step
         for step in ordered
@@ -99,5 +99,5 @@ def _as_ended(step: StepRun, now: datetime) -> _Ended:
 
 
 def _may_have_happened(step: StepRun) -> bool:
-    between_attempts = step.state in UNSTARTED_STEPS and step.doubtful
+    between_attempts = step.state in UNSTARTED_STEPS and step.in_doubt
     return step.state in MAY_HAVE_HAPPENED | IN_FLIGHT_STEPS or between_attempts

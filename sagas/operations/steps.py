@@ -8,7 +8,7 @@ from sagas.engine.decisions import Skipped, Succeeded
 from sagas.models import SagaRun, StepRun
 from sagas.operations.allowed import (
     NOT_RUNNING,
-    in_the_way,
+    blocking_steps,
     is_held,
     is_open_end,
     refuse,
@@ -41,7 +41,7 @@ def retry_step(run: SagaRun, name: str, *, reason: str, actor: str = "") -> Saga
             _refuse_others_in_the_way(change.run, step, action)
             resume_counted(change, reason=f"{name}: {reason}", actor=actor)
         elif change.run.state in {SagaState.RUNNING, SagaState.COMPLETED}:
-            transitions.try_again(change, step, note=truncate_error(reason), actor=actor)
+            transitions.reopen_step(change, step, note=truncate_error(reason), actor=actor)
         else:
             refuse(change.run, action, "it is not going forward")
         dispatch.send_on_commit(change.run, change.made_ready)
@@ -123,7 +123,7 @@ def _step(run: SagaRun, name: str, action: str) -> StepRun:
         names = StepRun.objects.forward().filter(run_id=run.pk).values_list("name", flat=True)
         refuse(run, action, f"it has no such step; it has {', '.join(names)}")
     steps = steps_of(run)
-    if is_held(run, steps) and rows["forward"] in in_the_way(run, steps):
+    if is_held(run, steps) and rows["forward"] in blocking_steps(run, steps):
         return rows["forward"]
     return rows.get("backward") or rows["forward"]
 
@@ -134,7 +134,7 @@ def _require_unsuccessful(run: SagaRun, step: StepRun, action: str) -> None:
 
 
 def _refuse_others_in_the_way(run: SagaRun, step: StepRun, action: str) -> None:
-    blocking = in_the_way(run, steps_of(run))
+    blocking = blocking_steps(run, steps_of(run))
     if step not in blocking:
         refuse(run, action, f"{step} is not what stopped the saga")
     others = ", ".join(str(other) for other in blocking if other != step)
@@ -146,7 +146,7 @@ def _require_skippable(run: SagaRun, step: StepRun, action: str) -> None:
     state = SagaState(run.state)
     if state == SagaState.DEAD_LETTER:
         _require_unsuccessful(run, step, action)
-        if step not in in_the_way(run, steps_of(run)):
+        if step not in blocking_steps(run, steps_of(run)):
             refuse(run, action, f"{step} is not what stopped the saga")
         return
     if state not in ACTIVE_SAGAS | {SagaState.COMPLETED}:
@@ -170,13 +170,13 @@ def _go_on(
         _leave_dead_letter(change, step, to, note=note, actor=actor)
     elif step.state in NOT_RUNNING:
         outcome = Succeeded(output=output) if to == StepState.SUCCEEDED else Skipped()
-        consequences.follow(change, step, outcome, to)
+        consequences.apply_consequences(change, step, outcome, to)
     elif step.is_backward:
         change.mark_undone(step)
     else:
         if step.pivot:
             change.pass_pivot(step, to)
-        change.reconsider_warnings()
+        change.update_warning()
 
 
 def _leave_dead_letter(
@@ -187,6 +187,6 @@ def _leave_dead_letter(
         change.mark_undone(step)
     elif step.pivot:
         change.pass_pivot(step, to)
-    if in_the_way(change.run, steps_of(change.run)):
+    if blocking_steps(change.run, steps_of(change.run)):
         return
     retry_dead_letter.resume(change, note=truncate_error(f"{step.name}: {note}"), actor=actor)

@@ -2,7 +2,7 @@
 
 from sagas.engine import compensate, dispatch, transitions
 from sagas.models import SagaRun
-from sagas.operations.allowed import is_held, is_undoing, pivot_begun, refuse, steps_of
+from sagas.operations.allowed import is_held, is_undoing, may_be_past_pivot, refuse, steps_of
 from sagas.operations.locking import locked
 from sagas.payloads import truncate_error
 from sagas.states import SagaState
@@ -18,7 +18,7 @@ def cancel_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
         run,
         "cancel",
         (SagaState.RUNNING,),
-        ends_as=SagaState.CANCELLED,
+        outcome_when_undone=SagaState.CANCELLED,
         code="CANCELLED",
         reason=reason,
         actor=actor,
@@ -42,7 +42,7 @@ def compensate_saga(
         run,
         "revert" if revert_completed else "compensate",
         (SagaState.COMPLETED,) if revert_completed else states,
-        ends_as=SagaState.COMPENSATED,
+        outcome_when_undone=SagaState.COMPENSATED,
         code="REVERTED" if revert_completed else "COMPENSATED_BY_HAND",
         reason=reason,
         actor=actor,
@@ -54,7 +54,7 @@ def _turn_back(
     action: str,
     states: tuple[SagaState, ...],
     *,
-    ends_as: SagaState,
+    outcome_when_undone: SagaState,
     code: str,
     reason: str,
     actor: str,
@@ -65,15 +65,15 @@ def _turn_back(
         steps = steps_of(change.run)
         anew = is_held(change.run, steps)
         if anew:
-            ends_as = SagaState(change.run.ends_as)
+            outcome_when_undone = SagaState(change.run.outcome_when_undone)
         elif is_undoing(steps):
             refuse(change.run, action, "it has begun to undo")
-        if pivot_begun(change.run, steps):
+        if may_be_past_pivot(change.run, steps):
             refuse(change.run, action, "it is past its point of no return, or may be")
         transitions.release_holds(change)
         compensate.turn_back(
             change,
-            ends_as=ends_as,
+            outcome_when_undone=outcome_when_undone,
             code=code,
             error=truncate_error(reason),
             actor=actor,

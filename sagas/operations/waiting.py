@@ -6,7 +6,7 @@ from sagas.engine import advance, consequences, dispatch, transitions
 from sagas.engine.decisions import Failed, Succeeded
 from sagas.engine.early_answers import as_answer
 from sagas.models import SagaRun, StepRun
-from sagas.models.moments import told
+from sagas.models.moments import format_moment
 from sagas.operations.addressing import addressed
 from sagas.operations.allowed import UNSUCCESSFUL, refuse
 from sagas.operations.locking import locked
@@ -67,7 +67,7 @@ def fail_step(
     """
     action = f"fail_step {name}"
     outcome = Failed(
-        code=truncate_error(code)[:CODE_LENGTH], error=truncate_error(error), certain=True
+        code=truncate_error(code)[:CODE_LENGTH], error=truncate_error(error), definite=True
     )
     with locked(run, action) as change:
         step = addressed(change.run, name, action)
@@ -89,9 +89,9 @@ def _answer(
     if change.run.state == SagaState.RESOLVED:
         refuse(change.run, action, "nothing of it will run any more")
     if step.state == StepState.WAITING:
-        advance.take_in(change, step, outcome, **who)
+        advance.apply_outcome(change, step, outcome, **who)
     elif isinstance(outcome, Succeeded) and _may_have_happened(step):
-        change.tell_late(step, **who)
+        change.record_late_outcome(step, **who)
         _accept_late(change, step, outcome)
     elif step.state != StepState.RUNNING:
         refuse(change.run, action, _why_not(step))
@@ -102,14 +102,14 @@ def _answer(
 def _may_have_happened(step: StepRun) -> bool:
     """Whether a success can still be news of a step that is no longer, or not yet again, waiting."""
     if step.state == StepState.READY:
-        return step.doubtful
+        return step.in_doubt
     if step.state == StepState.RUNNING:
         return step.asking
     if step.is_backward or step.answer is not None:
         return False
     if step.state == StepState.SKIPPED:
         return _was_skipped_by_hand(step)
-    return step.state in _GIVEN_UP and (step.doubtful or step.state != StepState.COMPENSATED)
+    return step.state in _GIVEN_UP and (step.in_doubt or step.state != StepState.COMPENSATED)
 
 
 def _was_skipped_by_hand(step: StepRun) -> bool:
@@ -120,16 +120,16 @@ def _was_skipped_by_hand(step: StepRun) -> bool:
 
 def _accept_late(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
     if step.state != StepState.READY:
-        advance.take_up(change, step, outcome)
+        advance.accept_late_success(change, step, outcome)
     elif transitions.succeed_late(change, step, outcome.output):
-        consequences.follow(change, step, outcome, StepState.SUCCEEDED)
+        consequences.apply_consequences(change, step, outcome, StepState.SUCCEEDED)
     else:
         step.refresh_from_db()
         transitions.keep_answer(change, step, as_answer(outcome), note="", actor="")
 
 
 def _why_not(step: StepRun) -> str:
-    since = f" since {told(step.ended_at)}" if step.ended_at else ""
+    since = f" since {format_moment(step.ended_at)}" if step.ended_at else ""
     why = f"{step} is {step.state}{since}, not waiting"
     if step.is_backward and step.state in UNSUCCESSFUL:
         return f"{why}; skip_step says that it was undone after all"

@@ -9,7 +9,7 @@ told in ``docs/testing.md``. To call one handler alone, make an instance of the 
 from sagas.testing.exploring import (
     Crash,
     CrashPoint,
-    Played,
+    CrashResult,
     assert_every_failure_is_undone,
     crash_points,
 )
@@ -20,8 +20,8 @@ from sagas.testing.running import run_saga
 __all__ = [
     "Crash",
     "CrashPoint",
+    "CrashResult",
     "Failure",
-    "Played",
     "assert_every_failure_is_undone",
     "crash_points",
     "fail_at",

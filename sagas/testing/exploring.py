@@ -39,7 +39,7 @@ class Crash(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Played:
+class CrashResult:
     """A run that met a crash point, when nothing of it was ready any more."""
 
     run: SagaRun
@@ -64,7 +64,7 @@ class CrashPoint(Generic[I]):
         input: I,  # noqa: A002 the word of the contract
         *,
         start: Callable[[I], SagaRun] | None = None,
-    ) -> Iterator[Played]:
+    ) -> Iterator[CrashResult]:
         """Run a saga that meets this; look at it inside the block, whose end takes all rows back.
 
         ``start`` starts it, if ``start_saga(saga, input)`` is not enough. Only the database of the
@@ -84,7 +84,7 @@ class CrashPoint(Generic[I]):
                     reason = "to see it undone"
                     reverted = compensate_saga(run, reason=reason, revert_completed=True)
                     run = run_saga(reverted)
-            yield Played(run=run, reached=bool(failure.times))
+            yield CrashResult(run=run, reached=bool(failure.times))
             transaction.set_rollback(True, using=saga_database())
 
     def _ours(self, run: SagaRun) -> SagaRun:

@@ -65,7 +65,7 @@ class ForkGate:
         self._lock = threading.Lock()
 
 
-class _Children:
+class _PoolChildren:
     """Notices children of the pool that died, before Celery does: it may take five seconds."""
 
     def __init__(self, pool: Any, hostname: str) -> None:
@@ -73,7 +73,7 @@ class _Children:
         self._hostname = hostname
         self._living: set[int] = set()
 
-    def bury(self) -> None:
+    def give_up_dead(self) -> None:
         """Give up what a child that died since the last round was doing."""
         processes = getattr(getattr(self._pool, "_pool", None), "_pool", None) or []
         self._living |= {process.pid for process in list(processes) if process.pid}
@@ -110,11 +110,11 @@ class SweepStep(bootsteps.StartStopStep):
         tell_of_pool(parent.pool_cls, parent.concurrency)
         if not saga_settings().SWEEP_IN_WORKERS:
             return
-        children = _Children(parent.pool, parent.hostname)
+        children = _PoolChildren(parent.pool, parent.hostname)
         self._thread = threading.Thread(
             target=recover.sweep_forever,
             args=(saga_settings().SWEEP_INTERVAL_SECONDS, self._stop),
-            kwargs={"worker": parent.hostname, "gate": ForkGate(), "first": children.bury},
+            kwargs={"worker": parent.hostname, "gate": ForkGate(), "first": children.give_up_dead},
             name="saga-sweep",
             daemon=True,
         )

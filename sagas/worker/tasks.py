@@ -12,7 +12,7 @@ from celery import Task, shared_task, signals
 
 from sagas.definitions import SagaDefinition, StepOptions, registry
 from sagas.engine import dispatch, execute, pooling, recover, soft_limit
-from sagas.engine.database import claim_checks_health
+from sagas.engine.database import skip_health_check
 from sagas.logs import process_name
 
 
@@ -62,7 +62,7 @@ def _register(name: str, options: StepOptions, doc: str | None) -> None:
         of_message = (request.timelimit or (None, None))[1]
         soft = of_message or task.soft_time_limit or soft_limit.limit_of_pool()
         with soft_limit.only_in_handlers(soft), pooling.of_a_task():
-            claim_checks_health()
+            skip_health_check()
             worker = process_name(request.hostname or "", os.getpid())
             return execute.execute(
                 UUID(step_run_id),

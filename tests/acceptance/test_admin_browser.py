@@ -74,7 +74,7 @@ def test_a_dead_letter_is_found_read_and_retried(browser: webdriver.Chrome, saga
     ]
 
     follow(browser, browser.find_element(By.LINK_TEXT, "order-17"))
-    assert "Waits for a human because create_shipment" in element(browser, ".saga-head").text
+    assert "Needs an operator: create_shipment" in element(browser, ".saga-head").text
     browser.find_element(By.LINK_TEXT, "create_shipment").click()
     failed = element(browser, "#step-forward-create_shipment")
     failed.find_element(By.TAG_NAME, "summary").click()

@@ -80,7 +80,7 @@ def wait_until(fact: Callable[[], bool], seconds: float = 200) -> None:
 
 
 def at(name: str) -> Callable[[int], bool]:
-    waiting = StepRun.objects.filter(name=name, state=StepState.READY, error_code="HANDLER_UNKNOWN")
+    waiting = StepRun.objects.filter(name=name, state=StepState.READY, error_code="UNKNOWN_HANDLER")
     return lambda number: waiting.count() == number
 
 
@@ -98,7 +98,7 @@ def test_no_saga_in_flight_turns_back_or_is_lost(deploy: Deploy, tmp_path: Path,
     wait_until(lambda: waiting(many - done.count()))
     told = SagaRun.objects.filter(state=SagaState.RUNNING).first()
     if told is not None:
-        assert "HANDLER_UNKNOWN" in told.explain()
+        assert "UNKNOWN_HANDLER" in told.explain()
         assert "has no step 'c' in this code" in told.explain()
 
     deploy.release("1")  # the step is needed after all

@@ -185,9 +185,9 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("typed", "complaint"),
         [
-            ('{"of": 7}', "the result of note of tests.Mild is no Receipt"),
-            ('{"of": "hand"', "This is no JSON"),
-            ("</textarea><script>alert(1)</script>", "This is no JSON"),
+            ('{"of": 7}', "the result of note of tests.Mild is not a valid Receipt"),
+            ('{"of": "hand"', "This is not valid JSON"),
+            ("</textarea><script>alert(1)</script>", "This is not valid JSON"),
         ],
     )
     def test_one_is_told_beside_the_field_and_nothing_is_lost(

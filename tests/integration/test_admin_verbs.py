@@ -167,7 +167,7 @@ class TestSeveralRuns:
     def test_cancelling_works_alike(self, admin_client: Client) -> None:
         run = make_running()
         admin_client.post(reverse(LIST), confirmed("cancel", run))
-        assert SagaRun.objects.get().ends_as == SagaState.CANCELLED
+        assert SagaRun.objects.get().outcome_when_undone == SagaState.CANCELLED
 
     def test_without_a_reason_it_asks_again(self, admin_client: Client) -> None:
         run = make_dead_letter()

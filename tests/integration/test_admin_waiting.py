@@ -234,9 +234,9 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("typed", "complaint"),
         [
-            ('{"of": 7}', "the result of b of tests.Five is no Receipt"),
-            ("", "the result of b of tests.Five is no Receipt"),
-            ("{", "This is no JSON"),
+            ('{"of": 7}', "the result of b of tests.Five is not a valid Receipt"),
+            ("", "the result of b of tests.Five is not a valid Receipt"),
+            ("{", "This is not valid JSON"),
         ],
     )
     def test_one_is_told_beside_the_field_and_nothing_is_lost(
@@ -274,7 +274,7 @@ class TestMistakes:
     def test_a_locked_run_is_said_on_the_page_and_the_text_is_kept(
         self, admin_client: Client, settings: Settings
     ) -> None:
-        settings.SAGAS = {**settings.SAGAS, "LOCK_SECONDS": 0.1}
+        settings.SAGAS = {**settings.SAGAS, "OPERATOR_LOCK_TIMEOUT_SECONDS": 0.1}
         run = five(b="wait")
         with held(run):
             step = step_of(run, "b")

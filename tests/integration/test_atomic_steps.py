@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from sagas import OutcomeUnknown, PermanentError, Saga, start_saga, step
 from sagas.engine import recover
-from sagas.engine.execute import Stint, _execute_claimed, execute
+from sagas.engine.execute import InPlaceBudget, _execute_claimed, execute
 from sagas.engine.transitions import Claimant, claim
 from sagas.models import SagaRun
 from sagas.states import EventType, SagaState, StepState
@@ -137,7 +137,7 @@ class TestFailureAfterWriting:
             ("network", "ConnectionError", 2),
             ("unknown", "OUTCOME_UNKNOWN", 1),
             ("constraint", "IntegrityError", 1),
-            ("result", "PAYLOAD_INVALID", 1),
+            ("result", "PAYLOAD", 1),
         ],
     )
     def test_leaves_nothing_and_definitely_did_not_happen(
@@ -147,7 +147,7 @@ class TestFailureAfterWriting:
         row = step_of(run, "book")
         assert groups() == set()
         assert (row.state, row.error_code, row.attempt) == (StepState.FAILED, code, attempts)
-        assert not row.doubtful
+        assert not row.in_doubt
         assert run.state == SagaState.COMPENSATED
         assert not run.steps.backward().exists()
 
@@ -187,8 +187,8 @@ class TestLostLease:
         expire_lease(row.pk)
         recover.sweep()
         assert step_of(run, "book").state == StepState.READY
-        stint = Stint(Claimant(), in_place=False)
-        assert _execute_claimed(attempt, stint) == ("late", None)
+        budget = InPlaceBudget(Claimant(), in_place=False)
+        assert _execute_claimed(attempt, budget) == ("late", None)
         assert groups() == set()
         assert run.events.filter(type=EventType.STEP_LATE).count() == 1
         assert drive(run).state == SagaState.COMPLETED
@@ -202,7 +202,7 @@ class TestLostLease:
             expire_lease(row.pk)
             recover.sweep()
         row = step_of(run, "book")
-        assert (row.state, row.error_code, row.doubtful) == ("failed", "WORKER_LOST", False)
+        assert (row.state, row.error_code, row.in_doubt) == ("failed", "WORKER_LOST", False)
         assert fresh(run).state == SagaState.COMPENSATED
         assert not run.steps.backward().exists()
 

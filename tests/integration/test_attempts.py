@@ -94,8 +94,8 @@ class InOne(Paying):
 
 @pytest.fixture(autouse=True)
 def _nothing_said(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("sagas.engine.execute.PAUSES", (0.0, 0.0))
-    monkeypatch.setattr("sagas.engine.execute.PATIENCE", (0.0,))
+    monkeypatch.setattr("sagas.engine.execute.RECONNECT_DELAYS", (0.0, 0.0))
+    monkeypatch.setattr("sagas.engine.execute.OUTCOME_RECONNECT_DELAYS", (0.0,))
     monkeypatch.setattr("sagas.engine.handler_context.HEARTBEAT_SECONDS", 0.0)
     CALLS.clear()
     DO.clear()
@@ -117,7 +117,7 @@ def raises(error: BaseException) -> Callable[[Any], Any]:
 
 def pay_of(run: SagaRun) -> tuple[str, bool, str]:
     row = step_of(run, "pay")
-    return row.state, row.doubtful, row.error_code
+    return row.state, row.in_doubt, row.error_code
 
 
 class TestCondition:
@@ -224,7 +224,7 @@ class TestTheEnginesOwnErrors:
         run = start()
         DO["pay"] = lambda saga: saga.set_tags(customer="a\x00b")
         run_one(run)
-        assert pay_of(run) == (StepState.UNKNOWN, True, "PAYLOAD_INVALID")
+        assert pay_of(run) == (StepState.UNKNOWN, True, "PAYLOAD")
 
     def test_an_outcome_that_the_database_refuses_is_recorded_as_a_doubt(
         self, monkeypatch: pytest.MonkeyPatch
@@ -328,7 +328,7 @@ class TestAnotherReleasesData:
         REFUSED.add(1)
         assert drive(run).state == SagaState.RUNNING
         row = step_of(run, "pay")
-        assert (row.state, row.attempt, row.doubtful) == (StepState.READY, 0, False)
+        assert (row.state, row.attempt, row.in_doubt) == (StepState.READY, 0, False)
         assert "the input of tests.Paying cannot be loaded as Receipt" in row.error
         assert CALLS == []
         REFUSED.clear()
@@ -355,7 +355,7 @@ class TestAnotherReleasesData:
         REFUSED.add(5)
         assert drive(run).state == SagaState.RUNNING
         row = step_of(run, "ship")
-        assert (row.state, row.attempt, row.doubtful) == (StepState.READY, 0, True)
+        assert (row.state, row.attempt, row.in_doubt) == (StepState.READY, 0, True)
         REFUSED.clear()
         assert drive(run).state == SagaState.COMPLETED
 
@@ -367,7 +367,7 @@ class TestAnotherReleasesData:
         REFUSED.add(5)
         assert drive(run).state == SagaState.RUNNING
         row = step_of(run, "book")
-        assert (row.state, row.attempt, row.doubtful) == (StepState.READY, 0, False)
+        assert (row.state, row.attempt, row.in_doubt) == (StepState.READY, 0, False)
 
     def test_a_handler_may_do_without(self) -> None:
         run = start()

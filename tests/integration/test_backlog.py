@@ -11,7 +11,7 @@ from django.test import override_settings
 
 from sagas import start_saga
 from sagas.engine import recover
-from sagas.engine.transitions import claim, hurry, mark_sent, mark_unsent
+from sagas.engine.transitions import claim, mark_sent, mark_unsent, send_soon
 from sagas.models import SagaEvent, SagaRun, StepRun
 from tests.driving import step_of
 from tests.traced import Five, Script
@@ -143,7 +143,7 @@ def test_what_another_queue_gives_out_says_nothing(messages: list[str]) -> None:
     "unsent",
     [
         lambda step: mark_unsent([step], again_in=timedelta(seconds=-1)),
-        lambda step: hurry(step.pk),
+        lambda step: send_soon(step.pk),
     ],
     ids=["the broker was away", "a process died before it sent"],
 )

@@ -63,7 +63,7 @@ def _short_leases(messages: list[str], settings: Settings, monkeypatch: pytest.M
     }
     monkeypatch.setattr("sagas.engine.handler_context.HEARTBEAT_SECONDS", 0.05)
     # A thread of its own, which no other test's slow rounds delay.
-    monkeypatch.setattr(leases, "_keeper", leases._Keeper())
+    monkeypatch.setattr(leases, "_keeper", leases._LeaseRenewer())
     DO.clear()
 
 

@@ -126,7 +126,7 @@ class TestJoin:
             )
             assert answers == [True, True]
             join = step_of(run, "join")
-            assert (join.state, join.blockers) == (StepState.READY, 0)
+            assert (join.state, join.pending_predecessors) == (StepState.READY, 0)
             assert SagaEvent.objects.filter(step=join, type=EventType.STEP_READY).count() == 1
             assert messages == ["sagas.tests.Diamond.join"]
 

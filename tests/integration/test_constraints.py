@@ -24,7 +24,7 @@ STORED = """
     [
         {"state": "gone"},
         {"state": ""},
-        {"ends_as": "completed"},
+        {"outcome_when_undone": "completed"},
         {"state": "completed", "completed_at": None},
         {"state": "resolved", "completed_at": None},
         {"state": "running", "completed_at": Now()},
@@ -56,8 +56,8 @@ def test_so_is_a_step(columns: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "columns",
     [
-        {"state": "resolved", "completed_at": Now(), "ends_as": "cancelled"},
-        {"state": "dead_letter", "completed_at": None, "ends_as": ""},
+        {"state": "resolved", "completed_at": Now(), "outcome_when_undone": "cancelled"},
+        {"state": "dead_letter", "completed_at": None, "outcome_when_undone": ""},
     ],
 )
 def test_a_legal_one_is_not(columns: dict[str, Any]) -> None:

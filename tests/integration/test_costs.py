@@ -233,7 +233,7 @@ class TestCostOfAStep:
         with chain(length) as saga:
             run = started(saga)
             last = StepRun.objects.filter(run=run, name=f"step_{length - 1}")
-            last.update(state="ready", due_at=Now(), send_at=Now(), blockers=0)
+            last.update(state="ready", due_at=Now(), send_at=Now(), pending_predecessors=0)
             attempt = claimed(run, f"step_{length - 1}")
             with cost_of(messages) as spent:
                 record_outcome(attempt, Succeeded(output=1))

@@ -23,7 +23,7 @@ from tests.waits import answer, refused
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NO = Failed(code="BUSY", error="the mail host is busy", retryable=True)
-MAYBE = Failed(code="GONE", error="no answer", retryable=True, doubtful=True)
+MAYBE = Failed(code="GONE", error="no answer", retryable=True, in_doubt=True)
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ class TestTheSaga:
         }
         assert drive(run).state == SagaState.COMPLETED
         assert (messages, CALLS) == ([], ["pay", "mail", "archive"])
-        assert "wants a follow-up" in ended.explain()
+        assert "needs follow-up" in ended.explain()
 
     def test_its_history_tells_why(self) -> None:
         run = deadline_passes(drive(paid(mail="wait")))

@@ -194,7 +194,7 @@ class TestHandlers:
         run_one(run)
         undo = step_of(run, "a", direction="backward")
         StepRun.objects.filter(run=run, name="a").update(name="gone")
-        assert execute(undo.pk, undo.fence) == "HANDLER_UNKNOWN"
+        assert execute(undo.pk, undo.fence) == "UNKNOWN_HANDLER"
         row = StepRun.objects.get(pk=undo.pk)
-        assert (row.state, row.attempt, row.error_code) == ("ready", 0, "HANDLER_UNKNOWN")
+        assert (row.state, row.attempt, row.error_code) == ("ready", 0, "UNKNOWN_HANDLER")
         assert "gone" in fresh(run).explain()

@@ -4,7 +4,7 @@ import pytest
 
 from sagas import PermanentError, Saga, start_saga, step
 from sagas.engine.advance import record_outcome
-from sagas.engine.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
+from sagas.engine.decisions import DidNotHappen, Failed, Outcome, Skipped, Succeeded, Waiting
 from sagas.engine.recover import sweep
 from sagas.engine.transitions import end_leases_of
 from sagas.models import SagaRun, StepRun
@@ -23,10 +23,10 @@ from tests.traced import CALLS, Five, Receipt, Script, Traced
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-TIMED_OUT = Failed(code="TimeoutError", error="no answer", retryable=True, doubtful=True)
-CANCEL_HEARD = Failed(code="SAGA_CANCELLED", error="stopped in mid-work", doubtful=True)
+TIMED_OUT = Failed(code="TimeoutError", error="no answer", retryable=True, in_doubt=True)
+CANCEL_HEARD = Failed(code="SAGA_CANCELLED", error="stopped in mid-work", in_doubt=True)
 MAY_HAVE: list[Outcome] = [TIMED_OUT, CANCEL_HEARD, Waiting()]
-DID_NOT: list[Outcome] = [Failed(code="NO", error="no"), Skipped(), NotHappened()]
+DID_NOT: list[Outcome] = [Failed(code="NO", error="no"), Skipped(), DidNotHappen()]
 LATE = Succeeded(output={"of": "late"})
 
 
@@ -117,7 +117,7 @@ class TestALateWord:
         self, word: Outcome, state: StepState
     ) -> None:
         run, attempt = rolled_back()
-        StepRun.objects.filter(pk=attempt.pk).update(state=state, doubtful=False)
+        StepRun.objects.filter(pk=attempt.pk).update(state=state, in_doubt=False)
         record_outcome(attempt, word)
         assert drive(run).state == SagaState.CANCELLED
         assert CALLS[-1:] == [f"undo_b({'late' if word is LATE else None})"]
@@ -140,7 +140,7 @@ class TestALateWord:
     def test_of_a_best_effort_step_that_is_tried_again_by_hand(self, word: Outcome) -> None:
         run = start_saga(Best, Script({"close": "permanent"}), key="k")
         attempt = give_up(claimed(run, "tell"))
-        StepRun.objects.filter(pk=attempt.pk).update(state=StepState.FAILED, doubtful=False)
+        StepRun.objects.filter(pk=attempt.pk).update(state=StepState.FAILED, in_doubt=False)
         retry_step(run, "tell", reason="again")
         record_outcome(attempt, word)
         run_one(run, "close")
@@ -153,7 +153,7 @@ class TestALateWord:
         question = claimed(run, "pay")
         assert question.asking
         record_outcome(attempt, TIMED_OUT)
-        assert not record_outcome(question, NotHappened())
+        assert not record_outcome(question, DidNotHappen())
         row = step_of(run, "pay")
         assert (row.state, row.asking) == (StepState.READY, True)
 
@@ -164,12 +164,12 @@ class TestALateWord:
     ) -> None:
         run = start_saga(Five, Script(), key="k")
         first = give_up(claimed(run, "a"))
-        StepRun.objects.filter(pk=first.pk).update(doubtful=False)
+        StepRun.objects.filter(pk=first.pk).update(in_doubt=False)
         second = claimed(run, "a")
-        assert not second.doubtful
+        assert not second.in_doubt
         record_outcome(first, word)
         if retried:
-            record_outcome(second, Failed(code="X", error="x", retryable=True, at_once=True))
+            record_outcome(second, Failed(code="X", error="x", retryable=True, skip_backoff=True))
             second = claimed(run, "a")
         record_outcome(second, Failed(code="NO", error="no"))
         assert drive(run).state == SagaState.COMPENSATED

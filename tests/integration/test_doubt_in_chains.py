@@ -17,7 +17,7 @@ from tests.traced import CALLS, Five, Script
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-TIMED_OUT = Failed(code="TimeoutError", error="no answer", retryable=True, doubtful=True)
+TIMED_OUT = Failed(code="TimeoutError", error="no answer", retryable=True, in_doubt=True)
 
 
 @pytest.fixture(autouse=True)

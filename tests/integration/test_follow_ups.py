@@ -31,7 +31,7 @@ from tests.waits import refused
 pytestmark = pytest.mark.django_db(transaction=True)
 
 DONE = Succeeded(output={"of": "note"})
-MAYBE = Failed(code="GONE", error="no answer", retryable=True, doubtful=True)
+MAYBE = Failed(code="GONE", error="no answer", retryable=True, in_doubt=True)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection, connections, transaction
 
 from sagas import start_saga
 from sagas.engine import dispatch, isolation, recover
-from sagas.engine.advance import record_outcome, take_in
+from sagas.engine.advance import apply_outcome, record_outcome
 from sagas.engine.decisions import Succeeded
 from sagas.engine.transitions import change
 from sagas.models import SagaEvent, SagaRun, StepRun
@@ -77,7 +77,7 @@ class TestAtAHigherLevel:
 
         def slowly() -> None:
             with change(run.pk) as changing:
-                take_in(changing, left, Succeeded(output={"of": "left"}))
+                apply_outcome(changing, left, Succeeded(output={"of": "left"}))
                 dispatch.send_on_commit(changing.run, changing.made_ready)
                 begun.set()
                 enough.wait(60)

@@ -93,7 +93,7 @@ class TestDeadLetter:
         undoing_b = claimed(run, "b", "backward")
         record_outcome(zombies[0], LATE)
         StepRun.objects.filter(run=run, direction="backward", name="c").update(
-            state=StepState.READY, blockers=0, due_at=Now(), send_at=Now()
+            state=StepState.READY, pending_predecessors=0, due_at=Now(), send_at=Now()
         )
         undoing = claimed(run, "c", "backward")
         record_outcome(undoing_b, Failed(code="NO", error="no"))
@@ -114,8 +114,8 @@ class TestPivot:
             run_one(run, name)
         zombie = given_up(run, "pivot")
         second = claimed(run, "pivot")
-        StepRun.objects.filter(pk=second.pk).update(doubtful=False)
-        second.doubtful = False
+        StepRun.objects.filter(pk=second.pk).update(in_doubt=False)
+        second.in_doubt = False
         record_outcome(second, Failed(code="NO", error="no"))
         assert drive(run).state == SagaState.COMPENSATED
         record_outcome(zombie, LATE)

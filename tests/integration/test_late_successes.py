@@ -115,7 +115,7 @@ class TestElsewhere:
         expire_lease(stale.pk)
         sweep()
         second = claimed(run, "a")
-        StepRun.objects.filter(pk=second.pk).update(doubtful=False)
+        StepRun.objects.filter(pk=second.pk).update(in_doubt=False)
         second = replace_doubt(second)
         record_outcome(second, Failed(code="NO", error="no"))
         assert fresh(run).state == SagaState.COMPENSATED
@@ -150,5 +150,5 @@ class TestElsewhere:
 
 def replace_doubt(step: StepRun) -> StepRun:
     """Return the attempt as if nothing before it had been in doubt."""
-    step.doubtful = False
+    step.in_doubt = False
     return step

@@ -104,7 +104,7 @@ class TestTurningBack:
         assert CALLS == ["a", "b", "b", "b", "undo_b(None)", "undo_a(a)"]
         assert run.state == SagaState.COMPENSATED
         assert step_of(run, "b").state == StepState.COMPENSATED
-        assert step_of(run, "b").doubtful
+        assert step_of(run, "b").in_doubt
 
     def test_a_compensation_that_finds_nothing_to_undo_has_succeeded(self) -> None:
         run = drive(five(c="permanent", undo_b="gone"))
@@ -219,7 +219,7 @@ class TestPivot:
     def test_a_pivot_of_unknown_outcome_waits_for_a_human(self) -> None:
         run = drive(diamond(pivot="unknown"))
         assert run.state == SagaState.DEAD_LETTER
-        assert run.explain().startswith("Waits for a human because pivot")
+        assert run.explain().startswith("Needs an operator: pivot")
 
     def test_a_retry_resumes_exactly_there(self) -> None:
         run = drive(diamond(ship="permanent"))

@@ -20,7 +20,7 @@ from sagas.engine.advance import record_outcome
 from sagas.engine.decisions import Failed, Succeeded
 from sagas.engine.execute import execute
 from sagas.engine.transitions import claim, record_heartbeat, renew_lease, shorten_lease
-from sagas.exceptions import RunLocked
+from sagas.exceptions import TransactionLocked
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import EventType, SagaState
 from tests.driving import drive, expire_lease, fresh, run_one, step_of
@@ -49,7 +49,7 @@ def run(messages: list[str]) -> SagaRun:
 
 @pytest.fixture(autouse=True)
 def _little_patience(settings: Settings) -> None:
-    settings.SAGAS = {**settings.SAGAS, "LOCK_SECONDS": 0.1}
+    settings.SAGAS = {**settings.SAGAS, "OPERATOR_LOCK_TIMEOUT_SECONDS": 0.1}
 
 
 @contextmanager
@@ -62,7 +62,10 @@ def held(run: SagaRun) -> Iterator[None]:
 class TestLockedRun:
     @pytest.mark.parametrize("verb", VERBS)
     def test_every_verb_says_so_after_a_bounded_wait(self, run: SagaRun, verb: str) -> None:
-        with held(run), pytest.raises(RunLocked, match=r"waited 0\.1 s for another") as caught:
+        with (
+            held(run),
+            pytest.raises(TransactionLocked, match=r"waited 0\.1 s for another") as caught,
+        ):
             VERBS[verb](run, reason="x")
         assert caught.value.code == "TRANSACTION_LOCKED"
         assert caught.value.facts == {"run_id": run.pk, "action": verb, "waited_ms": 100}
@@ -70,7 +73,7 @@ class TestLockedRun:
         assert not run.events.filter(actor="x").exists()
 
     def test_when_the_lock_is_free_the_same_verb_works(self, run: SagaRun) -> None:
-        with held(run), pytest.raises(RunLocked):
+        with held(run), pytest.raises(TransactionLocked):
             operations.cancel_saga(run, reason="x")
         assert operations.cancel_saga(run, reason="x").state == SagaState.CANCELLED
 
@@ -80,7 +83,7 @@ class TestLockedRun:
     ) -> None:
         other = start_saga(Five, Script(), key="other")
         with transaction.atomic():
-            with held(run), pytest.raises(RunLocked):
+            with held(run), pytest.raises(TransactionLocked):
                 operations.cancel_saga(run, reason="x")
             operations.pause_saga(other, reason="x")
             with connection.cursor() as cursor:

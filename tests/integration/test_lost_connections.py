@@ -65,8 +65,8 @@ class Writing(Saga[Faults]):
 @pytest.fixture(autouse=True)
 def _quickly(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     CALLS.clear()
-    monkeypatch.setattr(execute, "PAUSES", (0.0, 0.0))
-    monkeypatch.setattr(execute, "PATIENCE", (0.0,))
+    monkeypatch.setattr(execute, "RECONNECT_DELAYS", (0.0, 0.0))
+    monkeypatch.setattr(execute, "OUTCOME_RECONNECT_DELAYS", (0.0,))
 
 
 def start(*lost: str) -> SagaRun:
@@ -78,7 +78,7 @@ class TestHandlers:
         run = start("charge")
         run_one(run)
         row = step_of(run, "charge")
-        assert (row.state, row.doubtful) == (StepState.READY, True)
+        assert (row.state, row.in_doubt) == (StepState.READY, True)
         assert drive(run).state == SagaState.COMPLETED
 
     def test_an_atomic_step_is_tried_again_and_is_in_no_doubt(self) -> None:
@@ -86,7 +86,7 @@ class TestHandlers:
         run_one(run)
         run_one(run)
         row = step_of(run, "book")
-        assert (row.state, row.doubtful) == (StepState.READY, False)
+        assert (row.state, row.in_doubt) == (StepState.READY, False)
         assert drive(run).state == SagaState.COMPLETED
         assert [group.name for group in Group.objects.all()] == ["booked-2"]
 
@@ -161,7 +161,7 @@ class TestInsisting:
             raise OperationalError("gone")
 
         with pytest.raises(OperationalError), transaction.atomic():
-            execute.insistently(lost)
+            execute.retry_on_lost_connection(lost)
         assert len(tries) == 1
 
     def test_it_gives_up_after_a_few_tries(self) -> None:
@@ -172,7 +172,7 @@ class TestInsisting:
             raise OperationalError("gone")
 
         with pytest.raises(OperationalError):
-            execute.insistently(lost)
+            execute.retry_on_lost_connection(lost)
         assert len(tries) == 3
 
 

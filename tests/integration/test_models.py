@@ -185,7 +185,7 @@ class TestExplanations:
 
     def test_of_one_that_is_over(self) -> None:
         done = drive(start_saga(Diamond, Script({"tell": "permanent"}), key="d"))
-        assert done.explain().endswith("A best-effort step failed and wants a follow-up.")
+        assert done.explain().endswith("A best-effort step failed and needs follow-up.")
         undone = drive(five(b="permanent"))
         assert undone.explain() == "Compensated: b: b refused"
 

@@ -15,7 +15,7 @@ from sagas import start_saga
 from sagas.engine.transitions import claim
 from sagas.logs import process_name
 from sagas.models import StepRun
-from sagas.worker.bootsteps import _Children
+from sagas.worker.bootsteps import _PoolChildren
 from tests.driving import step_of
 from tests.traced import Five, Script
 
@@ -87,6 +87,6 @@ class TestAChildThatDied:
         mine = attempt_of(process_name(NODE, dead_child.pid))
         other = attempt_of(f"{NODE}/{dead_child.pid}-00000000")
         pool = SimpleNamespace(_pool=SimpleNamespace(_pool=[dead_child]))
-        _Children(pool, NODE).bury()
+        _PoolChildren(pool, NODE).give_up_dead()
         assert is_given_up(mine)
         assert not is_given_up(other)

@@ -5,7 +5,7 @@ from django.db.models.functions import Now
 
 from sagas import Saga, start_saga, step
 from sagas.engine.advance import record_outcome
-from sagas.engine.decisions import MAX_ASKS, NotHappened, Succeeded
+from sagas.engine.decisions import MAX_RECONCILE_ATTEMPTS, DidNotHappen, Succeeded
 from sagas.engine.recover import sweep
 from sagas.engine.transitions import claim
 from sagas.models import SagaRun
@@ -107,7 +107,7 @@ class TestAnswers:
 
     def test_no_answer_after_all_questions_leaves_it_unknown_and_undone(self) -> None:
         run = drive(start(act="network", find="network"))
-        assert CALLS.count("find") == MAX_ASKS + 1
+        assert CALLS.count("find") == MAX_RECONCILE_ATTEMPTS + 1
         assert CALLS[-2:] == ["undo_act(None)", "undo_before(before)"]
         assert run.state == SagaState.COMPENSATED
 
@@ -144,7 +144,7 @@ class TestLateAnswers:
         assert zombie is not None
         assert question is not None
         record_outcome(zombie, Succeeded(output={"of": "late"}))
-        assert not record_outcome(question, NotHappened())
+        assert not record_outcome(question, DidNotHappen())
         assert drive(run).state == SagaState.COMPLETED
         assert step_of(run, "act_outside").output == {"of": "late"}
 

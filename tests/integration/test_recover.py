@@ -110,7 +110,7 @@ class TestLostAttempts:
         assert (report.lost, report.sent) == (1, 1)
         row = step_of(run, "a")
         assert (row.state, row.fence, row.attempt) == (StepState.READY, 1, 1)
-        assert row.doubtful
+        assert row.in_doubt
         assert drive(run).state == SagaState.COMPLETED
 
     def test_when_the_attempts_are_spent_the_outcome_is_unknown(self, run: SagaRun) -> None:
@@ -270,7 +270,7 @@ class TestUnknownHandler:
         for _ in range(2):
             age(run, 400)
             assert recover.sweep().sent == 1
-        assert run.events.filter(type=EventType.HANDLER_UNKNOWN).count() == 1
+        assert run.events.filter(type=EventType.UNKNOWN_HANDLER).count() == 1
         assert step_of(run, "a").error_code == "UNKNOWN_SAGA"
 
 

@@ -54,7 +54,7 @@ class TestResults:
     @pytest.mark.parametrize("value", ["seven", None, 7.5, [7]])
     def test_one_that_does_not_is_a_failed_attempt_with_a_clear_code(self, value: object) -> None:
         row = step_of(promised(value), "count")
-        assert row.error_code == "PAYLOAD_INVALID"
+        assert row.error_code == "PAYLOAD"
         assert row.error.startswith("the result of count of tests.Promising is no int")
         assert row.attempt == 1
         assert row.output is None

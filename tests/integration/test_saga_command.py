@@ -230,7 +230,7 @@ class TestDoctor:
             saga("doctor")
 
     def test_a_wait_that_is_no_duration(self) -> None:
-        with pytest.raises(CommandError, match="'soon' is no duration"):
+        with pytest.raises(CommandError, match="'soon' is not a duration"):
             saga("doctor", "--max-wait", "soon")
 
 

@@ -57,7 +57,7 @@ class TestVerbs:
     def test_or_it_is_skipped_with_a_result_in_json(self) -> None:
         run = make_dead_letter()
         skip = ("skip-step", "order-1", "create_shipment", "--reason", "shipped by hand")
-        with pytest.raises(CommandError, match="--result is no JSON"):
+        with pytest.raises(CommandError, match="--result is not valid JSON"):
             saga(*skip, "--result", "nonsense")
         with pytest.raises(CommandError, match="result of create_shipment"):
             saga(*skip, "--result", '{"tracking": 1}')

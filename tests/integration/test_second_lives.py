@@ -260,7 +260,7 @@ class TestDirections:
             (SagaState.DEAD_LETTER, False),
         ],
     )
-    @pytest.mark.parametrize("stray", ["forward", "backward", "asking", "follow_up"])
+    @pytest.mark.parametrize("stray", ["forward", "backward", "asking", "detached_retry"])
     def test_a_claim_looks_where_the_saga_goes(
         self, state: SagaState, stray: str, *, wanted: bool
     ) -> None:
@@ -268,7 +268,7 @@ class TestDirections:
         StepRun.objects.filter(run=run, name="a").update(
             direction="backward" if stray == "backward" else "forward",
             asking=stray == "asking",
-            follow_up=stray == "follow_up",
+            detached_retry=stray == "detached_retry",
         )
         completed = {"completed_at": Now()} if state in {"completed", "compensated"} else {}
         SagaRun.objects.filter(pk=run.pk).update(state=state, **completed)
@@ -276,7 +276,7 @@ class TestDirections:
             wanted = state == SagaState.COMPENSATING
         elif stray == "asking":
             wanted |= state == SagaState.COMPENSATING
-        elif stray == "follow_up":
+        elif stray == "detached_retry":
             wanted |= state == SagaState.COMPLETED
         row = StepRun.objects.get(run=run, name="a")
         won = claim(row.pk, row.fence, task_id="t", worker="w")
@@ -298,7 +298,7 @@ class TestHeartbeats:
             (SagaState.DEAD_LETTER, {}, True),
             (SagaState.COMPENSATING, {}, False),
             (SagaState.COMPENSATING, {"asking": True}, True),
-            (SagaState.COMPLETED, {"follow_up": True}, True),
+            (SagaState.COMPLETED, {"detached_retry": True}, True),
             (SagaState.COMPLETED, {}, False),
             (SagaState.COMPENSATING, {"direction": "backward"}, True),
             (SagaState.DEAD_LETTER, {"direction": "backward"}, True),
@@ -322,7 +322,7 @@ class TestHeartbeats:
         run_one(run)
         attempt = claimed(run, "tell")
         record_heartbeat(attempt, "page 7")
-        record_outcome(attempt, Failed(code="X", error="x", doubtful=True))
+        record_outcome(attempt, Failed(code="X", error="x", in_doubt=True))
         question = claimed(run, "tell")
         assert question.asking
         assert record_heartbeat(question, "statement 1 of 3")

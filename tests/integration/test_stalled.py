@@ -36,7 +36,7 @@ def looked() -> recover.SweepReport:
 def stall(run: SagaRun, **columns: Any) -> SagaRun:
     """Let nothing be left to do, as a bug or a human with SQL would."""
     ready = StepRun.objects.filter(run=run, state=StepState.READY)
-    ready.update(**{"state": StepState.PENDING, "blockers": 1, **columns})
+    ready.update(**{"state": StepState.PENDING, "pending_predecessors": 1, **columns})
     SagaRun.objects.filter(pk=run.pk).update(updated_at=LONG_AGO)
     return run
 

@@ -119,7 +119,7 @@ class TestDeadlinePastThePivot:
         run = forked()
         run_one(run, "ship")
         tell = claimed(run, "tell")
-        record_outcome(tell, Failed(code="X", error="x", retryable=True, doubtful=True))
+        record_outcome(tell, Failed(code="X", error="x", retryable=True, in_doubt=True))
         expire(run)
         assert fresh(run).state == SagaState.DEAD_LETTER
         retry_saga(run, reason="more time")

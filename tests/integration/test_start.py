@@ -235,7 +235,7 @@ class TestKey:
             with pytest.raises(SagaConflict, match="use another key") as caught:
                 start_saga(Five, Script({"a": "bug"}), key="k")
             Group.objects.create(name="after")
-        assert caught.value.code == "KEY_CONFLICT"
+        assert caught.value.code == "SAGA_CONFLICT"
         assert (caught.value.run_id, caught.value.key) == (first.pk, "k")
         assert Group.objects.count() == 2
         assert SagaRun.objects.count() == 1

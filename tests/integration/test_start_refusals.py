@@ -59,32 +59,32 @@ WRONG: dict[str, tuple[Callable[[], object], type[SagaError], str]] = {
     "NUL in the key": (
         lambda: start(Five, Script(), key="a\x00b"),
         PayloadError,
-        "PAYLOAD_INVALID",
+        "PAYLOAD",
     ),
     "a key too long": (
         lambda: start(Five, Script(), key="k" * 201),
         PayloadError,
-        "PAYLOAD_INVALID",
+        "PAYLOAD",
     ),
     "another type": (
         lambda: start(Five, Words("x"), key="k"),
         PayloadError,
-        "PAYLOAD_INVALID",
+        "PAYLOAD",
     ),
     "a field of another type": (
         lambda: start(TwoDoors, words(7), key="k"),
         PayloadError,
-        "PAYLOAD_INVALID",
+        "PAYLOAD",
     ),
     "plain data that does not fit": (
         lambda: start("tests.TwoDoors", {"txt": "x"}, key="k"),
         PayloadError,
-        "PAYLOAD_INVALID",
+        "PAYLOAD",
     ),
     "NUL in the input": (
         lambda: start(TwoDoors, Words("a\x00b"), key="k"),
         PayloadError,
-        "PAYLOAD_INVALID",
+        "PAYLOAD",
     ),
     "a payload too large": (
         lambda: start(TwoDoors, Words("x" * 300_000), key="k"),
@@ -94,9 +94,9 @@ WRONG: dict[str, tuple[Callable[[], object], type[SagaError], str]] = {
     "tags that are no text": (
         lambda: start(Five, Script(), key="k", tags={"n": 7}),
         PayloadError,
-        "PAYLOAD_INVALID",
+        "PAYLOAD",
     ),
-    "a saga with no steps": (_without_steps, SagaDefinitionError, "DEFINITION"),
+    "a saga with no steps": (_without_steps, SagaDefinitionError, "SAGA_DEFINITION"),
 }
 
 

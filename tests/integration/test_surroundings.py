@@ -105,7 +105,7 @@ class TestAnOpenTransaction:
         DO["plain"] = act
         run_one(run)
         row = step_of(run, "plain")
-        assert (row.state, row.doubtful) == (StepState.UNKNOWN, True)
+        assert (row.state, row.in_doubt) == (StepState.UNKNOWN, True)
         assert row.error_code == "TRANSACTION_LEFT_OPEN"
         assert told in row.error
         assert "'default'" in row.error
@@ -144,7 +144,7 @@ class TestAnOpenTransaction:
         DO["atomic"] = sql("COMMIT")
         run_one(run)
         row = step_of(run, "atomic")
-        assert (row.state, row.doubtful) == (StepState.UNKNOWN, True)
+        assert (row.state, row.in_doubt) == (StepState.UNKNOWN, True)
         assert "its caller's transaction ended" in row.error
         assert drive(run).state == SagaState.COMPENSATED
         assert UNDONE == ["atomic", "plain"]

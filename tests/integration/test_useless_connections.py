@@ -58,8 +58,8 @@ def act(name: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _quickly(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(execute, "PAUSES", (0.05, 0.05))
-    monkeypatch.setattr(execute, "PATIENCE", (0.05,) * 100)
+    monkeypatch.setattr(execute, "RECONNECT_DELAYS", (0.05, 0.05))
+    monkeypatch.setattr(execute, "OUTCOME_RECONNECT_DELAYS", (0.05,) * 100)
     CALLS.clear()
     DO.clear()
     yield

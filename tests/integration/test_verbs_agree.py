@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 from sagas import start_saga, step
 from sagas.engine import recover
 from sagas.engine.advance import record_outcome
-from sagas.engine.decisions import Failed, NotHappened, Outcome, Skipped, Succeeded, Waiting
+from sagas.engine.decisions import DidNotHappen, Failed, Outcome, Skipped, Succeeded, Waiting
 from sagas.engine.transitions import claim
 from sagas.exceptions import ActionNotAllowed, RetryCapExceeded
 from sagas.models import SagaRun, StepRun
@@ -130,8 +130,8 @@ OUTCOMES: Sequence[Outcome] = (
     Succeeded(output={"of": "it"}),
     Failed(code="REFUSED", error="refused"),
     Failed(code="BUSY", error="busy", retryable=True),
-    Failed(code="GONE", error="gone", retryable=True, doubtful=True),
-    Failed(code="UNKNOWN", error="who knows", doubtful=True),
+    Failed(code="GONE", error="gone", retryable=True, in_doubt=True),
+    Failed(code="UNKNOWN", error="who knows", in_doubt=True),
     Waiting(timeout=timedelta(minutes=5)),
     Waiting(),
 )
@@ -185,7 +185,7 @@ class Life:
             attempt = self.attempts.pop(self.random.randrange(len(self.attempts)))
             outcome = self.random.choice((*OUTCOMES, *[OUTCOMES[0]] * len(OUTCOMES)))
             if attempt.asking:
-                outcome = self.random.choice((NotHappened(), OUTCOMES[0], OUTCOMES[3]))
+                outcome = self.random.choice((DidNotHappen(), OUTCOMES[0], OUTCOMES[3]))
             elif not attempt.is_backward and attempt.attempt == 1 and self.random.random() < 0.1:
                 outcome = Skipped()
             self.moves.append(f"{attempt}: {outcome}")

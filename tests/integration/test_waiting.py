@@ -78,7 +78,7 @@ class TestCompletion:
         assert answer(run, "b").state == SagaState.RUNNING
         assert messages == ["sagas.tests.Five.c"]
         row = step_of(run, "b")
-        assert (row.state, row.output, row.doubtful) == ("succeeded", {"of": "outside"}, False)
+        assert (row.state, row.output, row.in_doubt) == ("succeeded", {"of": "outside"}, False)
         assert row.lease_until is None
         assert row.ended_at is not None
         event = run.events.get(type=EventType.STEP_SUCCEEDED, step=row)
@@ -144,7 +144,7 @@ class TestFailure:
         assert (turned.state, turned.failed_step) == (SagaState.COMPENSATING, "b")
         assert (turned.error_code, turned.error) == ("NO_STOCK", "no stock")
         row = step_of(run, "b")
-        assert (row.state, row.doubtful) == (StepState.FAILED, False)
+        assert (row.state, row.in_doubt) == (StepState.FAILED, False)
         event = run.events.get(type=EventType.STEP_FAILED)
         assert (event.actor, event.note) == ("webhook", "they called; NO_STOCK: no stock")
         assert drive(run).state == SagaState.COMPENSATED
@@ -168,7 +168,7 @@ class TestTimeOut:
         run_out(run, "b")
         row = step_of(run, "b")
         assert (row.state, row.error_code) == (StepState.UNKNOWN, "STEP_TIMEOUT")
-        assert row.error.startswith("nobody completed the waiting step within ")
+        assert row.error.startswith("no answer arrived within ")
         ended = drive(run)
         assert (ended.state, ended.error_code) == (SagaState.COMPENSATED, "STEP_TIMEOUT")
         assert CALLS == ["a", "b", "undo_b(None)", "undo_a(a)"]
@@ -213,7 +213,7 @@ class TestTimeOut:
 class TestAtomicSteps:
     def test_a_wait_is_a_definite_failure_that_says_why(self) -> None:
         run = drive(start_saga(Rash, Script({"book": "wait"}), key="k"))
-        assert (run.state, run.error_code) == (SagaState.COMPENSATED, "WAIT_IN_ATOMIC")
+        assert (run.state, run.error_code) == (SagaState.COMPENSATED, "WAIT_IN_ATOMIC_STEP")
         assert "atomic=True" in run.error
         assert step_of(run, "book").state == StepState.FAILED
         assert CALLS == ["book"]

@@ -59,7 +59,7 @@ def undoing() -> SagaRun:
 
 def both_in_flight() -> SagaRun:
     run = undoing()
-    ready = {"state": StepState.READY, "blockers": 0, "due_at": Now(), "send_at": Now()}
+    ready = {"state": StepState.READY, "pending_predecessors": 0, "due_at": Now(), "send_at": Now()}
     StepRun.objects.backward().filter(run=run, name="a").update(**ready)
     run_one(run, "a")
     assert states(run, "backward") == {"a": "waiting", "b": "waiting"}
@@ -101,7 +101,12 @@ class TestOneMethodForTwoSteps:
 
     def test_one_that_runs_may_have_asked_already(self) -> None:
         run = undoing()
-        ready = {"state": StepState.READY, "blockers": 0, "due_at": Now(), "send_at": Now()}
+        ready = {
+            "state": StepState.READY,
+            "pending_predecessors": 0,
+            "due_at": Now(),
+            "send_at": Now(),
+        }
         StepRun.objects.backward().filter(run=run, name="a").update(**ready)
         claimed(run, "a", "backward")
         refused(

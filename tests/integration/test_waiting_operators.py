@@ -69,7 +69,7 @@ class TestCompensations:
         run_out(run, "b", "backward")
         stuck = fresh(run)
         assert stuck.state == SagaState.DEAD_LETTER
-        assert "nobody completed the waiting step" in stuck.compensation_error
+        assert "no answer arrived" in stuck.compensation_error
         refused(
             lambda: complete_step(run, "undo_b", reason="x"),
             "skip_step says that it was undone after",

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import assert_type
 
 from sagas import PermanentError, Saga, start_saga, step
-from sagas.definitions import Step, StepView, UndoneStep
+from sagas.definitions import Step, StepHandle, UndoneStep
 from sagas.models import SagaRun
 from sagas.testing import (
     CrashPoint,
@@ -65,7 +65,7 @@ class FulfilOrder(Saga[OrderInput]):
 
     @step(after=[reserve_inventory], queue="payments", time_limit=30, rate_limit="50/s")
     def process_payment(self) -> Payment:
-        assert_type(self.reserve_inventory, StepView[Reservation])
+        assert_type(self.reserve_inventory, StepHandle[Reservation])
         if self.reserve_inventory.result.reference:
             return Payment("paid", Decimal(1))
         raise PermanentError("card declined", code="CARD_DECLINED")

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from sagas.definitions import StepOptions
 from sagas.engine.decisions import (
     Asking,
+    DidNotHappen,
     Failed,
     Next,
-    NotHappened,
     Outcome,
     Skipped,
     Succeeded,
@@ -17,18 +17,18 @@ from sagas.engine.decisions import (
     Waiting,
     after_step,
     fingerprint,
-    in_the_end,
     judge,
     retry_delay,
+    with_attempt_count,
 )
 from sagas.states import Direction, SagaState, StepState
 
 
 PLAIN = StepOptions(retry_jitter=False)
 DEFINITE = Failed(code="X", error="x")
-NETWORK = Failed(code="X", error="x", retryable=True, doubtful=True)
-UNCERTAIN = Failed(code="X", error="x", doubtful=True)
-LOST = Failed(code="X", error="x", retryable=True, doubtful=True, at_once=True)
+NETWORK = Failed(code="X", error="x", retryable=True, in_doubt=True)
+UNCERTAIN = Failed(code="X", error="x", in_doubt=True)
+LOST = Failed(code="X", error="x", retryable=True, in_doubt=True, skip_backoff=True)
 
 
 class TestRetryDelay:
@@ -58,15 +58,15 @@ def judged(
     *,
     attempt: int = 1,
     options: StepOptions = PLAIN,
-    doubtful: bool = False,
+    in_doubt: bool = False,
     goes_on: bool = True,
 ) -> Verdict:
-    return judge(outcome, attempt=attempt, options=options, doubtful=doubtful, goes_on=goes_on)
+    return judge(outcome, attempt=attempt, options=options, in_doubt=in_doubt, goes_on=goes_on)
 
 
 class TestJudge:
     def test_success_is_success_whatever_came_before(self) -> None:
-        verdict = judged(Succeeded(output=1), doubtful=True, goes_on=False)
+        verdict = judged(Succeeded(output=1), in_doubt=True, goes_on=False)
         assert verdict == Verdict(state=StepState.SUCCEEDED)
 
     def test_a_skip_is_a_skip(self) -> None:
@@ -76,17 +76,17 @@ class TestJudge:
         assert judged(DEFINITE) == Verdict(state=StepState.FAILED)
 
     def test_an_uncertain_outcome_is_unknown_at_once(self) -> None:
-        assert judged(UNCERTAIN) == Verdict(state=StepState.UNKNOWN, doubtful=True)
+        assert judged(UNCERTAIN) == Verdict(state=StepState.UNKNOWN, in_doubt=True)
 
     def test_one_that_may_pass_is_tried_again_until_the_retries_are_spent(self) -> None:
         options = StepOptions(max_retries=3, retry_jitter=False)
         verdicts = [judged(NETWORK, attempt=n, options=options) for n in range(1, 5)]
         assert [v.state for v in verdicts] == ["ready"] * 3 + ["unknown"]
         assert [v.delay for v in verdicts] == [1, 2, 4, 0]
-        assert all(v.doubtful for v in verdicts)
+        assert all(v.in_doubt for v in verdicts)
 
     def test_a_lost_attempt_is_tried_again_without_delay(self) -> None:
-        assert judged(LOST) == Verdict(state=StepState.READY, doubtful=True, delay=0)
+        assert judged(LOST) == Verdict(state=StepState.READY, in_doubt=True, delay=0)
 
     def test_no_retries_means_one_attempt(self) -> None:
         assert judged(NETWORK, options=StepOptions(max_retries=0)).state == StepState.UNKNOWN
@@ -95,8 +95,8 @@ class TestJudge:
         assert judged(NETWORK, goes_on=False).state == StepState.UNKNOWN
 
     def test_doubt_outlives_a_later_definite_failure(self) -> None:
-        verdict = judged(DEFINITE, attempt=2, doubtful=True)
-        assert verdict == Verdict(state=StepState.UNKNOWN, doubtful=True)
+        verdict = judged(DEFINITE, attempt=2, in_doubt=True)
+        assert verdict == Verdict(state=StepState.UNKNOWN, in_doubt=True)
 
     def test_a_retry_without_doubt_may_end_as_a_definite_failure(self) -> None:
         retryable = Failed(code="X", error="x", retryable=True)
@@ -155,14 +155,14 @@ class TestAfterStep:
     def test_a_forward_step_that_ends_while_the_saga_turns_back_settles_it(
         self, state: StepState
     ) -> None:
-        assert following(state, SagaState.COMPENSATING) is Next.SETTLE
+        assert following(state, SagaState.COMPENSATING) is Next.BEGIN_UNDO_WHEN_IDLE
 
     @pytest.mark.parametrize("state", SUCCESSES + FAILURES)
     @pytest.mark.parametrize("critical", [True, False])
     def test_what_ends_while_the_saga_stands_still_moves_nothing(
         self, state: StepState, *, critical: bool
     ) -> None:
-        assert following(state, SagaState.DEAD_LETTER, critical=critical) is Next.STAND
+        assert following(state, SagaState.DEAD_LETTER, critical=critical) is Next.NOTHING
 
     def test_a_compensation_that_succeeds_goes_on(self) -> None:
         assert following(StepState.SUCCEEDED, SagaState.COMPENSATING, backward=True) is Next.GO_ON
@@ -177,19 +177,19 @@ class TestAfterStep:
 
     def test_one_that_ends_late_stands(self) -> None:
         late = following(StepState.SUCCEEDED, SagaState.DEAD_LETTER, backward=True)
-        assert late is Next.STAND
+        assert late is Next.NOTHING
 
 
 class TestInTheEnd:
     def test_one_that_was_tried_again_says_so(self) -> None:
         failure = Failed(code="X", error="no answer", retryable=True)
-        assert in_the_end(failure, 3).error == "failed after 3 attempts: no answer"
-        assert in_the_end(failure, 3).code == "X"
+        assert with_attempt_count(failure, 3).error == "failed after 3 attempts: no answer"
+        assert with_attempt_count(failure, 3).code == "X"
 
     @pytest.mark.parametrize(("retryable", "attempts"), [(True, 1), (False, 3)])
     def test_another_tells_its_cause_alone(self, *, retryable: bool, attempts: int) -> None:
         failure = Failed(code="X", error="refused", retryable=retryable)
-        assert in_the_end(failure, attempts) == failure
+        assert with_attempt_count(failure, attempts) == failure
 
 
 class TestFingerprint:
@@ -205,28 +205,30 @@ class TestFingerprint:
 
 class TestWaiting:
     def test_a_step_waits_while_its_saga_goes_on(self) -> None:
-        assert judged(Waiting()) == Verdict(state=StepState.WAITING, doubtful=True)
+        assert judged(Waiting()) == Verdict(state=StepState.WAITING, in_doubt=True)
 
     def test_afterwards_its_outcome_is_unknown_or_asked_about(self) -> None:
-        assert judged(Waiting(), goes_on=False) == Verdict(state=StepState.UNKNOWN, doubtful=True)
+        assert judged(Waiting(), goes_on=False) == Verdict(state=StepState.UNKNOWN, in_doubt=True)
         verdict = judge(
             Waiting(),
             attempt=1,
             options=PLAIN,
-            doubtful=False,
+            in_doubt=False,
             goes_on=False,
             asking=Asking(possible=True),
         )
-        assert verdict == Verdict(state=StepState.READY, doubtful=True, asking=True)
+        assert verdict == Verdict(state=StepState.READY, in_doubt=True, asking=True)
 
     def test_a_question_cannot_wait_and_is_asked_again(self) -> None:
         asking = Asking(possible=True, now=True)
         verdict = judge(
-            Waiting(), attempt=1, options=PLAIN, doubtful=True, goes_on=True, asking=asking
+            Waiting(), attempt=1, options=PLAIN, in_doubt=True, goes_on=True, asking=asking
         )
         assert (verdict.state, verdict.asking) == (StepState.READY, True)
 
-    @pytest.mark.parametrize("outcome", [Failed(code="X", error="x", certain=True), NotHappened()])
+    @pytest.mark.parametrize(
+        "outcome", [Failed(code="X", error="x", definite=True), DidNotHappen()]
+    )
     def test_who_knows_that_it_did_not_happen_ends_all_doubt(self, outcome: Outcome) -> None:
         options = StepOptions(max_retries=9)
-        assert judged(outcome, doubtful=True, options=options) == Verdict(state=StepState.FAILED)
+        assert judged(outcome, in_doubt=True, options=options) == Verdict(state=StepState.FAILED)

@@ -53,12 +53,12 @@ class Step:
     state: str
     successors: list[str]
     critical: bool = True
-    follow_up: bool = False
+    detached_retry: bool = False
 
 
 class TestReplan:
     def places(self, *steps: Step) -> dict[str, tuple[str, int]]:
-        return {pk: (str(p.state), p.blockers) for pk, p in replan(steps).items()}
+        return {pk: (str(p.state), p.pending_predecessors) for pk, p in replan(steps).items()}
 
     def test_the_failed_step_is_ready_and_what_follows_waits_for_it(self) -> None:
         places = self.places(
@@ -96,7 +96,7 @@ class TestReplan:
         places = replan(steps)
         for pk, place in places.items():
             waits_for = [s.pk for s in steps if pk in s.successors and s.pk in places]
-            assert place.blockers == len(waits_for)
+            assert place.pending_predecessors == len(waits_for)
             assert place.state == ("pending" if waits_for else "ready")
         assert not places or "ready" in {place.state for place in places.values()}
 

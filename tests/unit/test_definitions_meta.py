@@ -76,7 +76,7 @@ class TestMeta:
             ({"key": "order-{order_id}"}, "must be a field of the input"),
             ({"key": "order-{}"}, "must be a field of the input"),
             ({"key": "order-{input[order_id]}"}, "must be a field of the input"),
-            ({"key": "order-{input.order_id"}, "is no template"),
+            ({"key": "order-{input.order_id"}, "is not a valid template"),
             ({"tags": {"order": 7}}, "a dict of templates"),
             ({"tags": {"order": "{x}"}}, r"tags\['order'\]: field {x}"),
             ({"step_defaults": {"max_retry": 1}}, "step_defaults: unknown option"),

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from sagas import Saga, step
-from sagas.definitions import RunInfo, StepOutcome, StepView, UndoneStep
-from sagas.definitions.fake_invocation import Rehearsal
+from sagas.definitions import RunInfo, StepHandle, StepOutcome, UndoneStep
+from sagas.definitions.fake_invocation import FakeInvocation
 from sagas.exceptions import ResultUnavailable, UnknownHandler
 from sagas.states import StepState
 
@@ -69,7 +69,7 @@ class TestUnitTest:
 class TestOtherStep:
     def test_from_the_class_it_is_the_step_and_from_an_instance_its_view(self) -> None:
         assert Pay.reserve.name == "reserve"
-        assert isinstance(Pay(OrderInput(7)).reserve, StepView)
+        assert isinstance(Pay(OrderInput(7)).reserve, StepHandle)
 
     @pytest.mark.parametrize(
         "state", [StepState.PENDING, StepState.SKIPPED, StepState.FAILED, StepState.UNKNOWN]
@@ -101,7 +101,7 @@ class TestOtherStep:
 
 class TestInvocation:
     @pytest.fixture
-    def invocation(self) -> Rehearsal:
+    def invocation(self) -> FakeInvocation:
         run = RunInfo(
             id=UUID(int=7),
             label="shop.Pay",
@@ -113,7 +113,7 @@ class TestInvocation:
             error="no truck",
         )
         undone = UndoneStep(name="reserve", idempotency_key="f", outcome="succeeded", result="it")
-        return Rehearsal(
+        return FakeInvocation(
             run=run,
             results={},
             undoing=undone,
@@ -122,13 +122,13 @@ class TestInvocation:
             idempotency_key="k",
         )
 
-    def test_self_answers_from_it(self, invocation: Rehearsal) -> None:
+    def test_self_answers_from_it(self, invocation: FakeInvocation) -> None:
         saga = Pay(OrderInput(7), invocation=invocation)
         assert (saga.attempt, saga.idempotency_key) == (3, "k")
         assert (saga.run.failed_step, saga.run.error) == ("ship", "no truck")
         assert saga.undoing.result == "it"
 
-    def test_tags_go_to_it(self, invocation: Rehearsal) -> None:
+    def test_tags_go_to_it(self, invocation: FakeInvocation) -> None:
         Pay(OrderInput(7), invocation=invocation).release("it")
         assert invocation.tags == {"undone": "succeeded:it"}
 
@@ -137,7 +137,7 @@ class TestInvocation:
             _ = Pay(OrderInput(7)).undoing
 
     def test_the_logger_says_whose_words_these_are(
-        self, invocation: Rehearsal, caplog: pytest.LogCaptureFixture
+        self, invocation: FakeInvocation, caplog: pytest.LogCaptureFixture
     ) -> None:
         saga = Pay(OrderInput(7), invocation=invocation)
         with caplog.at_level(logging.INFO, logger="sagas.handlers"):

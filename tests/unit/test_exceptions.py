@@ -22,16 +22,16 @@ STABLE_CODES = {
     "COMPENSATION_FAILED": exceptions.CompensationFailed,
     "RETRY_CAP_EXCEEDED": exceptions.RetryCapExceeded,
     "DEAD_LETTER": exceptions.DeadLetterError,
-    "TRANSACTION_LOCKED": exceptions.RunLocked,
+    "TRANSACTION_LOCKED": exceptions.TransactionLocked,
     "STEP_TIMEOUT": exceptions.StepTimeout,
     "ACTION_NOT_ALLOWED": exceptions.ActionNotAllowed,
     "ALREADY_UNDONE": exceptions.AlreadyUndone,
-    "CONFIGURATION": exceptions.SagaConfigurationError,
-    "DEFINITION": exceptions.SagaDefinitionError,
-    "HANDLER_UNKNOWN": exceptions.UnknownHandler,
-    "KEY_CONFLICT": exceptions.SagaConflict,
+    "SAGA_CONFIGURATION": exceptions.SagaConfigurationError,
+    "SAGA_DEFINITION": exceptions.SagaDefinitionError,
+    "UNKNOWN_HANDLER": exceptions.UnknownHandler,
+    "SAGA_CONFLICT": exceptions.SagaConflict,
     "OUTCOME_UNKNOWN": exceptions.OutcomeUnknown,
-    "PAYLOAD_INVALID": exceptions.PayloadError,
+    "PAYLOAD": exceptions.PayloadError,
     "PAYLOAD_TOO_LARGE": exceptions.PayloadTooLarge,
     "PERMANENT": exceptions.PermanentError,
     "PIVOT_PASSED": exceptions.PivotPassed,
@@ -39,7 +39,7 @@ STABLE_CODES = {
     "SAGA_ERROR": exceptions.SagaError,
     "UNKNOWN_SAGA": exceptions.UnknownSaga,
     "WAIT": exceptions.Wait,
-    "WAIT_IN_ATOMIC": exceptions.WaitInAtomicStep,
+    "WAIT_IN_ATOMIC_STEP": exceptions.WaitInAtomicStep,
     "WORKER_LOST": exceptions.WorkerLost,
 }
 
@@ -54,7 +54,7 @@ FACTS = {
     },
     exceptions.RetryCapExceeded: {"run_id": "r", "count": 10, "max": 10},
     exceptions.DeadLetterError: {"run_id": "r", "stored_error": "bank is closed"},
-    exceptions.RunLocked: {"run_id": "r", "action": "cancel", "waited_ms": 5000},
+    exceptions.TransactionLocked: {"run_id": "r", "action": "cancel", "waited_ms": 5000},
     exceptions.StepTimeout: {"step": "process_payment", "timeout_ms": 300_000},
     exceptions.SagaConflict: {"run_id": "r", "label": "shop.FulfilOrder", "key": "order-7"},
     exceptions.PayloadTooLarge: {"size": 300_000, "limit": 262_144},
@@ -97,8 +97,10 @@ class TestFacts:
         assert {name: getattr(raised, name) for name in facts} == facts
 
     def test_a_fact_that_was_not_given_is_no_attribute(self) -> None:
-        with pytest.raises(AttributeError, match="RunLocked has no attribute or fact 'step'"):
-            _ = exceptions.RunLocked().step
+        with pytest.raises(
+            AttributeError, match="TransactionLocked has no attribute or fact 'step'"
+        ):
+            _ = exceptions.TransactionLocked().step
 
     def test_an_error_survives_pickling_without_its_class_being_touched(self) -> None:
         copy = pickle.loads(pickle.dumps(exceptions.StepTimeout("late")))  # noqa: S301 our own

@@ -43,8 +43,8 @@ class TestOutage:
         fail_for(outage, clock, 25)
         assert caplog.messages == [
             "sweep failed: ConnectionError: refused Is the server running?",
-            "sweep fails since 10 s: ConnectionError: refused Is the server running?",
-            "sweep fails since 20 s: ConnectionError: refused Is the server running?",
+            "sweep has been failing for 10 s: ConnectionError: refused Is the server running?",
+            "sweep has been failing for 20 s: ConnectionError: refused Is the server running?",
         ]
         assert {record.levelname for record in caplog.records} == {"WARNING"}
         assert {vars(record)["action"] for record in caplog.records} == {"sweep_failed"}

@@ -183,7 +183,7 @@ class TestRefusals:
         [
             (int, "1", "valid integer"),
             (str, 1, "valid string"),
-            (None, 1, "is no None"),
+            (None, 1, "is not a valid None"),
             (float, math.nan, "Out of range"),
             (float | None, math.inf, "Out of range"),
             (dict[str, Any], {"a": [-math.inf]}, "Out of range"),
@@ -193,13 +193,13 @@ class TestRefusals:
             (str, "\\\x00", "NUL"),
             (str, "\ud800", "surrogate|unicode"),
             (dict[str, Any], {"a": "\udfff"}, "surrogate"),
-            (Line, {"sku": "a", "price": "1"}, "is no Line"),
+            (Line, {"sku": "a", "price": "1"}, "is not a valid Line"),
             (Line, Line(sku=1, price=Decimal(1)), "sku: Input should be a valid string"),  # type: ignore[arg-type]
-            (list[Any], [object()], "is no list"),
+            (list[Any], [object()], "is not a valid list"),
             (bytes, b"\xff", "cannot be stored as JSON"),
             (Address, {"street": "Elm"}, "since: Field required"),
             (Annotated[int, Field(gt=0)], -1, "greater than 0"),
-            (Any, _nested(100_000), "is no|cannot be stored"),
+            (Any, _nested(100_000), "is not a valid|cannot be stored"),
         ],
     )
     def test_what_does_not_fit_is_refused_with_the_reason(

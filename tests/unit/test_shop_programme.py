@@ -7,7 +7,7 @@ from sagas.states import SagaState
 
 
 def test_there_are_forty_and_each_ending_is_among_them() -> None:
-    endings = Counter(planned.ends_as for planned in programme())
+    endings = Counter(planned.outcome_when_undone for planned in programme())
     assert endings.total() == 40
     assert endings[SagaState.DEAD_LETTER] == 1
     assert endings[SagaState.COMPENSATED] >= 10

@@ -58,7 +58,7 @@ WAITING: Differing = {
     "sagas_steprun": {
         **FINISHED["sagas_steprun"],
         "state": "CASE t.position WHEN 0 THEN 'ready' ELSE 'pending' END",
-        "blockers": "least(t.position, 1)",
+        "pending_predecessors": "least(t.position, 1)",
         "due_at": "now() + interval '1 hour'",
         "send_at": "now() + interval '1 hour'",
     },

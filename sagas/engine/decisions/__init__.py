@@ -4,11 +4,11 @@ Nothing here reads a row or writes one, so every rule can be tried in microsecon
 """
 
 from sagas.engine.decisions.outcomes import (
-    MAX_ASKS,
+    MAX_RECONCILE_ATTEMPTS,
     Asking,
+    DidNotHappen,
     Failed,
     Next,
-    NotHappened,
     Outcome,
     Skipped,
     Succeeded,
@@ -16,20 +16,20 @@ from sagas.engine.decisions.outcomes import (
     Waiting,
     after_step,
     fingerprint,
-    in_the_end,
     judge,
+    retries_exhausted,
     retry_delay,
-    when_spent,
+    with_attempt_count,
 )
 from sagas.engine.decisions.plans import Place, replan, undo_order
 
 
 __all__ = [
-    "MAX_ASKS",
+    "MAX_RECONCILE_ATTEMPTS",
     "Asking",
+    "DidNotHappen",
     "Failed",
     "Next",
-    "NotHappened",
     "Outcome",
     "Place",
     "Skipped",
@@ -38,10 +38,10 @@ __all__ = [
     "Waiting",
     "after_step",
     "fingerprint",
-    "in_the_end",
     "judge",
     "replan",
+    "retries_exhausted",
     "retry_delay",
     "undo_order",
-    "when_spent",
+    "with_attempt_count",
 ]

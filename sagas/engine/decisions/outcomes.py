@@ -29,8 +29,8 @@ class Skipped:
 class Failed:
     """The attempt ended otherwise.
 
-    ``doubtful``: the effect may have happened. ``retryable``: another attempt may help.
-    ``at_once``: without backoff, because noticing the failure took long enough. ``certain``: said
+    ``in_doubt``: the effect may have happened. ``retryable``: another attempt may help.
+    ``skip_backoff``: without backoff, because noticing the failure took long enough. ``definite``: said
     by someone who knows that it did not happen, whatever was in doubt before. ``given_up``: not said by
     the attempt, which may be alive, and act.
     """
@@ -38,14 +38,14 @@ class Failed:
     code: str
     error: str
     retryable: bool = False
-    doubtful: bool = False
-    at_once: bool = False
-    certain: bool = False
+    in_doubt: bool = False
+    skip_backoff: bool = False
+    definite: bool = False
     given_up: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class NotHappened:
+class DidNotHappen:
     """The outside system was asked, and says that it did not happen."""
 
 
@@ -57,9 +57,9 @@ class Waiting:
     note: str = ""
 
 
-Outcome = Succeeded | Skipped | Failed | NotHappened | Waiting
+Outcome = Succeeded | Skipped | Failed | DidNotHappen | Waiting
 
-MAX_ASKS = 10
+MAX_RECONCILE_ATTEMPTS = 10
 """How often the outside system is asked whether an unknown step happened."""
 
 
@@ -86,7 +86,7 @@ class Verdict:
     """What becomes of the step. ``delay`` in seconds is set when it becomes ``ready`` again."""
 
     state: StepState
-    doubtful: bool = False
+    in_doubt: bool = False
     delay: float = 0.0
     asking: bool = False
     """The next attempt asks whether it happened, instead of acting."""
@@ -110,14 +110,14 @@ def judge(
     *,
     attempt: int,
     options: StepOptions,
-    doubtful: bool,
+    in_doubt: bool,
     goes_on: bool,
     at_large: bool = False,
     asking: Asking = Asking(),
 ) -> Verdict:
     """Decide what an attempt's outcome makes of its step.
 
-    ``doubtful``: an earlier attempt may have taken effect. Doubt stays until an attempt succeeds,
+    ``in_doubt``: an earlier attempt may have taken effect. Doubt stays until an attempt succeeds,
     because a later error need not come from the outside system. ``goes_on``: the run still goes
     in this step's direction; otherwise nothing is tried again or waited for, only asked.
     ``at_large``: an attempt that was given up may be alive, and act after whoever says now that
@@ -125,50 +125,50 @@ def judge(
     """
     known = _known(outcome)
     if known is StepState.FAILED and at_large:
-        return Verdict(state=StepState.UNKNOWN, doubtful=True)
+        return Verdict(state=StepState.UNKNOWN, in_doubt=True)
     if known is not None:
         return Verdict(state=known)
     if asking.now:
         return _ask_again(options, asking.times)
     if not isinstance(outcome, Failed):
-        waits = Verdict(state=StepState.WAITING, doubtful=True)
-        return waits if goes_on else when_spent(doubtful=True, asking=asking)
-    doubtful = doubtful or outcome.doubtful
+        waits = Verdict(state=StepState.WAITING, in_doubt=True)
+        return waits if goes_on else retries_exhausted(in_doubt=True, asking=asking)
+    in_doubt = in_doubt or outcome.in_doubt
     if outcome.retryable and goes_on and attempt <= options.max_retries:
-        delay = 0.0 if outcome.at_once else retry_delay(options, attempt)
-        return Verdict(state=StepState.READY, doubtful=doubtful, delay=delay)
-    return when_spent(doubtful=doubtful, asking=asking)
+        delay = 0.0 if outcome.skip_backoff else retry_delay(options, attempt)
+        return Verdict(state=StepState.READY, in_doubt=in_doubt, delay=delay)
+    return retries_exhausted(in_doubt=in_doubt, asking=asking)
 
 
 def _known(outcome: Outcome) -> StepState | None:
     """Return the end of a step of which nothing is in doubt, and nothing left to try."""
     if isinstance(outcome, Failed):
-        return StepState.FAILED if outcome.certain else None
+        return StepState.FAILED if outcome.definite else None
     return _ENDS.get(type(outcome))
 
 
 _ENDS: Mapping[type, StepState] = {
     Succeeded: StepState.SUCCEEDED,
     Skipped: StepState.SKIPPED,
-    NotHappened: StepState.FAILED,
+    DidNotHappen: StepState.FAILED,
 }
 
 
-def when_spent(*, doubtful: bool, asking: Asking) -> Verdict:
+def retries_exhausted(*, in_doubt: bool, asking: Asking) -> Verdict:
     """Decide what becomes of a step that is not tried again."""
-    if doubtful and asking.possible:
-        return Verdict(state=StepState.READY, doubtful=True, asking=True)
-    return Verdict(state=StepState.UNKNOWN if doubtful else StepState.FAILED, doubtful=doubtful)
+    if in_doubt and asking.possible:
+        return Verdict(state=StepState.READY, in_doubt=True, asking=True)
+    return Verdict(state=StepState.UNKNOWN if in_doubt else StepState.FAILED, in_doubt=in_doubt)
 
 
 def _ask_again(options: StepOptions, times: int) -> Verdict:
-    if times >= MAX_ASKS:
-        return Verdict(state=StepState.UNKNOWN, doubtful=True)
+    if times >= MAX_RECONCILE_ATTEMPTS:
+        return Verdict(state=StepState.UNKNOWN, in_doubt=True)
     delay = retry_delay(options, times + 1)
-    return Verdict(state=StepState.READY, doubtful=True, asking=True, delay=delay)
+    return Verdict(state=StepState.READY, in_doubt=True, asking=True, delay=delay)
 
 
-def in_the_end(failure: Failed, attempts: int) -> Failed:
+def with_attempt_count(failure: Failed, attempts: int) -> Failed:
     """Return a failure that is not tried again, and says so if it was: "failed after 3 attempts: …"."""
     if attempts == 1 or not failure.retryable:
         return failure
@@ -191,13 +191,13 @@ class Next(Enum):
     TURN_BACK = auto()
     """A critical step failed before the point of no return."""
 
-    SETTLE = auto()
+    BEGIN_UNDO_WHEN_IDLE = auto()
     """The run is turning back already: undo as soon as nothing is in flight."""
 
     DEAD_LETTER = auto()
     """No way forward or back; a human decides."""
 
-    STAND = auto()
+    NOTHING = auto()
     """The run stands still; the outcome is recorded and nothing moves."""
 
 
@@ -217,11 +217,11 @@ def after_step(  # noqa: PLR0913 each is one fact
     if direction == Direction.BACKWARD:
         goes_on = succeeded or continue_undoing
         standing = run_state != SagaState.COMPENSATING
-        return Next.STAND if standing else Next.GO_ON if goes_on else Next.DEAD_LETTER
+        return Next.NOTHING if standing else Next.GO_ON if goes_on else Next.DEAD_LETTER
     if run_state == SagaState.COMPENSATING:
-        return Next.SETTLE
+        return Next.BEGIN_UNDO_WHEN_IDLE
     if run_state != SagaState.RUNNING:
-        return Next.STAND
+        return Next.NOTHING
     if succeeded or not critical:
         return Next.GO_ON
     no_way_back = pivot_passed or (state == StepState.UNKNOWN and (pivot or hold_unknown))

@@ -16,7 +16,7 @@ class Place:
     """Where a step stands in a plan that is resumed."""
 
     state: StepState
-    blockers: int
+    pending_predecessors: int
 
 
 class Planned(Protocol):
@@ -35,7 +35,7 @@ class Planned(Protocol):
         """Whether the saga fails with it."""
 
     @property
-    def follow_up(self) -> bool:
+    def detached_retry(self) -> bool:
         """Whether it was tried again by hand after its saga had gone on without it."""
 
     @property
@@ -50,22 +50,25 @@ def replan(steps: Sequence[Planned]) -> dict[Any, Place]:
     follow-up of it does.
     """
     undone = [step for step in steps if not _is_done(step)]
-    blockers = Counter(successor for step in undone for successor in step.successors)
-    return {step.pk: _place(step, blockers[str(step.pk)]) for step in undone}
+    pending_predecessors = Counter(successor for step in undone for successor in step.successors)
+    return {step.pk: _place(step, pending_predecessors[str(step.pk)]) for step in undone}
 
 
 def _is_done(step: Planned) -> bool:
-    if step.follow_up:
+    if step.detached_retry:
         return True
     if step.state in {StepState.FAILED, StepState.UNKNOWN}:
         return not step.critical
     return step.state in {StepState.SUCCEEDED, StepState.SKIPPED}
 
 
-def _place(step: Planned, blockers: int) -> Place:
+def _place(step: Planned, pending_predecessors: int) -> Place:
     if step.state in IN_FLIGHT_STEPS:
-        return Place(state=StepState(step.state), blockers=blockers)
-    return Place(state=StepState.PENDING if blockers else StepState.READY, blockers=blockers)
+        return Place(state=StepState(step.state), pending_predecessors=pending_predecessors)
+    return Place(
+        state=StepState.PENDING if pending_predecessors else StepState.READY,
+        pending_predecessors=pending_predecessors,
+    )
 
 
 class Undoable(Protocol):

@@ -13,40 +13,40 @@ shuts it out of a run that turns back is the turn's own update of that row.
 from sagas.engine.transitions.attempt import (
     NO_DETAILS,
     end_leases_of,
-    hurry,
-    leave_queued,
+    mark_handler_missing,
     mark_sent,
     mark_unsent,
+    postpone_send,
     record_heartbeat,
     renew_lease,
     send_again,
+    send_soon,
     shorten_lease,
-    tell_unknown_handler,
 )
 from sagas.engine.transitions.change import RunChange, change
 from sagas.engine.transitions.claiming import claim, succeed
 from sagas.engine.transitions.compensation import (
+    cancel_unstarted,
     doubt_skipped,
     insert_pending,
     insert_undo_chain,
     leave_out,
     release_holds,
-    shut_unstarted,
 )
 from sagas.engine.transitions.insert import insert_runs
 from sagas.engine.transitions.late import (
     ask_again,
-    distrust_undo,
     doubt_late,
     heard_from,
+    invalidate_earlier_undo_answer,
     keep_doubt,
     succeed_late,
     undo_again,
 )
 from sagas.engine.transitions.living_leases import keep_condition, renew_leases
-from sagas.engine.transitions.operator import pause, settle, try_again, unpause
+from sagas.engine.transitions.operator import pause, reopen_step, settle, unpause
 from sagas.engine.transitions.run_time import later
-from sagas.engine.transitions.sweeping import SweepTurns, Turn, longest_silence
+from sagas.engine.transitions.sweeping import SweepTurns, Turn, max_sweep_gap
 from sagas.engine.transitions.unfinished import leave_unfinished
 from sagas.engine.transitions.values import Claimant, InsertedRun, NewRun, Succession
 from sagas.engine.transitions.waiting import GIVEN_UP, at_large, begin_wait, end_waits, keep_answer
@@ -65,41 +65,41 @@ __all__ = [
     "ask_again",
     "at_large",
     "begin_wait",
+    "cancel_unstarted",
     "change",
     "claim",
-    "distrust_undo",
     "doubt_late",
     "doubt_skipped",
     "end_leases_of",
     "end_waits",
     "heard_from",
-    "hurry",
     "insert_pending",
     "insert_runs",
     "insert_undo_chain",
+    "invalidate_earlier_undo_answer",
     "keep_answer",
     "keep_condition",
     "keep_doubt",
     "later",
     "leave_out",
-    "leave_queued",
     "leave_unfinished",
-    "longest_silence",
+    "mark_handler_missing",
     "mark_sent",
     "mark_unsent",
+    "max_sweep_gap",
     "pause",
+    "postpone_send",
     "record_heartbeat",
     "release_holds",
     "renew_lease",
     "renew_leases",
+    "reopen_step",
     "send_again",
+    "send_soon",
     "settle",
     "shorten_lease",
-    "shut_unstarted",
     "succeed",
     "succeed_late",
-    "tell_unknown_handler",
-    "try_again",
     "undo_again",
     "unpause",
 ]

@@ -12,7 +12,7 @@ from sagas.conf import saga_settings
 from sagas.engine.database import ClockNow, saga_database
 from sagas.engine.isolation import read_committed, statement_alone
 from sagas.engine.transitions.direction import goes_its_way
-from sagas.engine.transitions.events import Journal
+from sagas.engine.transitions.events import EventLog
 from sagas.exceptions import SagaError
 from sagas.models import StepRun
 from sagas.payloads import truncate_error
@@ -62,7 +62,7 @@ def shorten_lease(step_id: UUID, fence: int) -> bool:
         return bool(suspected.update(lease_until=Least(F("lease_until"), Now() + moment)))
 
 
-def hurry(step_id: UUID) -> bool:
+def send_soon(step_id: UUID) -> bool:
     """Have what is ready in the run of this step sent by the next sweep, whatever was sent before."""
     of_run = StepRun.objects.filter(pk=step_id).values("run_id")
     ready = StepRun.objects.filter(run_id__in=of_run, state=StepState.READY, due_at__lte=Now())
@@ -118,7 +118,7 @@ def mark_unsent(steps: Iterable[StepRun], *, again_in: timedelta, tried: bool = 
         )
 
 
-def leave_queued(steps: Iterable[StepRun], *, longer: timedelta) -> int:
+def postpone_send(steps: Iterable[StepRun], *, longer: timedelta) -> int:
     """Look after ready steps later whose messages still wait, by whole intervals."""
     ready = StepRun.objects.filter(
         pk__in=[step.pk for step in steps], state=StepState.READY, send_at__lte=Now()
@@ -139,16 +139,16 @@ def send_again(step_id: UUID, fence: int, sends: int, *, again_in: timedelta) ->
         return bool(sent.update(send_at=Least(F("send_at"), Now() + again_in), sent_at=None))
 
 
-def tell_unknown_handler(step: StepRun, error: SagaError) -> bool:
+def mark_handler_missing(step: StepRun, error: SagaError) -> bool:
     """Say in a ready step why it waits: nobody here can run it. Told once, not at every sweep."""
     ready = StepRun.objects.filter(pk=step.pk, state=StepState.READY).exclude(error_code=error.code)
     free = ready.select_for_update(skip_locked=True)
     with read_committed(saga_database()):
-        told = ready.filter(pk__in=free.values("pk")).update(
+        marked = ready.filter(pk__in=free.values("pk")).update(
             error_code=error.code, error=truncate_error(str(error)), updated_at=Now()
         )
-        if told:
-            journal = Journal()
-            journal.tell_step(EventType.HANDLER_UNKNOWN, step, "", "", str(error))
-            journal.write()
-    return bool(told)
+        if marked:
+            event_log = EventLog()
+            event_log.record_step(EventType.UNKNOWN_HANDLER, step, "", "", str(error))
+            event_log.write()
+    return bool(marked)

@@ -11,11 +11,11 @@ from django.db.models.functions import Now
 
 from sagas.conf import saga_settings
 from sagas.engine import isolation
-from sagas.engine.database import bounded_by_lease, saga_database
+from sagas.engine.database import saga_database, with_idle_timeout
 from sagas.engine.isolation import read_committed
 from sagas.engine.transitions import run_time
-from sagas.engine.transitions.claiming import claim_ready, tell_claim
-from sagas.engine.transitions.events import Journal
+from sagas.engine.transitions.claiming import claim_ready, record_claim
+from sagas.engine.transitions.events import EventLog
 from sagas.engine.transitions.insert import due_now, fresh_life
 from sagas.engine.transitions.values import Claimant
 from sagas.models import SagaRun, StepRun
@@ -30,6 +30,7 @@ from sagas.states import (
     EventType,
     SagaState,
     StepState,
+    require_arrow,
 )
 
 
@@ -45,7 +46,7 @@ def change(run_id: UUID, claimant: Claimant | None = None) -> "Iterator[RunChang
     ``no_key``: inserts of steps and events, which only reference the run, need not wait.
     """
     runs = SagaRun.objects.select_for_update(no_key=True).defer("input", "tags")
-    locking = bounded_by_lease(isolation.with_level(runs, saga_database()))
+    locking = with_idle_timeout(isolation.with_level(runs, saga_database()))
     with read_committed(saga_database()):
         run = locking.get(pk=run_id)
         if isolation.is_above_read_committed(run):
@@ -53,7 +54,7 @@ def change(run_id: UUID, claimant: Claimant | None = None) -> "Iterator[RunChang
             list(StepRun.objects.select_for_update().filter(run_id=run_id).values_list("pk"))
         changing = RunChange(run, claimant)
         yield changing
-        changing.journal.write()
+        changing.event_log.write()
 
 
 class RunChange:
@@ -66,7 +67,7 @@ class RunChange:
     def __init__(self, run: SagaRun, claimant: Claimant | None = None) -> None:
         """``run`` is locked by this transaction."""
         self.run = run
-        self.journal = Journal()
+        self.event_log = EventLog()
         self.made_ready: list[StepRun] = []
         self.taken: StepRun | None = None
         self._claimant = claimant
@@ -88,7 +89,7 @@ class RunChange:
 
     def expires_within(self, step: StepRun, delay: float) -> bool:
         """Whether the step's own time is over ``delay`` seconds from now."""
-        if step.timeout is None and not step.follow_up:
+        if step.timeout is None and not step.detached_retry:
             return False
         end = run_time.later(self.run, timedelta(seconds=delay))
         return StepRun.objects.filter(pk=step.pk, expires_at__lte=end).exists()
@@ -111,32 +112,33 @@ class RunChange:
             mine = mine.filter(answer__isnull=True)
         won = mine.update(state=to, updated_at=Now(), **{"lease_until": None, **columns})
         if won:
-            self.journal.tell_step(type_, step, came_from, to, note, actor)
+            self.event_log.record_step(type_, step, came_from, to, note, actor)
         return bool(won)
 
-    def tell_late(self, step: StepRun, note: str, actor: str = "") -> None:
+    def record_late_outcome(self, step: StepRun, note: str, actor: str = "") -> None:
         """Record an outcome whose attempt was given up."""
-        self.journal.tell_step(EventType.STEP_LATE, step, "", "", note, actor)
+        self.event_log.record_step(EventType.STEP_LATE, step, "", "", note, actor)
 
     # Going on
 
     def release_successors(self, step: StepRun) -> None:
-        """Lower the ``blockers`` of what follows ``step``; what reaches 0 becomes ready."""
+        """Lower the ``pending_predecessors`` of what follows ``step``; what reaches 0 becomes ready."""
         following = StepRun.objects.filter(pk__in=step.successors)
-        last = When(blockers=1, state=StepState.PENDING, then=Value(StepState.READY))
+        last = When(pending_predecessors=1, state=StepState.PENDING, then=Value(StepState.READY))
         due = due_now(self.grace)
         following.update(
-            blockers=F("blockers") - 1,
+            pending_predecessors=F("pending_predecessors") - 1,
             state=Case(last, default=F("state")),
             updated_at=Now(),
             **{
                 column: Case(
-                    When(blockers=1, state=StepState.PENDING, then=moment), default=F(column)
+                    When(pending_predecessors=1, state=StepState.PENDING, then=moment),
+                    default=F(column),
                 )
                 for column, moment in due.items()
             },
         )
-        ready = list(following.filter(state=StepState.READY, blockers=0))
+        ready = list(following.filter(state=StepState.READY, pending_predecessors=0))
         if not self._take(step, ready):
             self.collect_ready(ready, StepState.PENDING)
 
@@ -147,13 +149,13 @@ class RunChange:
         for step in ready:
             self.taken = claim_ready(step.pk, step.fence, self._claimant)
             if self.taken is not None:
-                tell_claim(self.journal, self.taken, StepState.PENDING)
+                record_claim(self.event_log, self.taken, StepState.PENDING)
         return bool(ready)
 
     def collect_ready(self, ready: Iterable[StepRun], came_from: StepState) -> None:
         """Tell that steps became ready, and have their messages sent by the caller."""
         for step in ready:
-            self.journal.tell_step(EventType.STEP_READY, step, came_from, StepState.READY)
+            self.event_log.record_step(EventType.STEP_READY, step, came_from, StepState.READY)
             self.made_ready.append(step)
 
     def count_down(self) -> None:
@@ -166,18 +168,18 @@ class RunChange:
         self._update_run(pivot_passed=True)
         self.run.pivot_passed = True
         if state == StepState.SKIPPED:
-            self.tell(EventType.PIVOT_PASSED, f"{pivot} was skipped, and counts as passed")
+            self.record_event(EventType.PIVOT_PASSED, f"{pivot} was skipped, and counts as passed")
 
-    def warn(self) -> None:
+    def set_warning(self) -> None:
         """A best-effort step did not succeed; the run goes on and says so."""
         if not self.run.has_warnings:
             self._update_run(has_warnings=True)
             self.run.has_warnings = True
 
-    def reconsider_warnings(self) -> None:
+    def update_warning(self) -> None:
         """Warn as long as a step is left that did not succeed, or that is tried again by hand."""
         left = Q(state__in=(StepState.FAILED, StepState.UNKNOWN))
-        left |= Q(follow_up=True) & ~Q(state__in=(*DONE, StepState.COMPENSATED))
+        left |= Q(detached_retry=True) & ~Q(state__in=(*DONE, StepState.COMPENSATED))
         if self.run.state == SagaState.COMPLETED:
             left |= Q(state=StepState.CANCELLED)
         warns = StepRun.objects.forward().filter(left, run_id=self.run.pk).exists()
@@ -201,13 +203,13 @@ class RunChange:
         came_from = StepState(row.state)
         undone = StepRun.objects.filter(pk=row.pk, state=came_from)
         if undone.update(state=StepState.COMPENSATED, updated_at=Now()):
-            self.journal.tell_step(
+            self.event_log.record_step(
                 EventType.STEP_COMPENSATED, row, came_from, StepState.COMPENSATED
             )
 
-    def tell(self, type_: EventType, note: str, actor: str = "") -> None:
+    def record_event(self, type_: EventType, note: str, actor: str = "") -> None:
         """Record something about the run that changes no state."""
-        self.journal.tell_run(type_, self.run, "", "", note, actor)
+        self.event_log.record_run(type_, self.run, "", "", note, actor)
 
     def note_undo_failure(self, error: str) -> None:
         """Keep beside the original error why undoing failed."""
@@ -229,7 +231,7 @@ class RunChange:
             columns |= {"auto_retry_at": None, "poisoned": False}
         self._update_run(state=to, completed_at=completed_at, **columns)
         self.run.state = to
-        self.journal.tell_run(type_, self.run, came_from, to, note, actor)
+        self.event_log.record_run(type_, self.run, came_from, to, note, actor)
 
     def reopen(self, note: str) -> None:
         """A run that was rolled back turns back once more: something of it stands, or may."""
@@ -247,7 +249,7 @@ class RunChange:
         self.run.tags = {**self.run.tags, **tags}
         self._update_run(tags=self.run.tags)
         note = ", ".join(f"{name}={value}" for name, value in tags.items())
-        self.journal.tell_run(EventType.TAGGED, self.run, "", "", note)
+        self.event_log.record_run(EventType.TAGGED, self.run, "", "", note)
 
     # Turning back
 
@@ -259,7 +261,13 @@ class RunChange:
     # A plan that is made anew
 
     def reset(
-        self, step: StepRun, to: StepState, *, blockers: int, anew: bool = False, **columns: Any
+        self,
+        step: StepRun,
+        to: StepState,
+        *,
+        pending_predecessors: int,
+        anew: bool = False,
+        **columns: Any,
     ) -> None:
         """Give a step its place in a plan that is made anew; one that changes its state begins afresh.
 
@@ -268,14 +276,14 @@ class RunChange:
         came_from = StepState(step.state)
         if came_from != to:
             require_arrow(STEP_ARROWS, came_from, to)
-            self.journal.tell_step(EventType.STEP_RESTORED, step, came_from, to)
+            self.event_log.record_step(EventType.STEP_RESTORED, step, came_from, to)
         if came_from != to or (anew and to not in IN_FLIGHT_STEPS):
             due = due_now(self.grace) if to == StepState.READY else {}
             columns |= {"state": to, **fresh_life(step), **due}
-        elif step.blockers == blockers and not columns:
+        elif step.pending_predecessors == pending_predecessors and not columns:
             return
         StepRun.objects.filter(pk=step.pk, state=came_from).update(
-            blockers=blockers, updated_at=Now(), **columns
+            pending_predecessors=pending_predecessors, updated_at=Now(), **columns
         )
         step.state = to
 
@@ -287,10 +295,3 @@ class RunChange:
     def send_ready(self) -> None:
         """Have the messages of all ready steps sent: while the run stood still, nobody did."""
         self.made_ready += StepRun.objects.filter(run_id=self.run.pk, state=StepState.READY)
-
-
-def require_arrow(arrows: Any, came_from: Any, to: Any) -> None:
-    """Refuse, as a bug of ours, a change that no arrow in :mod:`sagas.states` allows."""
-    if to not in arrows[came_from]:
-        message = f"no arrow leads from {came_from} to {to}"
-        raise AssertionError(message)

@@ -11,7 +11,7 @@ from sagas.engine.database import ClockNow, saga_database
 from sagas.engine.isolation import read_committed
 from sagas.engine.transitions import postgresql
 from sagas.engine.transitions.direction import goes_its_way
-from sagas.engine.transitions.events import Journal
+from sagas.engine.transitions.events import EventLog
 from sagas.engine.transitions.values import Claimant, Succession
 from sagas.models import StepRun
 from sagas.states import EventType, StepState
@@ -29,9 +29,9 @@ def claim(step_id: UUID, fence: int, *, task_id: str, worker: str) -> StepRun | 
     with read_committed(saga_database()):
         step = claim_ready(step_id, fence, Claimant(task_id=task_id, worker=worker))
         if step is not None:
-            journal = Journal()
-            tell_claim(journal, step, StepState.READY)
-            journal.write()
+            event_log = EventLog()
+            record_claim(event_log, step, StepState.READY)
+            event_log.write()
     return step
 
 
@@ -66,11 +66,13 @@ def succeed(step: StepRun, output: object, claimant: Claimant | None) -> Success
 
     None: it is not, nothing was written, and :func:`sagas.engine.transitions.change` is the way.
     """
-    if step.follow_up or len(step.successors) > 1 or not postgresql.in_use():
+    if step.detached_retry or len(step.successors) > 1 or not postgresql.in_use():
         return None
     return postgresql.succeed(step, output, claimant)
 
 
-def tell_claim(journal: Journal, step: StepRun, came_from: StepState) -> None:
+def record_claim(event_log: EventLog, step: StepRun, came_from: StepState) -> None:
     """Tell that an attempt began, and where."""
-    journal.tell_step(EventType.STEP_CLAIMED, step, came_from, StepState.RUNNING, note=step.worker)
+    event_log.record_step(
+        EventType.STEP_CLAIMED, step, came_from, StepState.RUNNING, note=step.worker
+    )

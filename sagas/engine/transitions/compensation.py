@@ -11,7 +11,7 @@ from sagas.models import StepRun
 from sagas.states import EventType, StepState
 
 
-def shut_unstarted(change: RunChange) -> None:
+def cancel_unstarted(change: RunChange) -> None:
     """Let nothing new start: unstarted steps are cancelled, those between attempts unknown.
 
     Nor is anybody waited for. Claims do not take the run's lock; the lock on the step rows is what
@@ -21,7 +21,7 @@ def shut_unstarted(change: RunChange) -> None:
     shut = forward.filter(state__in=(StepState.PENDING, StepState.READY, StepState.WAITING))
     rows = list(
         shut.select_for_update().only(
-            *("state", "attempt", "doubtful", "asking", "options", "run_id", "name", "direction"),
+            *("state", "attempt", "in_doubt", "asking", "options", "run_id", "name", "direction"),
             *("fence", "at_large"),
         )
     )
@@ -29,19 +29,19 @@ def shut_unstarted(change: RunChange) -> None:
     end_waits(change, waiting)
     rows = [row for row in rows if row not in waiting]
     ready = [row for row in rows if row.state == StepState.READY]
-    in_doubt = [row for row in ready if row.doubtful and row.options.get("reconcile")]
+    in_doubt = [row for row in ready if row.in_doubt and row.options.get("reconcile")]
     _ask_about(change, in_doubt)
     rows = [row for row in rows if row not in in_doubt]
     for came_from in (StepState.PENDING, StepState.READY):
-        for to, doubtful in ((StepState.CANCELLED, False), (StepState.UNKNOWN, True)):
-            moved = [r for r in rows if r.state == came_from and r.doubtful is doubtful]
+        for to, doubt in ((StepState.CANCELLED, False), (StepState.UNKNOWN, True)):
+            moved = [r for r in rows if r.state == came_from and r.in_doubt is doubt]
             _shut(change, moved, came_from, to)
 
 
 def doubt_skipped(change: RunChange) -> bool:
     """Steps that were skipped, and then said to have perhaps happened, are unknown; whether there were any."""
     skipped = StepRun.objects.forward().filter(run_id=change.run.pk, state=StepState.SKIPPED)
-    rows = list(skipped.filter(doubtful=True))
+    rows = list(skipped.filter(in_doubt=True))
     _shut(change, rows, StepState.SKIPPED, StepState.UNKNOWN)
     return bool(rows)
 
@@ -53,7 +53,7 @@ def _ask_about(change: RunChange, steps: Sequence[StepRun]) -> None:
         asking=True, updated_at=Now(), **due_now(change.grace)
     )
     for step in new:
-        change.journal.tell_step(EventType.STEP_ASKING, step, StepState.READY, StepState.READY)
+        change.event_log.record_step(EventType.STEP_ASKING, step, StepState.READY, StepState.READY)
     change.made_ready += new
 
 
@@ -67,7 +67,7 @@ def _shut(change: RunChange, steps: Sequence[StepRun], came_from: StepState, to:
         ended_at=Now() if to == StepState.UNKNOWN else None,
     )
     for step in steps:
-        change.journal.tell_step(type_, step, came_from, to)
+        change.event_log.record_step(type_, step, came_from, to)
 
 
 def insert_undo_chain(change: RunChange, chain: Sequence[StepRun]) -> None:
@@ -91,7 +91,7 @@ def leave_out(change: RunChange, undo: StepRun) -> None:
     to = StepState.SKIPPED if begun else StepState.CANCELLED
     type_ = EventType.STEP_SKIPPED if begun else EventType.STEP_CANCELLED
     if StepRun.objects.filter(pk=undo.pk, state=came_from).update(state=to, updated_at=Now()):
-        change.journal.tell_step(type_, undo, came_from, to, "nothing is left to undo")
+        change.event_log.record_step(type_, undo, came_from, to, "nothing is left to undo")
 
 
 def release_holds(change: RunChange) -> None:

@@ -15,7 +15,7 @@ ACTOR_LENGTH = 150
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class PendingEvent:
     """An event that is not written yet: lighter than a row, because most are written by SQL."""
 
     subject: str
@@ -29,18 +29,19 @@ class _Told:
     actor: str
 
     def row(self) -> SagaEvent:
+        """Return the row, not inserted yet."""
         columns = {name: getattr(self, name) for name in self.__slots__ if name != "subject"}
         return SagaEvent(**columns)
 
 
-class Journal:
+class EventLog:
     """The events of one transaction."""
 
     def __init__(self) -> None:
         """Start empty."""
-        self._events: list[_Told] = []
+        self._events: list[PendingEvent] = []
 
-    def tell_step(
+    def record_step(
         self,
         type_: EventType,
         step: StepRun,
@@ -51,7 +52,7 @@ class Journal:
     ) -> None:
         """Tell what happened to a step."""
         self._events.append(
-            _Told(
+            PendingEvent(
                 subject=str(step),
                 run_id=step.run_id,
                 step_id=step.pk,
@@ -64,7 +65,7 @@ class Journal:
             )
         )
 
-    def tell_run(
+    def record_run(
         self,
         type_: EventType,
         run: SagaRun,
@@ -75,7 +76,7 @@ class Journal:
     ) -> None:
         """Tell what happened to a run."""
         self._events.append(
-            _Told(
+            PendingEvent(
                 subject="saga",
                 run_id=run.pk,
                 step_id=None,
@@ -101,7 +102,7 @@ class Journal:
         self._events.clear()
 
 
-def _log(event: _Told) -> None:
+def _log(event: PendingEvent) -> None:
     logger.info(
         "%s: %s → %s (%s)",
         event.subject,

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from sagas.definitions import Plan
 from sagas.engine.database import saga_database
 from sagas.engine.isolation import read_committed
-from sagas.engine.transitions.events import Journal
+from sagas.engine.transitions.events import EventLog
 from sagas.engine.transitions.postgresql import in_use, start
 from sagas.engine.transitions.values import InsertedRun, NewRun
 from sagas.models import SagaRun, StepRun
@@ -19,7 +19,7 @@ from sagas.states import Direction, EventType, SagaState, StepState
 def insert_runs(plan: Plan, new_runs: Sequence[NewRun], *, grace: timedelta) -> list[InsertedRun]:
     """Insert runs with their forward steps, where their label and key are free.
 
-    All at once or none. Sets the states: ``running``, and ``ready`` for steps without ``blockers``.
+    All at once or none. Sets the states: ``running``, and ``ready`` for steps without ``pending_predecessors``.
     ``grace`` is how long the sweep leaves the sending to the caller. Returns the stored runs in the
     same order; ``created`` is False, and nothing to be sent, for one that was there before.
     """
@@ -50,7 +50,7 @@ def _insert(plan: Plan, new_runs: Sequence[NewRun], grace: timedelta) -> list[In
         steps = {new.id: _steps(plan, new, grace) for new in new_runs if new.id in made}
         StepRun.objects.bulk_create([step for each in steps.values() for step in each])
         inserted: list[InsertedRun] = [
-            (made[key], [step for step in each if step.blockers == 0])
+            (made[key], [step for step in each if step.pending_predecessors == 0])
             for key, each in steps.items()
         ]
         _first_events(inserted).write()
@@ -83,7 +83,7 @@ def _steps(plan: Plan, new: NewRun, grace: timedelta) -> list[StepRun]:
             position=position,
             handler=step.name,
             compensation=step.compensation,
-            blockers=step.blockers,
+            pending_predecessors=step.pending_predecessors,
             successors=[str(new.step_ids[place]) for place in step.successors],
             in_place=step.in_place,
             pivot=step.pivot,
@@ -92,20 +92,20 @@ def _steps(plan: Plan, new: NewRun, grace: timedelta) -> list[StepRun]:
             timeout=step.timeout,
             idempotency_key=f"{new.id}:{step.name}",
         )
-        if step.blockers == 0:
+        if step.pending_predecessors == 0:
             make_ready(row, grace)
         rows.append(row)
     return rows
 
 
-def _first_events(inserted: Iterable[InsertedRun]) -> Journal:
+def _first_events(inserted: Iterable[InsertedRun]) -> EventLog:
     """Return the first events of new runs."""
-    journal = Journal()
+    event_log = EventLog()
     for run, steps in inserted:
-        journal.tell_run(EventType.STARTED, run, "", SagaState.RUNNING)
+        event_log.record_run(EventType.STARTED, run, "", SagaState.RUNNING)
         for step in steps:
-            journal.tell_step(EventType.STEP_READY, step, StepState.PENDING, StepState.READY)
-    return journal
+            event_log.record_step(EventType.STEP_READY, step, StepState.PENDING, StepState.READY)
+    return event_log
 
 
 def make_ready(step: StepRun, grace: timedelta) -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 from django.db.models.functions import Now
 
-from sagas.engine.transitions.change import RunChange, require_arrow
+from sagas.engine.transitions.change import RunChange
 from sagas.engine.transitions.insert import due_now, fresh_life
 from sagas.models import StepRun
-from sagas.states import STEP_ARROWS, EventType, StepState
+from sagas.states import STEP_ARROWS, EventType, StepState, require_arrow
 
 
 def heard_from(step: StepRun, *, ended: bool) -> StepRun:
@@ -25,13 +25,13 @@ def heard_from(step: StepRun, *, ended: bool) -> StepRun:
 
 def succeed_late(change: RunChange, step: StepRun, output: object) -> bool:
     """A step that was given up did happen: its end → ``succeeded``, with the result."""
-    columns = {"output": output, "doubtful": False, "error_code": "", "error": ""}
+    columns = {"output": output, "in_doubt": False, "error_code": "", "error": ""}
     return _end_late(change, step, StepState.SUCCEEDED, EventType.STEP_SUCCEEDED, **columns)
 
 
 def doubt_late(change: RunChange, step: StepRun) -> bool:
     """A step that was said not to have happened, or to be undone, may have: its end → ``unknown``."""
-    return _end_late(change, step, StepState.UNKNOWN, EventType.STEP_UNKNOWN, doubtful=True)
+    return _end_late(change, step, StepState.UNKNOWN, EventType.STEP_UNKNOWN, in_doubt=True)
 
 
 def _end_late(
@@ -43,14 +43,14 @@ def _end_late(
         state=to, asking=False, lease_until=None, ended_at=Now(), updated_at=Now(), **columns
     )
     if won:
-        change.journal.tell_step(type_, step, came_from, to, "late")
+        change.event_log.record_step(type_, step, came_from, to, "late")
         step.state = to
     return bool(won)
 
 
 def keep_doubt(step: StepRun) -> None:
     """An earlier attempt of a step may have taken effect; what the next one says does not clear it."""
-    StepRun.objects.filter(pk=step.pk).update(doubtful=True, updated_at=Now())
+    StepRun.objects.filter(pk=step.pk).update(in_doubt=True, updated_at=Now())
 
 
 def ask_again(change: RunChange, step: StepRun) -> None:
@@ -60,18 +60,18 @@ def ask_again(change: RunChange, step: StepRun) -> None:
         state=StepState.READY, lease_until=None, updated_at=Now(), **due_now(change.grace)
     )
     if came_from != StepState.READY:
-        change.journal.tell_step(EventType.STEP_ASKING, step, came_from, StepState.READY)
+        change.event_log.record_step(EventType.STEP_ASKING, step, came_from, StepState.READY)
         change.made_ready.append(step)
 
 
-def distrust_undo(step: StepRun) -> None:
+def invalidate_earlier_undo_answer(step: StepRun) -> None:
     """A word about ``step`` comes late: what was said of undoing it before no longer counts.
 
     An outside party that undoes it answers a request that may have come before the effect; without
     doubt in the row, that answer does not end the attempt which is still to be made.
     """
     undo = StepRun.objects.backward().filter(run_id=step.run_id, name=step.name)
-    undo.update(doubtful=False, updated_at=Now())
+    undo.update(in_doubt=False, updated_at=Now())
 
 
 def undo_again(change: RunChange, undo: StepRun) -> None:
@@ -81,4 +81,4 @@ def undo_again(change: RunChange, undo: StepRun) -> None:
     StepRun.objects.filter(pk=undo.pk, state=came_from).update(
         state=StepState.READY, updated_at=Now(), **fresh_life(undo), **due_now(change.grace)
     )
-    change.journal.tell_step(EventType.STEP_RESTORED, undo, came_from, StepState.READY)
+    change.event_log.record_step(EventType.STEP_RESTORED, undo, came_from, StepState.READY)

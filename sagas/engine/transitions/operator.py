@@ -26,18 +26,18 @@ def pause(change: RunChange, *, note: str, actor: str) -> None:
     ready = StepRun.objects.filter(run_id=change.run.pk, state=StepState.READY)
     ready.update(fence=F("fence") + 1, updated_at=Now())
     change.run.refresh_from_db(fields=["paused_at"])
-    change.journal.tell_run(EventType.PAUSED, change.run, "", "", note, actor)
+    change.event_log.record_run(EventType.PAUSED, change.run, "", "", note, actor)
 
 
 def unpause(change: RunChange, *, note: str, actor: str) -> None:
     """Let a paused run go on; the time of the pause counts neither for it nor for its steps."""
     end_pause(change.run)
-    change.journal.tell_run(EventType.RESUMED, change.run, "", "", note, actor)
+    change.event_log.record_run(EventType.RESUMED, change.run, "", "", note, actor)
     if change.run.state != SagaState.DEAD_LETTER:
         change.send_ready()
 
 
-def try_again(change: RunChange, step: StepRun, *, note: str, actor: str) -> bool:
+def reopen_step(change: RunChange, step: StepRun, *, note: str, actor: str) -> bool:
     """Make a step ready once more without which its saga has gone on: nothing will follow from it."""
     won = _move(
         change,
@@ -46,7 +46,7 @@ def try_again(change: RunChange, step: StepRun, *, note: str, actor: str) -> boo
         EventType.STEP_RETRIED,
         note,
         actor,
-        follow_up=True,
+        detached_retry=True,
         **fresh_life(step),
         **due_now(change.grace),
     )
@@ -67,7 +67,7 @@ def settle(
         note,
         actor,
         output=output,
-        doubtful=False,
+        in_doubt=False,
         asking=False,
         error_code="",
         error="",
@@ -92,5 +92,5 @@ def _move(
     mine = StepRun.objects.filter(pk=step.pk, state=came_from, fence=step.fence)
     won = mine.update(state=to, updated_at=Now(), **columns)
     if won:
-        change.journal.tell_step(type_, step, came_from, to, note, actor)
+        change.event_log.record_step(type_, step, came_from, to, note, actor)
     return bool(won)

@@ -20,7 +20,7 @@ LOOK_EVERY = timedelta(seconds=30)
 """How often one sweep also looks for sagas that stalled."""
 
 
-def longest_silence() -> timedelta:
+def max_sweep_gap() -> timedelta:
     """Say how long nobody may have swept before it is taken for an outage: half a lease."""
     return timedelta(seconds=saga_settings().LEASE_SECONDS / 2)
 
@@ -42,7 +42,7 @@ class _Kept:
 
     swept_at: datetime
     since: datetime
-    told: bool = False
+    is_logged: bool = False
 
 
 class SweepTurns:
@@ -67,13 +67,13 @@ class SweepTurns:
         if last is None:
             return _first_turn(worker)
         swept_at, looked_at, now = last
-        if self._seen_at is None or now - self._seen_at > longest_silence():
+        if self._seen_at is None or now - self._seen_at > max_sweep_gap():
             self._kept = None
         self._seen_at = now
         if swept_at > now - interval:
             return None
-        if now - swept_at > longest_silence() and not self._is_kept(swept_at):
-            _spare_the_living(swept_at, now - swept_at)
+        if now - swept_at > max_sweep_gap() and not self._is_kept(swept_at):
+            _extend_live_leases(swept_at, now - swept_at)
         looks = looked_at is None or now - looked_at >= LOOK_EVERY
         if (
             not _take(swept_at, worker, looks=looks)
@@ -91,10 +91,10 @@ class SweepTurns:
         if self._kept is None or self._kept.swept_at != swept_at:
             self._kept = _Kept(swept_at, now)
         kept = now - self._kept.since
-        if kept <= longest_silence():
+        if kept <= max_sweep_gap():
             return False
-        if not self._kept.told:
-            self._kept.told = True
+        if not self._kept.is_logged:
+            self._kept.is_logged = True
             text = "the record of sweeps is locked since %.0f s: this process sweeps without it"
             facts = {"action": "sweep_record_locked"}
             logger.warning(text, kept.total_seconds(), extra=facts)
@@ -117,22 +117,24 @@ def _take(swept_at: datetime, worker: str, *, looks: bool) -> bool:
         return bool(taken.update(swept_at=Now(), worker=worker, **looked))
 
 
-def _spare_the_living(previous: datetime, silence: timedelta) -> None:
+def _extend_live_leases(previous: datetime, silence: timedelta) -> None:
     """Leave a third of a lease to whoever could not renew it since the previous sweep.
 
     Without it, the first sweep after a long outage of the database would give up every attempt
     there is. An attempt whose lease had little left at the previous sweep was silent before; this
     also is why none is spared twice, however rarely sweeps are run.
     """
-    mercy = timedelta(seconds=saga_settings().LEASE_SECONDS / 3)
+    extension = timedelta(seconds=saga_settings().LEASE_SECONDS / 3)
     kept = StepRun.objects.select_for_update(skip_locked=True).filter(
         state=StepState.RUNNING,
-        lease_until__gt=previous + longest_silence(),
-        lease_until__lt=Now() + mercy,
+        lease_until__gt=previous + max_sweep_gap(),
+        lease_until__lt=Now() + extension,
     )
     # Locked rows are skipped: whoever holds one is alive, and must not be waited for.
     with read_committed(saga_database()):
-        spared = StepRun.objects.filter(pk__in=kept.values("pk")).update(lease_until=Now() + mercy)
+        spared = StepRun.objects.filter(pk__in=kept.values("pk")).update(
+            lease_until=Now() + extension
+        )
     if spared:
         facts = {"action": "leases_spared"}
         text = "no sweep for %.0f s: %s attempts may prove that they live"

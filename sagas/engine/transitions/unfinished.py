@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from django.db.models.functions import Now
 
-from sagas.engine.transitions.change import RunChange, require_arrow
+from sagas.engine.transitions.change import RunChange
 from sagas.engine.transitions.waiting import end_waits
 from sagas.models import StepRun
-from sagas.states import STEP_ARROWS, UNSTARTED_STEPS, EventType, StepState
+from sagas.states import STEP_ARROWS, UNSTARTED_STEPS, EventType, StepState, require_arrow
 
 
 _EVENTS = {
@@ -24,9 +24,9 @@ def leave_unfinished(change: RunChange, *, note: str) -> list[str]:
     follow-up whose own time is over: it is recorded, not tried again, and moves nothing. What was
     tried again by hand is left alone, for the saga has long gone on without it.
     """
-    forward = StepRun.objects.forward().filter(run_id=change.run.pk, follow_up=False)
+    forward = StepRun.objects.forward().filter(run_id=change.run.pk, detached_retry=False)
     # Locked before the running ones are looked at: a claim does not take the run's lock.
-    columns = ("state", "attempt", "doubtful", "options", "run_id", "name", "direction")
+    columns = ("state", "attempt", "in_doubt", "options", "run_id", "name", "direction")
     open_ends = forward.filter(state__in=(*UNSTARTED_STEPS, StepState.WAITING))
     rows = list(open_ends.select_for_update().only(*columns))
     end_waits(change, [row for row in rows if row.state == StepState.WAITING], ask=False)
@@ -37,12 +37,12 @@ def leave_unfinished(change: RunChange, *, note: str) -> list[str]:
             _end(change, moved, came_from, to, note)
     running = forward.filter(state=StepState.RUNNING)
     names = [row.name for row in rows] + list(running.values_list("name", flat=True))
-    running.update(follow_up=True, expires_at=Now(), updated_at=Now())
+    running.update(detached_retry=True, expires_at=Now(), updated_at=Now())
     return names
 
 
 def _end_of(step: StepRun) -> StepState:
-    if step.doubtful:
+    if step.in_doubt:
         return StepState.UNKNOWN
     return StepState.FAILED if step.attempt else StepState.CANCELLED
 
@@ -60,4 +60,4 @@ def _end(
         ended_at=None if to == StepState.CANCELLED else Now(),
     )
     for step in steps:
-        change.journal.tell_step(_EVENTS[to], step, came_from, to, note)
+        change.event_log.record_step(_EVENTS[to], step, came_from, to, note)

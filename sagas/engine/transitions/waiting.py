@@ -16,7 +16,7 @@ from sagas.states import EventType, StepState
 
 GIVEN_UP: dict[str, Any] = {
     "error_code": "WAIT_GIVEN_UP",
-    "error": "the saga no longer waits for the outside party",
+    "error": "the wait was abandoned because the saga turned back",
 }
 """What an outcome that nobody waits for any more leaves in its step."""
 
@@ -41,7 +41,7 @@ def begin_wait(change: RunChange, step: StepRun, limit: timedelta | None, note: 
         note,
         lease_until=until,
         ended_at=None,
-        doubtful=True,
+        in_doubt=True,
         error_code="",
         error="",
     )
@@ -64,7 +64,7 @@ def keep_answer(
     )
     won = mine.update(answer=answer, updated_at=Now())
     if won:
-        change.journal.tell_step(EventType.STEP_ANSWERED, step, "", "", note, actor)
+        change.event_log.record_step(EventType.STEP_ANSWERED, step, "", "", note, actor)
     return bool(won)
 
 
@@ -84,4 +84,4 @@ def _end_wait(change: RunChange, step: StepRun, to: StepState, **columns: Any) -
         state=to, lease_until=None, updated_at=Now(), **GIVEN_UP, **at_large(step), **columns
     )
     type_ = EventType.STEP_ASKING if to == StepState.READY else EventType.STEP_UNKNOWN
-    change.journal.tell_step(type_, step, StepState.WAITING, to)
+    change.event_log.record_step(type_, step, StepState.WAITING, to)

@@ -100,7 +100,7 @@ def _result(run: SagaRun, options: dict[str, Any]) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise CommandError(f"--result is no JSON: {error}") from None
+        raise CommandError(f"--result is not valid JSON: {error}") from None
     return {"result": operations.result_from_json(run, options["step"], data)}
 
 

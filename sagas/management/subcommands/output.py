@@ -36,7 +36,7 @@ def printable(text: str) -> str:
 
 def moment(at: datetime | None) -> str:
     """Return a moment to the second, in UTC; with ``USE_TZ = False`` in the project's zone, named."""
-    return moments.told(at).removesuffix(" UTC")
+    return moments.format_moment(at).removesuffix(" UTC")
 
 
 def _spelled(char: str) -> str:

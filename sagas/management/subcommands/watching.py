@@ -3,6 +3,7 @@
 import signal
 import socket
 from dataclasses import asdict
+from datetime import timedelta
 from threading import Event
 from typing import Any, TextIO
 
@@ -11,9 +12,9 @@ from django.db import DatabaseError
 
 from sagas.conf import saga_settings
 from sagas.durations import format_duration, parse_duration
-from sagas.engine.consumers import consumption
+from sagas.engine.consumers import Consumption, consumption
 from sagas.engine.recover import sweep, sweep_forever
-from sagas.health import oldest_due_step_age, open_counts, sweep_status
+from sagas.health import SweepStatus, oldest_due_step_age, open_counts, sweep_status
 from sagas.management.subcommands.output import write_fields, write_json
 
 
@@ -64,14 +65,8 @@ def run_doctor(out: TextIO, options: dict[str, Any]) -> None:
         last_sweep, waiting, counts = sweep_status(), oldest_due_step_age(), open_counts()
         queues = consumption()
     except DatabaseError as error:
-        raise CommandError(f"Sick: the database cannot be read: {error}") from error
-    problems = []
-    if last_sweep.is_overdue:
-        problems.append("sagas are active and nothing sweeps: start a worker or saga sweep --loop")
-    if waiting is not None and waiting > max_wait:
-        problems.append("steps are due and no worker takes them: are workers on all queues?")
-    for queue, steps in queues.abandoned.items():
-        problems.append(f"no worker consumes {queue}, on which {steps} steps wait")
+        raise CommandError(f"Unhealthy: the database cannot be read: {error}") from error
+    problems = _problems(last_sweep, waiting, max_wait, queues)
     facts = {
         "database": "reachable",
         "last_sweep_seconds": last_sweep.age and last_sweep.age.total_seconds(),
@@ -93,4 +88,21 @@ def run_doctor(out: TextIO, options: dict[str, Any]) -> None:
             readable["due by queue"] = waits + silent
         write_fields(out, [("database", "reachable"), *readable.items(), *counts.items()])
     if problems:
-        raise CommandError("Sick: " + "; ".join(problems))
+        raise CommandError("Unhealthy: " + "; ".join(problems))
+
+
+def _problems(
+    last_sweep: SweepStatus, waiting: timedelta | None, max_wait: timedelta, queues: Consumption
+) -> list[str]:
+    problems = []
+    if last_sweep.is_overdue:
+        problems.append(
+            "sagas are active and no sweep is running; start a worker or saga sweep --loop"
+        )
+    if waiting is not None and waiting > max_wait:
+        problems.append(
+            "steps are due and no worker is consuming them; check that every queue has one"
+        )
+    for queue, steps in queues.abandoned.items():
+        problems.append(f"no worker consumes {queue}, on which {steps} steps wait")
+    return problems

@@ -90,11 +90,11 @@ def _follow_attempts() -> None:
     inner = execute._execute_claimed
 
     @wraps(inner)
-    def wrapped(step: StepRun, stint: execute.Stint) -> tuple[str, StepRun | None]:
+    def wrapped(step: StepRun, budget: execute.InPlaceBudget) -> tuple[str, StepRun | None]:
         _Current.place = _of_step(step)
         reach(Boundary.AFTER_CLAIM, _Current.place)
         try:
-            return inner(step, stint)
+            return inner(step, budget)
         finally:
             _Current.place = None
 

@@ -161,7 +161,7 @@ def _of_run(plan: Plan, engine: Engine) -> Iterator[Action]:
     if run.state == SagaState.RUNNING:
         if plan.can_expire and not run.overdue:
             yield Action("deadline")
-        if plan.can_cancel and not engine.pivot_begun():
+        if plan.can_cancel and not engine.may_be_past_pivot():
             yield Action("cancel")
     if (
         run.state == SagaState.DEAD_LETTER
@@ -335,7 +335,7 @@ def _skip(engine: Engine, action: Action) -> None:
 
 
 def _try_again(engine: Engine, action: Action) -> None:
-    engine.try_again(action.row)
+    engine.reopen_step(action.row)
 
 
 _DO: dict[str, Callable[[Engine, Action], None]] = {

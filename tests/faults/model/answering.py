@@ -25,9 +25,9 @@ class Answering(Engine):
             return
         ended = row.state in {*GIVEN_UP, SUCCEEDED}
         if row.state == WAITING:
-            self.take_in(index, row.fence, told, came_from=WAITING)
+            self.apply_outcome(index, row.fence, told, came_from=WAITING)
         elif ended and not self.keeps("an answer is for a wait that has not ended"):
-            self.take_in(index, row.fence, told, came_from=row.state)
+            self.apply_outcome(index, row.fence, told, came_from=row.state)
         elif told is Told.SUCCEEDED and self._may_have_happened(index):
             self._accept_late(index)
         elif row.state == RUNNING and not row.answer:
@@ -38,14 +38,14 @@ class Answering(Engine):
         if not self.keeps("a late answer counts"):
             return False
         if row.state == READY:
-            return row.doubtful
+            return row.in_doubt
         if row.state == RUNNING:
             return row.asking
         if self.is_backward(index) or row.answer:
             return False
         if row.state == SKIPPED:
             return row.waited
-        return row.state in GIVEN_UP and (row.doubtful or row.state != COMPENSATED)
+        return row.state in GIVEN_UP and (row.in_doubt or row.state != COMPENSATED)
 
     def _accept_late(self, index: int) -> None:
         if self.row(index).state == READY:
@@ -64,4 +64,4 @@ class Answering(Engine):
         row = self.row(index)
         still_lost = (row.state, row.fence) == (WAITING, fence)
         if still_lost or not self.keeps("the end of a wait checks the state"):
-            self.take_in(index, fence, told, came_from=WAITING)
+            self.apply_outcome(index, fence, told, came_from=WAITING)

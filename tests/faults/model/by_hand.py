@@ -22,8 +22,8 @@ NOT_BEGUN = frozenset({PENDING, READY, FAILED, SKIPPED, SHUT})
 class ByHand(Answering):
     """A saga that people and old workers meddle with."""
 
-    def in_the_way(self) -> list[int]:
-        """``allowed.in_the_way``."""
+    def blocking_steps(self) -> list[int]:
+        """``allowed.blocking_steps``."""
         if not self.is_turned():
             critical = (s for s in range(self.plan.size) if s not in self.plan.best_effort)
             return [step for step in critical if self.row(step).state in UNSUCCESSFUL]
@@ -36,16 +36,16 @@ class ByHand(Answering):
         left_out = state == SHUT and self.run.state == SagaState.COMPLETED
         return state in UNSUCCESSFUL or left_out
 
-    def pivot_begun(self) -> bool:
-        """``allowed.pivot_begun``."""
+    def may_be_past_pivot(self) -> bool:
+        """``allowed.may_be_past_pivot``."""
         return self.run.pivot_passed or any(
-            self.row(step).state not in NOT_BEGUN or self.row(step).doubtful
+            self.row(step).state not in NOT_BEGUN or self.row(step).in_doubt
             for step in self.plan.is_final(self.keeps)
         )
 
     def means(self, step: int) -> int:
         """``operations.steps._step``: which row the name of a step stands for."""
-        if self.is_held() and step in self.in_the_way():
+        if self.is_held() and step in self.blocking_steps():
             return step
         undo = self.plan.size + step
         return step if self.rows[undo] is None else undo
@@ -57,7 +57,7 @@ class ByHand(Answering):
         state = SagaState(self.run.state)
         back = self.is_backward(index)
         if state == SagaState.DEAD_LETTER:
-            return self.is_open_end(index) and index in self.in_the_way()
+            return self.is_open_end(index) and index in self.blocking_steps()
         if state not in ACTIVE_SAGAS | {SagaState.COMPLETED}:
             return False
         ended = self.is_open_end(index) and (back or state != SagaState.COMPENSATING)
@@ -70,14 +70,14 @@ class ByHand(Answering):
         to = StepState.SUCCEEDED if with_result or back else StepState.SKIPPED
         ended = self.now()
         self.step_arrow(
-            index, to.value, doubtful=False, asking=False, ended=ended, sent=False, told=True
+            index, to.value, in_doubt=False, asking=False, ended=ended, sent=False, told=True
         )
         if self.run.state == SagaState.DEAD_LETTER:
             if back:
                 self.mark_undone(index)
             else:
                 self._pass_pivot(index, to)
-            if not self.in_the_way():
+            if not self.blocking_steps():
                 self.resume()
         elif before in NOT_RUNNING:
             self.follow(index, to)
@@ -86,22 +86,24 @@ class ByHand(Answering):
         else:
             self._pass_pivot(index, to)
 
-    def try_again(self, index: int) -> None:
+    def reopen_step(self, index: int) -> None:
         """``operations.retry_step`` of a best-effort step."""
         self.step_arrow(index, READY, sent=True, **{**self.fresh_life(index), "follow": "hand"})
 
     def may_turn_back(self) -> bool:
         """``operations.turning_back``: of a dead letter."""
-        if self.run.state != SagaState.DEAD_LETTER or self.pivot_begun():
+        if self.run.state != SagaState.DEAD_LETTER or self.may_be_past_pivot():
             return False
         return self.is_held() or not self.backward()
 
     def compensate_saga(self) -> None:
         """``operations.compensate_saga`` of a dead letter."""
         held = self.is_held()
-        ends_as = SagaState(self.run.ends_as) if held else SagaState.COMPENSATED
+        outcome_when_undone = (
+            SagaState(self.run.outcome_when_undone) if held else SagaState.COMPENSATED
+        )
         self.release_holds()
-        self.turn_back(ends_as, anew=held)
+        self.turn_back(outcome_when_undone, anew=held)
 
     def cancel_saga(self) -> None:
         """``operations.cancel_saga``."""
@@ -122,7 +124,7 @@ class ByHand(Answering):
         self.put(index, state=READY, attempt=row.attempt - 1, sent=False, told=True)
         turned = self.run.state == SagaState.COMPENSATING and not self.is_backward(index)
         if turned and not asking and self.keeps("what is put back is shut"):
-            self.shut_unstarted()
+            self.cancel_unstarted()
             self.settle()
 
     def beat(self, index: int, fence: int) -> None:

@@ -70,17 +70,17 @@ class Chain(Rows):
         self, chain: Sequence[int], in_flight: Sequence[int], *, again: int, anew: bool
     ) -> None:
         for index in in_flight:
-            self.put(index, blockers=0, successors=tuple(chain[:1]))
+            self.put(index, pending_predecessors=0, successors=tuple(chain[:1]))
         for place, index in enumerate(chain):
-            blockers = 1 if place else len(in_flight)
+            pending_predecessors = 1 if place else len(in_flight)
             was_ready = self.row(index).state == READY
             repeated = index == self._undo(again)
             begins_anew = anew or (repeated and self.keeps("an undo that waits begins anew too"))
-            to = PENDING if blockers else READY
+            to = PENDING if pending_predecessors else READY
             following = tuple(chain[place + 1 : place + 2])
-            self.reset(index, to, blockers, anew=begins_anew, successors=following)
+            self.reset(index, to, pending_predecessors, anew=begins_anew, successors=following)
             self.put(index, position=place)
-            if not blockers and (begins_anew or not was_ready):
+            if not pending_predecessors and (begins_anew or not was_ready):
                 self.put(index, sent=True)
 
     def _insert_chain(self, wanted: Sequence[int]) -> None:
@@ -91,7 +91,7 @@ class Chain(Rows):
             ready = position == 0 or not self.keeps("one is undone after the other")
             self.rows[self._undo(step)] = Row(
                 state=READY if ready else PENDING,
-                blockers=0 if ready else 1,
+                pending_predecessors=0 if ready else 1,
                 successors=tuple(self._undo(f) for f in following),
                 position=position,
                 sent=ready,

@@ -7,9 +7,9 @@ from functools import cache
 from sagas.definitions import StepOptions
 from sagas.engine.decisions import (
     Asking,
+    DidNotHappen,
     Failed,
     Next,
-    NotHappened,
     Outcome,
     Place,
     Skipped,
@@ -51,16 +51,18 @@ OUTCOMES: dict[Told, Outcome] = {
     Told.SUCCEEDED: Succeeded(output={"of": "model"}),
     Told.SKIPPED: Skipped(),
     Told.REFUSED: Failed(code="REFUSED", error="refused"),
-    Told.NO_ANSWER: Failed(code="X", error="no answer", retryable=True, doubtful=True),
-    Told.LOST: Failed(code="LOST", error="lost", retryable=True, doubtful=True, at_once=True),
-    Told.BURIED: Failed(code="LOST", error="lost", retryable=True, doubtful=True, at_once=True),
-    Told.ABSENT: NotHappened(),
-    Told.WAITS: Waiting(),
-    Told.SILENCE: Failed(code="SILENCE", error="no answer", doubtful=True, at_once=True),
-    Told.SILENCE_AGAIN: Failed(
-        code="SILENCE", error="no answer", retryable=True, doubtful=True, at_once=True
+    Told.NO_ANSWER: Failed(code="X", error="no answer", retryable=True, in_doubt=True),
+    Told.LOST: Failed(code="LOST", error="lost", retryable=True, in_doubt=True, skip_backoff=True),
+    Told.BURIED: Failed(
+        code="LOST", error="lost", retryable=True, in_doubt=True, skip_backoff=True
     ),
-    Told.DENIED: Failed(code="DENIED", error="denied", certain=True),
+    Told.ABSENT: DidNotHappen(),
+    Told.WAITS: Waiting(),
+    Told.SILENCE: Failed(code="SILENCE", error="no answer", in_doubt=True, skip_backoff=True),
+    Told.SILENCE_AGAIN: Failed(
+        code="SILENCE", error="no answer", retryable=True, in_doubt=True, skip_backoff=True
+    ),
+    Told.DENIED: Failed(code="DENIED", error="denied", definite=True),
 }
 
 
@@ -69,7 +71,7 @@ def verdict(  # noqa: PLR0913, PLR0917
     told: Told,
     attempt: int,
     max_retries: int,
-    doubtful: bool,  # noqa: FBT001
+    in_doubt: bool,  # noqa: FBT001
     goes_on: bool,  # noqa: FBT001
     can_ask: bool,  # noqa: FBT001
     asking: bool,  # noqa: FBT001
@@ -81,7 +83,7 @@ def verdict(  # noqa: PLR0913, PLR0917
         OUTCOMES[told],
         attempt=attempt,
         options=StepOptions(max_retries=max_retries, retry_jitter=False),
-        doubtful=doubtful,
+        in_doubt=in_doubt,
         goes_on=goes_on,
         at_large=at_large,
         asking=Asking(possible=can_ask, now=asking, times=asked),
@@ -135,7 +137,7 @@ def places(
 ) -> dict[int, Place]:
     """Ask :func:`sagas.engine.decisions.replan`."""
     steps = [
-        StepRun(position=index, state=state, critical=critical[index], follow_up=follow[index])
+        StepRun(position=index, state=state, critical=critical[index], detached_retry=follow[index])
         for index, state in enumerate(states)
     ]
     _link(steps, successors)

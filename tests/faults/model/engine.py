@@ -4,7 +4,7 @@ Each guard can be taken out (``Plan.without``), to show that the search would mi
 """
 
 from sagas.engine.decisions import Asking, Next, Verdict
-from sagas.engine.decisions.outcomes import when_spent
+from sagas.engine.decisions.outcomes import retries_exhausted
 from sagas.states import ACTIVE_SAGAS, Direction, SagaState, StepState
 from tests.faults.model import deciding
 from tests.faults.model.deciding import Told
@@ -96,12 +96,12 @@ class Engine(Resuming):
 
     def record_outcome(self, index: int, fence: int, told: Told, *, asking: bool) -> None:
         """``advance.record_outcome``."""
-        self.take_in(index, fence, told, came_from=RUNNING, asking=asking)
+        self.apply_outcome(index, fence, told, came_from=RUNNING, asking=asking)
 
-    def take_in(
+    def apply_outcome(
         self, index: int, fence: int, told: Told, *, came_from: str, asking: bool = False
     ) -> None:
-        """``advance.take_in``."""
+        """``advance.apply_outcome``."""
         row = self.row(index)
         verdict = self._judge(index, told)
         to = verdict.state.value
@@ -119,7 +119,7 @@ class Engine(Resuming):
         elif (
             told is not Told.SUCCEEDED and row.answer and (row.state, row.fence) == (RUNNING, fence)
         ):
-            self.take_in(index, fence, Told[row.answer], came_from=RUNNING)
+            self.apply_outcome(index, fence, Told[row.answer], came_from=RUNNING)
         else:
             self._tell_late(index, fence, told, asking=asking)
 
@@ -130,7 +130,7 @@ class Engine(Resuming):
             told,
             row.attempt,
             self.plan.undo_retries if back else self.plan.max_retries,
-            row.doubtful and self.keeps("doubt stays"),
+            row.in_doubt and self.keeps("doubt stays"),
             self._goes_on(index, told),
             index in self.plan.reconcile,
             row.asking,
@@ -140,7 +140,7 @@ class Engine(Resuming):
         is_retry = verdict.state == StepState.READY and not verdict.asking
         if is_retry and row.follow == "left":
             asking = Asking(possible=index in self.plan.reconcile, now=row.asking, times=row.asked)
-            return when_spent(doubtful=verdict.doubtful, asking=asking)
+            return retries_exhausted(in_doubt=verdict.in_doubt, asking=asking)
         return verdict
 
     def _goes_on(self, index: int, told: Told) -> bool:
@@ -166,7 +166,7 @@ class Engine(Resuming):
             self.doubt(index)
 
     def take_up(self, index: int) -> None:
-        """``advance.take_up``."""
+        """``advance.accept_late_success``."""
         if not self.ends_now(index):
             self.take_up_late(index)
         elif self.keeps("a late success answers a question"):
@@ -176,7 +176,7 @@ class Engine(Resuming):
     def _write(self, index: int, told: Told, verdict: Verdict) -> None:
         row, to = self.row(index), verdict.state.value
         columns: dict[str, object] = {"state": to, "told": to != WAITING}
-        columns["doubtful"] = verdict.doubtful
+        columns["in_doubt"] = verdict.in_doubt
         given_up = told is Told.LOST and not row.asking
         asked_in_vain = told is Told.SILENCE or (told is Told.WAITS and to != WAITING)
         if given_up or (asked_in_vain and self.keeps("a party is at large")):
@@ -194,7 +194,7 @@ class Engine(Resuming):
         self.put(index, **columns)
 
     def follow(self, index: int, state: StepState) -> None:
-        """``consequences.follow``."""
+        """``consequences.apply_consequences``."""
         self._pass_pivot(index, state)
         row = self.row(index)
         if self.run.state == SagaState.COMPLETED or (
@@ -214,7 +214,7 @@ class Engine(Resuming):
         )
         if following is Next.GO_ON:
             self._go_on(index, state)
-        elif following is Next.SETTLE:
+        elif following is Next.BEGIN_UNDO_WHEN_IDLE:
             self.settle()
         elif following is Next.TURN_BACK:
             self.turn_back(SagaState.COMPENSATED)
@@ -250,11 +250,11 @@ class Engine(Resuming):
             self.step_arrow(step, COMPENSATED)
 
     def release_successors(self, index: int) -> None:
-        """Lower the blockers of what follows; at 0 it is ready."""
+        """Lower ``pending_predecessors`` of what follows; at 0 it is ready."""
         for following in self.row(index).successors:
             row = self.row(following)
-            require("no counter falls below zero", row.blockers > 0, f"row {following}")
-            last = row.blockers == 1 and row.state == PENDING
-            self.put(following, blockers=row.blockers - 1)
+            require("no counter falls below zero", row.pending_predecessors > 0, f"row {following}")
+            last = row.pending_predecessors == 1 and row.state == PENDING
+            self.put(following, pending_predecessors=row.pending_predecessors - 1)
             if last:
                 self.put(following, state=READY, sent=True)

@@ -81,13 +81,13 @@ def no_counter_is_wrong(plan: Plan, state: State) -> bool:
 def _forward_counters(plan: Plan, state: State) -> bool:
     rows = forward(plan, state)
     open_ = [row.state in {PENDING, READY, *IN_FLIGHT} and not row.follow for row in rows]
-    blockers = all(
-        row.blockers == sum(open_[before] for before in plan.after[step])
+    pending_predecessors = all(
+        row.pending_predecessors == sum(open_[before] for before in plan.after[step])
         for step, row in enumerate(rows)
         if open_[step]
     )
     last = sum(open_[step] for step in range(plan.size) if not plan.following[step])
-    return blockers and state.run.remaining == last
+    return pending_predecessors and state.run.remaining == last
 
 
 def turning_back_waits_for_nobody(plan: Plan, state: State) -> bool:

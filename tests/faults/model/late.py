@@ -38,12 +38,12 @@ class Late(Turning):
         return row.state == READY or (row.state == RUNNING and row.asking)
 
     def take_up_late(self, index: int) -> None:
-        """``late.take_up``."""
+        """``late_success.undo_late_success``."""
         row = self.row(index)
         if self._is_over(index):
             return
         if row.state in IN_FLIGHT or row.state in {PENDING, READY}:
-            self.put(index, doubtful=True)
+            self.put(index, in_doubt=True)
             return
         if row.state not in GIVEN_UP | {SUCCEEDED} and not self.keeps("every end hears of success"):
             return
@@ -59,13 +59,13 @@ class Late(Turning):
         if row.asking and self.ends_now(index):
             self.put(index, state=READY, sent=row.sent or row.state == RUNNING)
         elif row.state in IN_FLIGHT or row.state in {PENDING, READY}:
-            self.put(index, doubtful=True)
+            self.put(index, in_doubt=True)
         elif row.state == SKIPPED:
-            self.put(index, doubtful=True)
+            self.put(index, in_doubt=True)
             self._draw_consequences(index)
         else:
             if row.state not in {SUCCEEDED, UNKNOWN}:
-                self._end_late(index, UNKNOWN, doubtful=True)
+                self._end_late(index, UNKNOWN, in_doubt=True)
             self._draw_consequences(index)
 
     def _is_over(self, index: int) -> bool:
@@ -73,19 +73,19 @@ class Late(Turning):
 
     def succeed_late(self, index: int) -> None:
         """``transitions.succeed_late``."""
-        self._end_late(index, SUCCEEDED, doubtful=False)
+        self._end_late(index, SUCCEEDED, in_doubt=False)
 
-    def _end_late(self, index: int, to: str, *, doubtful: bool) -> None:
+    def _end_late(self, index: int, to: str, *, in_doubt: bool) -> None:
         ended = self.now()
         self.step_arrow(
-            index, to, doubtful=doubtful, asking=False, ended=ended, sent=False, told=True
+            index, to, in_doubt=in_doubt, asking=False, ended=ended, sent=False, told=True
         )
 
     def _draw_consequences(self, index: int) -> None:
         row, run = self.row(index), self.run
         undo = self.plan.size + index
         if self.rows[undo] is not None and self.keeps("an undo too early leaves no doubt"):
-            self.put(undo, doubtful=False)
+            self.put(undo, in_doubt=False)
         if index in self.plan.pivot and row.state == SUCCEEDED:
             self.run = self.run._replace(pivot_passed=True)
         if run.state == SagaState.DEAD_LETTER:

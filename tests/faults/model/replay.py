@@ -164,25 +164,31 @@ class Replay:
         number = {row.pk: index for index, row in enumerate(rows) if row is not None}
         found = {index: _told(row, number) for index, row in enumerate(rows) if row is not None}
         ended = {i: row.ended_at.timestamp() for i, row in enumerate(rows) if row and row.ended_at}
-        told = (run.state, run.ends_as, run.remaining, run.pivot_passed, run.retry_count)
+        told = (
+            run.state,
+            run.outcome_when_undone,
+            run.remaining,
+            run.pivot_passed,
+            run.retry_count,
+        )
         return {"run": told, "rows": found, "ended": sorted(ended, key=lambda i: ended[i])}
 
 
 def _told(row: StepRun, number: dict[UUID, int]) -> tuple[Any, ...]:
     return (
         str(row.state),
-        row.blockers,
+        row.pending_predecessors,
         tuple(sorted(number[UUID(pk)] for pk in row.successors)),
         row.fence,
         row.attempt,
-        row.doubtful,
+        row.in_doubt,
         row.asking,
         row.asked,
         row.position,
         row.answer is not None,
         tuple(row.at_large or ()),
         bool(row.condition_met),
-        row.follow_up,
+        row.detached_retry,
         row.heartbeat is not None,
         row.options.get("on_unknown") == "hold",
     )
@@ -193,7 +199,7 @@ def of_model(state: State) -> dict[str, Any]:
     rows = {index: row for index, row in enumerate(state.rows) if row is not None}
     ended = sorted((index for index in rows if rows[index].ended), key=lambda i: rows[i].ended)
     run: Run = state.run
-    told = (run.state, run.ends_as, run.remaining, run.pivot_passed, run.retries)
+    told = (run.state, run.outcome_when_undone, run.remaining, run.pivot_passed, run.retries)
     return {
         "run": told,
         "rows": {index: _of_row(row) for index, row in rows.items()},
@@ -204,11 +210,11 @@ def of_model(state: State) -> dict[str, Any]:
 def _of_row(row: Row) -> tuple[Any, ...]:
     return (
         row.state,
-        row.blockers,
+        row.pending_predecessors,
         tuple(sorted(row.successors)),
         row.fence,
         row.attempt,
-        row.doubtful,
+        row.in_doubt,
         row.asking,
         row.asked,
         row.position,

@@ -11,7 +11,9 @@ class Resuming(Late):
 
     def is_turned(self) -> bool:
         """``resume.is_turned``."""
-        return bool(self.backward()) or (bool(self.run.ends_as) and not self.past_pivot())
+        return bool(self.backward()) or (
+            bool(self.run.outcome_when_undone) and not self.past_pivot()
+        )
 
     def is_held(self) -> bool:
         """``allowed.is_held``."""
@@ -31,7 +33,7 @@ class Resuming(Late):
         if undoing:
             self.settle(anew=True)
         else:
-            self.run = self.run._replace(ends_as="")
+            self.run = self.run._replace(outcome_when_undone="")
             self._resume_forward()
 
     def _resume_forward(self) -> None:
@@ -42,7 +44,7 @@ class Resuming(Late):
         places = deciding.places(self.plan.following, states, critical, follow)
         for step, place in places.items():
             anew = self.row(step).state not in IN_FLIGHT
-            self.reset(step, place.state.value, place.blockers, anew=anew)
+            self.reset(step, place.state.value, place.pending_predecessors, anew=anew)
         self.count(sum(not self.plan.following[step] for step in places))
         if not places:
             self.move(SagaState.COMPLETED)

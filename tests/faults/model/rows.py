@@ -96,7 +96,7 @@ class Rows:
         self,
         index: int,
         to: str,
-        blockers: int,
+        pending_predecessors: int,
         *,
         anew: bool = False,
         successors: tuple[int, ...] | None = None,
@@ -107,7 +107,7 @@ class Rows:
             if came_from != to:
                 self.step_arrow(index, to)
             self.put(index, sent=False, **self.fresh_life(index))
-        self.put(index, blockers=blockers)
+        self.put(index, pending_predecessors=pending_predecessors)
         if successors is not None:
             self.put(index, successors=successors)
         if anew and to == READY:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from sagas.engine.decisions import MAX_ASKS
+from sagas.engine.decisions import MAX_RECONCILE_ATTEMPTS
 from sagas.states import SagaState, StepState
 
 
@@ -27,11 +27,11 @@ class Row(NamedTuple):
     """A step or a compensation, as its row has it."""
 
     state: str = PENDING
-    blockers: int = 0
+    pending_predecessors: int = 0
     successors: tuple[int, ...] = ()
     fence: int = 0
     attempt: int = 0
-    doubtful: bool = False
+    in_doubt: bool = False
     asking: bool = False
     asked: int = 0
     ended: int = 0
@@ -71,7 +71,7 @@ class Run(NamedTuple):
 
     remaining: int
     state: str = SagaState.RUNNING.value
-    ends_as: str = ""
+    outcome_when_undone: str = ""
     pivot_passed: bool = False
     retries: int = 0
     overdue: bool = False
@@ -157,7 +157,7 @@ class Plan:
     max_retries: int = 1
     undo_retries: int = 0
     operator_retries: int = 1
-    asks_left_out: int = MAX_ASKS - 1
+    asks_left_out: int = MAX_RECONCILE_ATTEMPTS - 1
     """Of the many times that an outside system is asked, the search looks at the last ones."""
 
     continue_undoing: bool = False
@@ -197,7 +197,7 @@ class Plan:
         steps = tuple(
             Row(
                 state=PENDING if after else READY,
-                blockers=len(after),
+                pending_predecessors=len(after),
                 successors=self.following[index],
                 position=index,
                 sent=not after,

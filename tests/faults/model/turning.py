@@ -19,12 +19,12 @@ from tests.faults.model.state import (
 class Turning(Chain):
     """A saga that can turn back."""
 
-    def turn_back(self, ends_as: SagaState, *, anew: bool = False) -> None:
+    def turn_back(self, outcome_when_undone: SagaState, *, anew: bool = False) -> None:
         """``compensate.turn_back``."""
         self.move(SagaState.COMPENSATING)
-        self.run = self.run._replace(ends_as=ends_as.value)
+        self.run = self.run._replace(outcome_when_undone=outcome_when_undone.value)
         if self.keeps("turning back shuts what is ready"):
-            self.shut_unstarted()
+            self.cancel_unstarted()
         self.settle(anew=anew)
 
     def pass_deadline(self) -> None:
@@ -48,22 +48,22 @@ class Turning(Chain):
                 self.put(index, follow="left")
             elif row.state == WAITING:
                 self.put(index, state=UNKNOWN, ended=self.now(), told=True)
-            elif row.state in {PENDING, READY} and row.doubtful:
+            elif row.state in {PENDING, READY} and row.in_doubt:
                 self.put(index, state=UNKNOWN, asking=False, ended=self.now(), told=True)
             elif row.state in {PENDING, READY} and row.attempt:
                 self.put(index, state=FAILED, asking=False, ended=self.now())
             elif row.state in {PENDING, READY}:
                 self.put(index, state=SHUT, asking=False, ended=0)
 
-    def shut_unstarted(self) -> None:
+    def cancel_unstarted(self) -> None:
         """What is not under way is cancelled; between attempts it is unknown, or asked about."""
         for index, row in enumerate(self.forward()):
             if row.state == WAITING and self.keeps("turning back ends waits"):
                 self._end_wait(index)
-            elif row.state == READY and row.doubtful and index in self.plan.reconcile:
+            elif row.state == READY and row.in_doubt and index in self.plan.reconcile:
                 if not row.asking:
                     self.put(index, asking=True, sent=True)
-            elif row.state in {PENDING, READY} and row.doubtful:
+            elif row.state in {PENDING, READY} and row.in_doubt:
                 self.put(index, state=UNKNOWN, ended=self.now())
             elif row.state in {PENDING, READY}:
                 self.put(index, state=SHUT, ended=0)
@@ -106,12 +106,12 @@ class Turning(Chain):
         return False
 
     def settle(self, *, again: int = NOBODY, anew: bool = False) -> None:
-        """``compensate.settle``."""
+        """``compensate.begin_undo_if_idle``."""
         if self.in_flight() and self.keeps("undoing waits for what is in flight"):
             return
         strays = any(row.state in {PENDING, READY} for row in self.forward())
         if strays and self.keeps("strays are shut before undoing"):
-            self.shut_unstarted()
+            self.cancel_unstarted()
             if self.in_flight():
                 return
         if not self.past_pivot():
@@ -130,7 +130,7 @@ class Turning(Chain):
     def _doubt_skipped(self) -> None:
         """``transitions.doubt_skipped``."""
         for index, row in enumerate(self.forward()):
-            if row.state == SKIPPED and row.doubtful:
+            if row.state == SKIPPED and row.in_doubt:
                 self.put(index, state=UNKNOWN, ended=self.now())
 
     def _wanted(self) -> list[int]:
@@ -158,4 +158,4 @@ class Turning(Chain):
         else:
             for step in failed:
                 self.leave_out(self.plan.size + step)
-            self.move(SagaState(self.run.ends_as))
+            self.move(SagaState(self.run.outcome_when_undone))

@@ -89,7 +89,7 @@ def the_events_tell_the_states(run: SagaRun) -> None:
 def counters_are_not_negative(run: SagaRun) -> None:
     """Neither of the run nor of a step; and there is one compensation of a step at most."""
     assert run.remaining >= 0
-    rows = list(run.steps.values_list("name", "direction", "blockers"))
+    rows = list(run.steps.values_list("name", "direction", "pending_predecessors"))
     assert all(blockers >= 0 for *_, blockers in rows)
     names = [name for name, direction, _ in rows if direction == Direction.BACKWARD]
     assert len(names) == len(set(names))

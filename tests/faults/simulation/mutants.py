@@ -23,13 +23,13 @@ Patches = Mapping[str, Any]
 
 
 def _later_successes_of_open_ends_only() -> Patches:
-    take_up = late_success.take_up
+    take_up = late_success.undo_late_success
 
     def of_open_ends(change: Any, step: StepRun, output: object) -> None:
         if step.state not in {StepState.SKIPPED, StepState.CANCELLED}:
             take_up(change, step, output)
 
-    return {"sagas.engine.late_success.take_up": of_open_ends}
+    return {"sagas.engine.late_success.undo_late_success": of_open_ends}
 
 
 def _no_last_look() -> Patches:
@@ -40,7 +40,9 @@ def _no_last_look() -> Patches:
         if undo.filter(state__in=(StepState.FAILED, StepState.UNKNOWN)).exists():
             dead_letter.dead_letter(change, note=change.run.compensation_error, step="")
         else:
-            change.move(SagaState(change.run.ends_as), EventType(change.run.ends_as))
+            change.move(
+                SagaState(change.run.outcome_when_undone), EventType(change.run.outcome_when_undone)
+            )
 
     def leave(change: Any, step: StepRun, to: StepState, *, note: str, actor: str) -> None:
         undo = StepRun.objects.backward().filter(run_id=change.run.pk)
@@ -107,7 +109,7 @@ def _undone_beside_the_chain() -> Patches:
         if undo is None or undo.state != StepState.SUCCEEDED:
             weave(change, wanted, again=again, anew=anew)
             return
-        change.reset(undo, StepState.READY, blockers=0, successors=[])
+        change.reset(undo, StepState.READY, pending_predecessors=0, successors=[])
         change.restart_count(change.run.remaining + 1)
         change.made_ready.append(undo)
 

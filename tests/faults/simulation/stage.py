@@ -12,7 +12,7 @@ from sagas.definitions import registry
 from sagas.engine import advance
 from sagas.engine import execute as engine
 from sagas.engine.one_by_one import OneByOne
-from sagas.engine.transitions.events import Journal
+from sagas.engine.transitions.events import EventLog
 from sagas.engine.transitions.sweeping import Turn
 from sagas.exceptions import UnknownHandler
 from sagas.models import SagaEvent, SagaRun, StepRun
@@ -101,18 +101,18 @@ class Stage:
 def stage() -> Iterator[Stage]:
     """Lead the engine's doors to a stage."""
     here = Stage()
-    execute_claimed, record, write = engine._execute_claimed, advance.record_outcome, Journal.write
+    execute_claimed, record, write = engine._execute_claimed, advance.record_outcome, EventLog.write
 
-    def executing(step: StepRun, stint: engine.Stint) -> Told:
-        return here.life.attempt(partial(execute_claimed, step, stint), step)
+    def executing(step: StepRun, budget: engine.InPlaceBudget) -> Told:
+        return here.life.attempt(partial(execute_claimed, step, budget), step)
 
     def recording(step: StepRun, *args: Any) -> advance.Recorded:
         recorded: advance.Recorded = here.life.record(record, step, *args)
         return recorded
 
-    def writing(journal: Journal) -> None:
+    def writing(event_log: EventLog) -> None:
         here.life.point("in transaction")
-        write(journal)
+        write(event_log)
 
     def failing(_: OneByOne[Any], row: Any, error: Exception) -> None:
         message = f"a sweep fails because of {row}"
@@ -130,13 +130,13 @@ def stage() -> Iterator[Stage]:
             ("sagas.engine.execute.registry", Deployed()),
             # Nobody else sweeps, and nobody holds a lock for long.
             ("sagas.engine.recover._turns.begin", lambda *_: Turn(began=timezone.now())),
-            ("sagas.operations.locking.patience", lambda _: nullcontext()),
+            ("sagas.operations.locking.transaction_with_lock_timeout", lambda _: nullcontext()),
             # An error in a sweep is no reason to go on.
             ("sagas.engine.one_by_one.OneByOne._failed", failing),
             # A simulated process sleeps or dies at its points, and is quick between them.
             ("sagas.engine.leases._keeper.add", lambda _: None),
             ("sagas.engine.advance.record_outcome", recording),
-            ("sagas.engine.transitions.events.Journal.write", writing),
+            ("sagas.engine.transitions.events.EventLog.write", writing),
             ("sagas.engine.dispatch._publisher.publish", here.publish),
             ("sagas.engine.dispatch._publisher.publish_all", here.publish_all),
             ("sagas.engine.dispatch._publisher.is_empty", here.is_empty),

@@ -14,7 +14,7 @@ from django.db import connections, models
 
 from sagas.conf import saga_settings
 from sagas.engine.database import saga_database
-from sagas.engine.transitions.events import Journal
+from sagas.engine.transitions.events import EventLog
 from sagas.engine.transitions.postgresql.statement import Statement
 from sagas.engine.transitions.values import Claimant, Succession
 from sagas.models import SagaRun, StepRun
@@ -33,8 +33,8 @@ def _in_order(model: type[models.Model], *names: str) -> tuple[str, ...]:
 STEP_COLUMNS = _in_order(
     StepRun,
     *("id", "run_id", "name", "direction", "position", "handler", "state", "successors"),
-    *("in_place", "pivot", "critical", "options", "fence", "attempt", "doubtful", "asking"),
-    *("asked", "condition_met", "follow_up", "sends", "lease_until", "timeout", "expires_at"),
+    *("in_place", "pivot", "critical", "options", "fence", "attempt", "in_doubt", "asking"),
+    *("asked", "condition_met", "detached_retry", "sends", "lease_until", "timeout", "expires_at"),
     *("heartbeat", "worker", "idempotency_key", "error_code", "error", "started_at"),
 )
 RUN_COLUMNS = _in_order(
@@ -55,7 +55,7 @@ _CLAIM = Statement(
 _SUCCEED = Statement(
     "succeed",
     step_columns=_columns("step", STEP_COLUMNS),
-    opens="step.blockers = 1 AND step.state = 'pending'",
+    opens="step.pending_predecessors = 1 AND step.state = 'pending'",
 )
 _RENEW = Statement("renew")
 
@@ -72,9 +72,11 @@ def claim(step_id: UUID, fence: int, *, task_id: str, worker: str) -> StepRun | 
     for row in _CLAIM.run(step_id, fence, task_id, worker, lease):
         step = _loaded(StepRun, STEP_COLUMNS, row)
         step.run = _loaded(SagaRun, RUN_COLUMNS, row[len(STEP_COLUMNS) :])
-        journal = Journal()
-        journal.tell_step(EventType.STEP_CLAIMED, step, StepState.READY, StepState.RUNNING, worker)
-        journal.log()
+        event_log = EventLog()
+        event_log.record_step(
+            EventType.STEP_CLAIMED, step, StepState.READY, StepState.RUNNING, worker
+        )
+        event_log.log()
         return step
     return None
 
@@ -95,17 +97,19 @@ def succeed(step: StepRun, output: object, claimant: Claimant | None) -> Success
     if not rows:
         return None
     ((run_state, undone_from, goes_on, *columns),) = rows
-    journal = Journal()
-    journal.tell_step(EventType.STEP_SUCCEEDED, step, StepState.RUNNING, StepState.SUCCEEDED)
+    event_log = EventLog()
+    event_log.record_step(EventType.STEP_SUCCEEDED, step, StepState.RUNNING, StepState.SUCCEEDED)
     if undone_from:
         undone = StepRun(run_id=step.run_id, name=step.name, direction=Direction.FORWARD)
-        journal.tell_step(EventType.STEP_COMPENSATED, undone, undone_from, StepState.COMPENSATED)
+        event_log.record_step(
+            EventType.STEP_COMPENSATED, undone, undone_from, StepState.COMPENSATED
+        )
     following = Succession()
     if goes_on:
-        following = _follow(_loaded(StepRun, STEP_COLUMNS, columns), step.run, journal)
+        following = _follow(_loaded(StepRun, STEP_COLUMNS, columns), step.run, event_log)
     if run_state == SagaState.COMPLETED:
-        journal.tell_run(EventType.COMPLETED, step.run, SagaState.RUNNING, SagaState.COMPLETED)
-    journal.log()
+        event_log.record_run(EventType.COMPLETED, step.run, SagaState.RUNNING, SagaState.COMPLETED)
+    event_log.log()
     return following
 
 
@@ -116,14 +120,14 @@ def renew(held: Collection[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
     return {*_RENEW.run_once(steps, [fence for _, fence in held], lease)}
 
 
-def _follow(step: StepRun, run: SagaRun, journal: Journal) -> Succession:
+def _follow(step: StepRun, run: SagaRun, event_log: EventLog) -> Succession:
     step.run = run
     if step.state == StepState.RUNNING:
-        journal.tell_step(
+        event_log.record_step(
             EventType.STEP_CLAIMED, step, StepState.PENDING, StepState.RUNNING, step.worker
         )
         return Succession(taken=step)
-    journal.tell_step(EventType.STEP_READY, step, StepState.PENDING, StepState.READY)
+    event_log.record_step(EventType.STEP_READY, step, StepState.PENDING, StepState.READY)
     return Succession(ready=step)
 
 

@@ -14,7 +14,7 @@ own AS MATERIALIZED (
 ),
 made AS (
     INSERT INTO sagas_sagarun
-        (id, label, version, key, state, ends_as, remaining, pivot_passed, has_warnings, input,
+        (id, label, version, key, state, outcome_when_undone, remaining, pivot_passed, has_warnings, input,
          tags, options, failed_step, error_code, error, compensation_error, deadline, retry_count,
          auto_retry_count, poisoned, fingerprint, created_at, updated_at)
     SELECT id, label, version, key, 'running', '', remaining, false, false, input,
@@ -32,23 +32,23 @@ planned AS (
     JOIN own ON own.id = made.id
     CROSS JOIN plan
     CROSS JOIN jsonb_to_recordset(plan.steps) AS step (
-        position int, name text, compensation text, blockers int, successors int[],
+        position int, name text, compensation text, pending_predecessors int, successors int[],
         in_place boolean, pivot boolean, critical boolean, options jsonb, timeout interval
     )
 ),
 stepped AS (
     INSERT INTO sagas_steprun
-        (id, run_id, name, direction, position, handler, compensation, state, blockers, successors,
-         in_place, pivot, critical, options, fence, attempt, doubtful, asking, asked, follow_up,
+        (id, run_id, name, direction, position, handler, compensation, state, pending_predecessors, successors,
+         in_place, pivot, critical, options, fence, attempt, in_doubt, asking, asked, detached_retry,
          due_at, send_at, sent_at, sends, timeout, task_id, worker, idempotency_key, error_code, error,
          created_at, updated_at)
     SELECT id, run_id, name, 'forward', position, name, compensation,
-           CASE blockers WHEN 0 THEN 'ready' ELSE 'pending' END, blockers, followers,
+           CASE pending_predecessors WHEN 0 THEN 'ready' ELSE 'pending' END, pending_predecessors, followers,
            in_place, pivot, critical, options, 0, 0, false, false, 0, false,
-           CASE blockers WHEN 0 THEN STATEMENT_TIMESTAMP() END,
-           CASE blockers WHEN 0 THEN STATEMENT_TIMESTAMP() + $3::interval END,
-           CASE blockers WHEN 0 THEN STATEMENT_TIMESTAMP() END,
-           CASE blockers WHEN 0 THEN 1 ELSE 0 END,
+           CASE pending_predecessors WHEN 0 THEN STATEMENT_TIMESTAMP() END,
+           CASE pending_predecessors WHEN 0 THEN STATEMENT_TIMESTAMP() + $3::interval END,
+           CASE pending_predecessors WHEN 0 THEN STATEMENT_TIMESTAMP() END,
+           CASE pending_predecessors WHEN 0 THEN 1 ELSE 0 END,
            timeout, '', '', run_id || ':' || name, '', '',
            STATEMENT_TIMESTAMP(), STATEMENT_TIMESTAMP()
     FROM planned
@@ -65,7 +65,7 @@ told AS (
         UNION ALL
         SELECT run_id, id, 'step_ready', 'pending', 'ready', position
         FROM planned
-        WHERE blockers = 0
+        WHERE pending_predecessors = 0
     ) AS event
     ORDER BY event.run_id, event.position
 )

@@ -19,7 +19,7 @@ ended AS (
         output = $4::jsonb,
         error_code = '',
         error = '',
-        doubtful = false,
+        in_doubt = false,
         lease_until = NULL,
         ended_at = STATEMENT_TIMESTAMP(),
         updated_at = STATEMENT_TIMESTAMP()
@@ -46,11 +46,11 @@ undone AS (
         )
       AND step.state IN ('succeeded', 'unknown')
     RETURNING step.id, step.attempt,
-              CASE WHEN step.doubtful THEN 'unknown' ELSE 'succeeded' END AS from_state
+              CASE WHEN step.in_doubt THEN 'unknown' ELSE 'succeeded' END AS from_state
 ),
 released AS (
     UPDATE sagas_steprun AS step
-    SET blockers = step.blockers - 1,
+    SET pending_predecessors = step.pending_predecessors - 1,
         updated_at = STATEMENT_TIMESTAMP(),
         state = CASE
             WHEN NOT ({opens}) THEN step.state
@@ -83,7 +83,7 @@ released AS (
         worker = CASE WHEN {opens} AND ended.takes THEN $7::text ELSE step.worker END
     FROM ended
     WHERE step.id = ended.following
-    RETURNING step.blockers = 0 AND step.state IN ('ready', 'running') AS goes_on, {step_columns}
+    RETURNING step.pending_predecessors = 0 AND step.state IN ('ready', 'running') AS goes_on, {step_columns}
 ),
 counted AS (
     UPDATE sagas_sagarun AS run
