@@ -55,7 +55,7 @@ class TestResults:
     def test_one_that_does_not_is_a_failed_attempt_with_a_clear_code(self, value: object) -> None:
         row = step_of(promised(value), "count")
         assert row.error_code == "PAYLOAD"
-        assert row.error.startswith("the result of count of tests.Promising is no int")
+        assert row.error.startswith("the result of count of tests.Promising is not a valid int")
         assert row.attempt == 1
         assert row.output is None
 

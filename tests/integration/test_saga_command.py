@@ -178,7 +178,7 @@ class TestDoctor:
     def test_nothing_sweeps(self) -> None:
         make_running()
         record_sweep(timedelta(minutes=2))
-        with pytest.raises(CommandError, match="nothing sweeps"):
+        with pytest.raises(CommandError, match="no sweep is running"):
             saga("doctor")
 
     def test_an_idle_house_needs_no_sweep(self) -> None:
@@ -188,7 +188,7 @@ class TestDoctor:
         record_sweep()
         due = timezone.now() - timedelta(minutes=6)
         make_step(make_run(), "one", StepState.READY, due_at=due)
-        with pytest.raises(CommandError, match="no worker takes them"):
+        with pytest.raises(CommandError, match="no worker is consuming them"):
             saga("doctor")
         assert "oldest due step  6 min" in saga("doctor", "--max-wait", "10m")
 

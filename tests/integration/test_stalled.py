@@ -125,7 +125,7 @@ def test_one_that_leads_nowhere_is_a_humans(fault: str, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patched:
         patched.setattr(retry_dead_letter, "resume_forward", useless)
-        patched.setattr(compensate, "settle", useless)
+        patched.setattr(compensate, "begin_undo_if_idle", useless)
         assert looked().stalled == 1
     run = fresh(run)
     assert (run.state, run.error_code) == (SagaState.DEAD_LETTER, "STALLED")
