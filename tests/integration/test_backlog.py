@@ -158,6 +158,16 @@ def test_one_that_may_never_have_been_sent_is_sent(
     assert sent_again(messages)
 
 
+def test_a_message_that_kills_each_process_before_the_claim_is_not_sent_at_once_for_ever(
+    messages: list[str],
+) -> None:
+    step = first_of(started("deadly"))
+    for _ in range(10):
+        recover.suspect(step.pk, step.fence)
+        recover.sweep()
+    assert len(messages) == 1 + 3
+
+
 def lost_once(messages: list[str]) -> tuple[SagaRun, SagaRun]:
     """Return a saga whose message was lost and sent again, and a younger one that is given out."""
     lost, younger = started("lost"), started("younger")

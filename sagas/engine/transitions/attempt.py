@@ -22,6 +22,9 @@ from sagas.states import EventType, SagaState, StepState
 NO_DETAILS: Final = object()
 """Stands for "nothing was said", which None cannot."""
 
+SOON_SENDS = 3
+"""How often the message of a ready step is sent before an error callback no longer hastens it."""
+
 
 def renew_lease(step_id: UUID, fence: int) -> bool:
     """Extend the lease of a living attempt; False when the attempt was given up."""
@@ -63,9 +66,15 @@ def shorten_lease(step_id: UUID, fence: int) -> bool:
 
 
 def send_soon(step_id: UUID) -> bool:
-    """Have what is ready in the run of this step sent by the next sweep, whatever was sent before."""
+    """Have what is ready in the run of this step sent by the next sweep, whatever was sent before.
+
+    A message that was sent ``SOON_SENDS`` times waits for its time, as one that is lost each time does:
+    it may be what kills each process before the claim, which counts its attempts, is reached.
+    """
     of_run = StepRun.objects.filter(pk=step_id).values("run_id")
-    ready = StepRun.objects.filter(run_id__in=of_run, state=StepState.READY, due_at__lte=Now())
+    ready = StepRun.objects.filter(
+        run_id__in=of_run, state=StepState.READY, due_at__lte=Now(), sends__lte=SOON_SENDS
+    )
     with statement_alone(saga_database()):
         return bool(ready.update(send_at=Least(F("send_at"), Now()), sent_at=None))
 
