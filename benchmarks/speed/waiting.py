@@ -41,7 +41,7 @@ class Pool:
     name: str
     concurrency: int
     connections: int
-    """Of a worker, at most, as the README says."""
+    """Of a worker, at most, as docs/workers.md says."""
     environment: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -1,4 +1,4 @@
-"""Every pool of workers that is supported, with every way to connect that its row in the README names."""
+"""Every pool of workers that is supported, with every way to connect that its row in docs/workers.md names."""
 
 import re
 import time
@@ -66,7 +66,7 @@ SETUPS = {
     "solo, kept": Setup(pool="solo", concurrency=1, connected=KEPT),
     "gevent, pooled": Setup(pool="gevent", concurrency=40, connected=POOLED),
 }
-"""Each pool, connected as the README says."""
+"""Each pool, connected as docs/workers.md says."""
 
 OTHERS = {
     "prefork, per task": Setup(pool="prefork", concurrency=2, connected=PER_TASK),
