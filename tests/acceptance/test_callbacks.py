@@ -70,7 +70,7 @@ def wait_for_refusals(worker: WorkerProcess, count: int) -> None:
 
 
 class TestCallbacks:
-    def test_dropped_every_saga_ends_by_its_lease(
+    def test_when_they_are_dropped_every_saga_ends_by_its_lease(
         self, tmp_path: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         book = tmp_path / "ledger"
@@ -82,7 +82,7 @@ class TestCallbacks:
         assert_truthful(book, ended)
         assert not [e for e in ended if e.state not in {"completed", "compensated"}]
 
-    def test_doubled_no_step_runs_twice(
+    def test_when_they_are_doubled_no_step_runs_twice(
         self, tmp_path: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         book = tmp_path / "ledger"
@@ -95,7 +95,7 @@ class TestCallbacks:
 
 
 @pytest.mark.redis
-class TestFlush:
+class TestFlushedBroker:
     def test_every_message_is_lost_and_every_saga_ends(
         self,
         tmp_path: Path,

@@ -138,7 +138,7 @@ class TestKilledWorkers:
 class TestInPlace:
     """One message carries both steps; each keeps its own time limit."""
 
-    def test_the_second_step_is_killed_at_its_own_limit_and_tried_again(
+    def test_the_second_step_of_a_message_is_killed_at_its_own_limit_and_tried_again(
         self, book: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         worker = worker_factory(any_broker)

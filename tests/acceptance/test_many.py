@@ -22,7 +22,7 @@ pytestmark = [
 SAGAS = 2_000
 
 
-def test_two_thousand_on_eight_processes_all_end_and_none_meets_another(
+def test_two_thousand_sagas_on_eight_processes_all_end_and_none_meets_another(
     worker_factory: WorkerFactory, redis_broker: str
 ) -> None:
     start_sagas(Quick, [None] * SAGAS, keys=[str(number) for number in range(SAGAS)])

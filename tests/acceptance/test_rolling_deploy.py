@@ -17,7 +17,7 @@ SAGAS = 12
 
 @pytest.mark.acceptance
 @pytest.mark.redis
-def test_what_an_old_worker_throws_away_comes_back_soon(
+def test_a_message_that_an_old_worker_throws_away_is_sent_again_soon(
     tmp_path: Path, redis_broker: str, worker_factory: WorkerFactory
 ) -> None:
     for _ in range(2):

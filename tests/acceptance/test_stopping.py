@@ -87,7 +87,7 @@ def assert_nothing_was_doubled(book: Path) -> None:
 
 class TestSigterm:
     @pytest.mark.timeout(300)
-    def test_under_load_it_loses_nothing_and_doubles_nothing(
+    def test_a_worker_stopped_under_load_loses_nothing_and_doubles_nothing(
         self, worker_factory: WorkerFactory, redis_broker: str, book: Path
     ) -> None:
         start_many(book, 120)
@@ -241,7 +241,7 @@ class TestServersAway:
         assert_nothing_was_doubled(book)
 
     @pytest.mark.timeout(300)
-    def test_both_are_killed_and_everything_goes_on_by_itself(
+    def test_database_and_broker_are_killed_and_everything_goes_on_by_itself(
         self,
         worker_factory: WorkerFactory,
         redis_broker: str,

@@ -61,7 +61,7 @@ class TestRestart:
         assert ledger.began(book).count("left") == 1
         assert ledger.began(book)[-1] == "join"
 
-    def test_so_is_the_answer_to_a_compensation(
+    def test_an_answer_to_a_compensation_that_comes_while_nothing_runs_is_found_too(
         self, tmp_path: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         book = tmp_path / "ledger"

@@ -47,7 +47,7 @@ def test_a_run_of_no_legal_state_is_refused(columns: dict[str, Any]) -> None:
         {"state": "ready", "due_at": Now(), "send_at": None},
     ],
 )
-def test_so_is_a_step(columns: dict[str, Any]) -> None:
+def test_a_step_of_no_legal_state_is_refused(columns: dict[str, Any]) -> None:
     step = make_step(make_run(), "reserve")
     with pytest.raises(IntegrityError), transaction.atomic():
         StepRun.objects.filter(pk=step.pk).update(**columns)
@@ -60,7 +60,7 @@ def test_so_is_a_step(columns: dict[str, Any]) -> None:
         {"state": "dead_letter", "completed_at": None, "outcome_when_undone": ""},
     ],
 )
-def test_a_legal_one_is_not(columns: dict[str, Any]) -> None:
+def test_a_run_and_a_step_of_legal_states_are_accepted(columns: dict[str, Any]) -> None:
     run = make_run()
     assert SagaRun.objects.filter(pk=run.pk).update(**columns) == 1
 

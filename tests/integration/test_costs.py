@@ -176,7 +176,7 @@ def length(request: pytest.FixtureRequest, transactional_db: None) -> int:
 class TestCostOfAStep:
     """Each number is the same for any length and any history; raising one is a decision."""
 
-    def test_a_start(self, length: int, messages: list[str]) -> None:
+    def test_statements_of_a_start(self, length: int, messages: list[str]) -> None:
         with chain(length) as saga, cost_of(messages) as spent:
             started(saga)
         if connection.vendor == "sqlite" and length == 100:
@@ -184,28 +184,30 @@ class TestCostOfAStep:
             spent.statements = 4
         assert spent == cost(1, 1, 1, portable=4)
 
-    def test_a_claim(self, length: int, messages: list[str]) -> None:
+    def test_statements_of_a_claim(self, length: int, messages: list[str]) -> None:
         with chain(length) as saga:
             row = step_of(started(saga, done=1), "step_1")
             with cost_of(messages) as spent:
                 assert claim(row.pk, row.fence, task_id="", worker="")
         assert spent == cost(1, 1, 0, portable=3)
 
-    def test_an_outcome_with_its_successor(self, length: int, messages: list[str]) -> None:
+    def test_statements_of_an_outcome_with_its_successor(
+        self, length: int, messages: list[str]
+    ) -> None:
         with chain(length) as saga:
             attempt = claimed(started(saga, done=1), "step_1")
             with cost_of(messages) as spent:
                 record_outcome(attempt, Succeeded(output=1))
         assert spent == cost(1, 1, 1, portable=5)
 
-    def test_a_whole_step(self, length: int, messages: list[str]) -> None:
+    def test_statements_of_a_whole_step(self, length: int, messages: list[str]) -> None:
         with chain(length) as saga:
             row = ready_steps(started(saga, done=1))[0]
             with cost_of(messages) as spent:
                 execute(row.pk, row.fence)
         assert spent == cost(2, 2, 1, portable=8)
 
-    def test_a_retry(self, length: int, messages: list[str]) -> None:
+    def test_statements_of_a_retry(self, length: int, messages: list[str]) -> None:
         failed = Failed(code="X", error="x", retryable=True)
         with chain(length) as saga:
             attempt = claimed(started(saga, done=1), "step_1")
@@ -214,14 +216,16 @@ class TestCostOfAStep:
                 record_outcome(attempt, failed)
         assert spent == Cost(statements=3, commits=1, messages=0)
 
-    def test_a_doubled_message(self, length: int, messages: list[str]) -> None:
+    def test_statements_of_a_doubled_message(self, length: int, messages: list[str]) -> None:
         with chain(length) as saga:
             row = step_of(started(saga, done=1), "step_0")
             with cost_of(messages) as spent:
                 assert execute(row.pk, 0) == "not claimed"
         assert spent == Cost(statements=1, commits=1, messages=0)
 
-    def test_a_compensation_with_the_next(self, length: int, messages: list[str]) -> None:
+    def test_statements_of_a_compensation_with_the_next(
+        self, length: int, messages: list[str]
+    ) -> None:
         with chain(length) as saga:
             run = started(saga, fails_at=3, done=4)
             attempt = claimed(run, "step_2", "backward")
@@ -229,7 +233,7 @@ class TestCostOfAStep:
                 record_outcome(attempt, Succeeded(output=None))
         assert spent == cost(1, 1, 1, portable=7)
 
-    def test_the_last_outcome(self, length: int, messages: list[str]) -> None:
+    def test_statements_of_the_last_outcome(self, length: int, messages: list[str]) -> None:
         with chain(length) as saga:
             run = started(saga)
             last = StepRun.objects.filter(run=run, name=f"step_{length - 1}")
@@ -252,7 +256,9 @@ class TestCostOfASaga:
         assert start == cost(1, 1, 1, portable=4)
         assert steps == cost(5 * 2, 5 * 2, 4, portable=5 * 8)
 
-    def test_in_place_they_cost_one_message_and_a_statement_each(self, messages: list[str]) -> None:
+    def test_five_steps_in_place_cost_one_message_and_a_statement_each(
+        self, messages: list[str]
+    ) -> None:
         with chain(5) as saga:
             run = started(saga)
             (row,) = ready_steps(run)
@@ -267,7 +273,9 @@ class TestCostOfASaga:
         assert spent == cost(1, 1, 4, portable=4)
 
     @pytest.mark.postgres
-    def test_very_many_cost_one_per_two_hundred_and_one_commit(self, messages: list[str]) -> None:
+    def test_very_many_starts_cost_one_statement_per_two_hundred_and_one_commit(
+        self, messages: list[str]
+    ) -> None:
         keys = [str(number) for number in range(450)]
         with chain(5) as saga, cost_of(messages) as spent:
             start_sagas(saga, [Fails()] * len(keys), keys=keys)
@@ -292,7 +300,7 @@ def plans(queries: list[str]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.postgres
-class TestPlans:
+class TestQueryPlans:
     """No statement of the hot path counts or scans: each finds its rows by an index."""
 
     @pytest.fixture(autouse=True)
@@ -309,11 +317,11 @@ class TestPlans:
             assert "COUNT(" not in query.upper(), query
         return "\n".join(plan for _, plan in found)
 
-    def test_a_saga_from_start_to_end(self, messages: list[str]) -> None:
+    def test_no_table_is_scanned_from_start_to_end(self, messages: list[str]) -> None:
         with chain(5) as saga:
             assert self.explained(messages, lambda: drive(started(saga)))
 
-    def test_a_saga_from_start_to_failure_and_back(self, messages: list[str]) -> None:
+    def test_no_table_is_scanned_from_start_to_failure_and_back(self, messages: list[str]) -> None:
         with chain(5) as saga:
             assert self.explained(messages, lambda: drive(started(saga, fails_at=3)))
 
@@ -341,7 +349,7 @@ class TestPlans:
 
 
 @pytest.mark.postgres
-class TestFirstPlans:
+class TestFirstQueryPlans:
     """A plan is kept; the first one after an ANALYZE must be one for the tables to come."""
 
     def test_autovacuum_waits_until_an_index_pays(self, transactional_db: None) -> None:
@@ -365,7 +373,7 @@ class TestFirstPlans:
                 cursor.execute(f"ALTER TABLE {table} RESET (autovacuum_enabled)")
 
     @pytest.mark.usefixtures("_never_analyzed")
-    def test_then_nothing_is_scanned(self, messages: list[str]) -> None:
+    def test_after_autovacuum_no_table_is_scanned(self, messages: list[str]) -> None:
         queries: list[str] = []
         with chain(5) as saga:
             # A thousand changes of steps: five rows, written three times each, in 67 sagas.

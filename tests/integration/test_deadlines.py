@@ -101,8 +101,10 @@ def deadline_passes(run: SagaRun) -> SagaRun:
     return fresh(run)
 
 
-class TestTheSaga:
-    def test_it_completes_with_a_warning_and_nothing_is_undone(self, messages: list[str]) -> None:
+class TestASagaOfWhichBestEffortStepsAreLeft:
+    def test_completes_at_its_deadline_with_a_warning_and_nothing_is_undone(
+        self, messages: list[str]
+    ) -> None:
         run = drive(paid(mail="wait"))
         messages.clear()
         ended = deadline_passes(run)
@@ -117,41 +119,43 @@ class TestTheSaga:
         assert (messages, CALLS) == ([], ["pay", "mail", "archive"])
         assert "needs follow-up" in ended.explain()
 
-    def test_its_history_tells_why(self) -> None:
+    def test_tells_in_its_history_why_it_completed(self) -> None:
         run = deadline_passes(drive(paid(mail="wait")))
         completed = run.events.get(type=EventType.COMPLETED)
         assert "without mail, survey, because the saga ran past its deadline" in completed.note
         cancelled = run.events.get(type=EventType.STEP_CANCELLED)
         assert "ran past its deadline" in cancelled.note
 
-    def test_past_the_point_of_no_return_it_is_no_dead_letter_either(self) -> None:
+    def test_is_no_dead_letter_past_the_point_of_no_return_either(self) -> None:
         run = drive(start_saga(Diamond, Script({"tell": "wait"}), key="k"))
         ended = deadline_passes(run)
         assert (ended.state, ended.has_warnings) == (SagaState.COMPLETED, True)
 
-    def test_with_a_critical_step_behind_it_turns_back(self) -> None:
+    def test_turns_back_when_a_critical_step_comes_after_them(self) -> None:
         run = drive(start_saga(MailFirst, Script({"mail": "wait"}), key="k"))
         assert deadline_passes(run).state == SagaState.COMPENSATING
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["mail", "apologise(None)"]
 
-    def test_a_critical_step_that_runs_is_not_done(self) -> None:
+    def test_turns_back_while_a_critical_step_runs(self) -> None:
         run = start_saga(Buy, Script(), key="k")
         attempt = claimed(run, "pay")
         assert deadline_passes(run).state == SagaState.COMPENSATING
         record_outcome(attempt, Succeeded(output={"of": "pay"}))
         assert drive(run).state == SagaState.COMPENSATED
 
-    def test_reverted_afterwards_what_may_have_happened_is_undone(self) -> None:
+    def test_has_what_may_have_happened_undone_when_it_is_reverted(self) -> None:
         run = deadline_passes(drive(paid(mail="wait")))
         compensate_saga(run, reason="returned", revert_completed=True)
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS[-2:] == ["apologise(None)", "refund(pay)"]
 
 
-class TestTheStepsLeft:
+class TestABestEffortStepAtTheDeadline:
     @pytest.mark.parametrize(("outcome", "ends"), [(NO, "failed"), (MAYBE, "unknown")])
-    def test_one_between_attempts_is_not_tried_again(self, outcome: Failed, ends: str) -> None:
+    def test_is_not_tried_again_when_it_is_between_attempts(
+        self, outcome: Failed, ends: str
+    ) -> None:
         run = paid()
         record_outcome(claimed(run, "mail"), outcome)
         assert states(run)["mail"] == StepState.READY
@@ -162,7 +166,7 @@ class TestTheStepsLeft:
         assert drive(run).state == SagaState.COMPLETED
         assert CALLS == ["pay"]
 
-    def test_one_that_runs_ends_by_itself_and_takes_the_warning_back(self) -> None:
+    def test_that_runs_ends_by_itself_and_takes_the_warning_back(self) -> None:
         run = paid()
         run_one(run, "archive")
         mail = claimed(run, "mail")
@@ -176,7 +180,7 @@ class TestTheStepsLeft:
     @pytest.mark.parametrize(
         ("outcome", "ends"), [(NO, "failed"), (MAYBE, "unknown"), (Waiting(), "unknown")]
     )
-    def test_or_fails_and_is_not_tried_again(
+    def test_that_runs_and_fails_is_not_tried_again(
         self, outcome: Failed | Waiting, ends: str, messages: list[str]
     ) -> None:
         run = paid()
@@ -187,7 +191,7 @@ class TestTheStepsLeft:
         assert (states(run)["mail"], fresh(run).has_warnings) == (ends, True)
         assert (fresh(run).state, messages) == (SagaState.COMPLETED, [])
 
-    def test_or_loses_its_worker_and_is_not_tried_again(self) -> None:
+    def test_that_runs_and_loses_its_worker_is_not_tried_again(self) -> None:
         run = paid()
         mail = claimed(run, "mail")
         deadline_passes(run)
@@ -195,7 +199,7 @@ class TestTheStepsLeft:
         assert sweep().lost == 1
         assert states(run)["mail"] == StepState.UNKNOWN
 
-    def test_a_late_answer_is_recorded_and_takes_its_warning_back(self) -> None:
+    def test_that_succeeds_late_is_recorded_and_takes_its_warning_back(self) -> None:
         run = drive(paid(mail="wait"))
         deadline_passes(run)
         answer(run, "mail")
@@ -205,7 +209,7 @@ class TestTheStepsLeft:
         assert not fresh(run).has_warnings
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_each_can_be_tried_by_hand(self) -> None:
+    def test_can_be_tried_by_hand(self) -> None:
         run = deadline_passes(drive(paid(mail="wait")))
         allowed = allowed_step_actions(run, list(run.steps.all()))
         assert allowed == {name: {"retry_step", "skip_step"} for name in ("mail", "survey")}
@@ -217,13 +221,13 @@ class TestTheStepsLeft:
         assert not fresh(run).has_warnings
         assert CALLS == ["pay", "mail", "archive", "mail", "survey"]
 
-    def test_by_hand_it_has_its_attempts_anew(self) -> None:
+    def test_has_its_attempts_anew_when_it_is_tried_by_hand(self) -> None:
         run = deadline_passes(drive(paid(mail="wait", survey="once-network")))
         retry_step(run, "survey", reason="after all")
         drive(run)
         assert (states(run)["survey"], CALLS[-2:]) == (StepState.SUCCEEDED, ["survey", "survey"])
 
-    def test_what_is_tried_by_hand_already_goes_on(self) -> None:
+    def test_that_is_tried_by_hand_already_goes_on(self) -> None:
         run = drive(paid(mail="wait", archive="permanent"))
         retry_step(run, "archive", reason="it is back")
         deadline_passes(run)
@@ -232,7 +236,7 @@ class TestTheStepsLeft:
 
 
 class TestWarnings:
-    def test_one_success_does_not_hide_what_is_still_tried_again(self) -> None:
+    def test_the_success_of_one_step_does_not_hide_another_that_is_still_tried_again(self) -> None:
         run = drive(paid(mail="permanent", archive="permanent"))
         assert (run.state, run.has_warnings) == (SagaState.COMPLETED, True)
         retry_step(run, "mail", reason="again")

@@ -30,14 +30,16 @@ def test_a_message_that_was_thrown_away_is_due_again(step: StepRun) -> None:
     assert after.send_at < step.send_at
 
 
-def test_one_that_is_not_the_last_changes_nothing(step: StepRun) -> None:
+def test_a_message_thrown_away_that_is_not_the_last_one_changes_nothing(step: StepRun) -> None:
     resend.note_discarded(f"{step.pk}-{step.fence}-{step.sends + 1}")
     resend.note_discarded(f"{uuid4()}-0-1")
     resend.note_discarded("forged")
     assert resend.take_up_discarded() == 0
 
 
-def test_one_whose_step_was_claimed_meanwhile_changes_nothing(step: StepRun) -> None:
+def test_a_message_thrown_away_whose_step_was_claimed_meanwhile_changes_nothing(
+    step: StepRun,
+) -> None:
     claimed(step.run, "a")
     resend.note_discarded(dispatch._message(step.run, step).task_id)
     assert resend.take_up_discarded() == 0

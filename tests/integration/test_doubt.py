@@ -198,14 +198,14 @@ class TestAnAttemptAtLarge:
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["find", "refund(None)"]
 
-    def test_but_not_if_it_was_heard_of_before(self) -> None:
+    def test_is_not_undone_if_it_was_heard_of_before(self) -> None:
         run, attempt = self.lost()
         give_up(attempt)
         record_outcome(attempt, Failed(code="NO", error="refused"))
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["find"]
 
-    def test_nor_if_its_process_is_known_to_be_dead(self) -> None:
+    def test_is_not_undone_if_its_process_is_known_to_be_dead(self) -> None:
         run, attempt = self.lost(worker="celery@host/17")
         end_leases_of("celery@host/17")
         sweep()
@@ -213,7 +213,7 @@ class TestAnAttemptAtLarge:
         assert CALLS == ["find"]
         assert attempt.fence
 
-    def test_nor_if_it_only_asked(self) -> None:
+    def test_is_not_undone_if_it_only_asked(self) -> None:
         run, attempt = self.lost()
         record_outcome(attempt, TIMED_OUT)
         question = claimed(run, "pay")
@@ -232,26 +232,26 @@ class TestAnOutsidePartyAtLarge:
         record_outcome(attempt, Waiting())
         return run, attempt
 
-    def test_when_its_time_ran_out(self) -> None:
+    def test_is_undone_with_none_when_its_time_ran_out(self) -> None:
         run, attempt = self.asked()
         give_up(attempt)
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["find", "refund(None)"]
 
-    def test_when_the_saga_turned_back(self) -> None:
+    def test_is_undone_with_none_when_the_saga_turned_back(self) -> None:
         run, _ = self.asked()
         cancel_saga(run, reason="x")
         assert drive(run).state == SagaState.CANCELLED
         assert CALLS == ["find", "refund(None)"]
 
-    def test_when_it_was_asked_by_an_attempt_that_had_been_given_up(self) -> None:
+    def test_is_undone_with_none_when_an_attempt_that_had_been_given_up_asked_it(self) -> None:
         run = start_saga(Paid, "x", key="k")
         attempt = give_up(claimed(run, "pay"))
         record_outcome(attempt, Waiting())
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["find", "refund(None)"]
 
-    def test_when_it_was_asked_while_the_saga_turned(self) -> None:
+    def test_is_undone_with_none_when_it_was_asked_while_the_saga_turned(self) -> None:
         run = start_saga(Paid, "x", key="k")
         attempt = claimed(run, "pay")
         cancel_saga(run, reason="x")
@@ -346,7 +346,7 @@ class TestAPivotThatIsNotTaken:
         assert not any(call.startswith("release") for call in CALLS)
         assert "compensate" not in operations(run)
 
-    def test_whatever_way_it_was_skipped(self) -> None:
+    def test_counts_as_passed_whatever_way_it_was_skipped(self) -> None:
         run = start_saga(Pivotal, Script({"book": "permanent"}), key="k")
         run_one(run)
         record_outcome(claimed(run, "ship"), Skipped())  # by a condition of an older release
@@ -407,7 +407,7 @@ class Holding(Saga[str]):
         CALLS.append("undo_other")
 
 
-class TestHold:
+class TestAStepThatHolds:
     def held(self, how: str) -> SagaRun:
         """Return a dead letter whose ``wire`` may have happened."""
         run = start_saga(Holding, "fails" if how == "sibling" else "x", key="k")
@@ -425,7 +425,7 @@ class TestHold:
         return run
 
     @pytest.mark.parametrize("how", ["alone", "sibling", "cancel", "deadline"])
-    def test_nothing_is_undone_blindly_whatever_turned_the_saga(self, how: str) -> None:
+    def test_is_not_undone_blindly_whatever_turned_the_saga(self, how: str) -> None:
         run = self.held(how)
         assert fresh(run).auto_retry_at is None
         assert "wire" in fresh(run).explain()
@@ -435,7 +435,9 @@ class TestHold:
 
     @pytest.mark.parametrize("how", ["sibling", "cancel", "deadline"])
     @pytest.mark.parametrize("happened", [False, True])
-    def test_a_human_says_whether_it_happened(self, how: str, *, happened: bool) -> None:
+    def test_waits_for_a_human_who_says_whether_it_happened(
+        self, how: str, *, happened: bool
+    ) -> None:
         run = self.held(how)
         if happened:
             skip_step(run, "wire", reason="seen", result=Receipt("seen"))
@@ -446,13 +448,13 @@ class TestHold:
         assert sorted(CALLS) == undone + (["unwire(seen)"] if happened else [])
 
     @pytest.mark.parametrize("how", ["alone", "sibling", "cancel"])
-    def test_or_has_it_undone(self, how: str) -> None:
+    def test_waits_for_a_human_who_has_it_undone(self, how: str) -> None:
         run = compensate_saga(self.held(how), reason="rather twice than never")
         ended = drive(run)
         assert ended.state == (SagaState.CANCELLED if how == "cancel" else SagaState.COMPENSATED)
         assert "unwire(None)" in CALLS
 
-    def test_a_late_word_after_all_was_undone_is_held_too(self) -> None:
+    def test_is_held_too_when_a_late_word_comes_after_all_was_undone(self) -> None:
         run = self.held("cancel")
         skip_step(run, "wire", reason="the bank knows nothing of it")
         assert drive(run).state == SagaState.CANCELLED
@@ -471,8 +473,8 @@ def operations(run: SagaRun) -> frozenset[str]:
     return allowed_actions(fresh(run))
 
 
-class TestKeptForGood:
-    def test_a_failed_compensation_of_a_step_that_is_kept_does_not_stand_in_the_way(self) -> None:
+class TestAStepThatIsKept:
+    def test_does_not_stand_in_the_way_with_its_failed_compensation(self) -> None:
         run = start_saga(Five, Script({"undo_a": "permanent"}), key="k")
         run_one(run)
         cancel_saga(run, reason="x")

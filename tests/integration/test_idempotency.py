@@ -201,7 +201,7 @@ class TestHandlers:
         assert step_of(run, "reserve").output == {"number": first.number, "amount": "9.90"}
         assert Group.objects.count() == 1
 
-    def test_so_does_one_after_the_undo(self) -> None:
+    def test_a_crash_after_the_undo_leaves_it_undone_once(self) -> None:
         run = start_saga(Guarded, "x", key="k")
         row = step_of(run, "reserve")
         execute(row.pk, row.fence)

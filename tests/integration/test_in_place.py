@@ -55,7 +55,7 @@ class TestOneMessage:
         assert fresh(run).state == SagaState.COMPLETED
         assert len(messages) == 1
 
-    def test_each_step_is_claimed_with_lease_fence_attempt_and_name(self) -> None:
+    def test_claims_each_of_its_steps_with_lease_fence_attempt_and_name(self) -> None:
         run = start_saga(Five, Script({"c": "network"}), key="k")
         assert go(run) == "ConnectionError"
         row = step_of(run, "b")
@@ -78,7 +78,7 @@ class TestOneMessage:
             "e": "pending",
         }
 
-    def test_so_is_an_undo_chain_carried_by_one(self, messages: list[str]) -> None:
+    def test_carries_an_undo_chain_to_its_end(self, messages: list[str]) -> None:
         run = start_saga(Five, Script({"d": "permanent"}), key="k")
         assert go(run) == "REFUSED"
         assert len(messages) == 2
@@ -101,7 +101,9 @@ class TestOneMessage:
 
 
 class TestBounds:
-    def test_after_so_many_steps_a_message_carries_on(self, messages: list[str]) -> None:
+    def test_after_the_steps_of_the_setting_a_new_message_carries_on(
+        self, messages: list[str]
+    ) -> None:
         with chain(7) as saga, override_settings(SAGAS={"IN_PLACE_STEPS": 3}):
             run = start_saga(saga, Fails(), key="k")
             go(run)
@@ -111,7 +113,9 @@ class TestBounds:
         assert fresh(run).state == SagaState.COMPLETED
         assert len(messages) == 3
 
-    def test_after_so_long_a_message_carries_on(self, messages: list[str]) -> None:
+    def test_after_the_seconds_of_the_setting_a_new_message_carries_on(
+        self, messages: list[str]
+    ) -> None:
         with chain(3) as saga, override_settings(SAGAS={"IN_PLACE_SECONDS": 0.0}):
             run = start_saga(saga, Fails(), key="k")
             go(run)
@@ -130,7 +134,7 @@ class TestBounds:
         ],
         ids=["queue", "rate", "priority", "soft limit", "soft limit before", "longer time limit"],
     )
-    def test_what_celery_keeps_by_messages_gets_one(
+    def test_a_step_whose_option_celery_keeps_by_messages_gets_one(
         self, first: dict[str, Any], second: dict[str, Any], messages: list[str]
     ) -> None:
         with registry.isolated():
@@ -139,7 +143,7 @@ class TestBounds:
             assert states(run) == {"one": "succeeded", "two": "ready"}
         assert len(messages) == 2
 
-    def test_the_same_options_need_none(self, messages: list[str]) -> None:
+    def test_a_step_of_the_same_options_needs_no_message(self, messages: list[str]) -> None:
         options = {"queue": "other", "time_limit": 10}
         with registry.isolated():
             run = start_saga(of_options(options, options), Fails(), key="k")
@@ -174,14 +178,16 @@ class TestInterference:
 
         monkeypatch.setattr(traced.Traced, "act", acting)
 
-    def test_a_pause_stops_it_before_the_next_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_pause_stops_going_on_in_place_before_the_next_step(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         run = start_saga(Five, Script(), key="k")
         self.during("b", lambda: pause_saga(run, actor="ops", reason="look"), monkeypatch)
         assert go(run) == "succeeded"
         assert CALLS == ["a", "b"]
         assert step_of(run, "c").state == StepState.READY
 
-    def test_a_cancel_stops_it_and_what_ran_is_undone(
+    def test_a_cancel_stops_going_on_in_place_and_what_ran_is_undone(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run = start_saga(Five, Script(), key="k")

@@ -123,7 +123,7 @@ class TestPivot:
         assert (stuck.state, stuck.error_code) == (SagaState.DEAD_LETTER, "PIVOT_PASSED")
         assert stuck.pivot_passed
 
-    def test_and_no_retry_ever_calls_it_compensated(self) -> None:
+    def test_no_retry_of_a_run_past_its_pivot_ever_calls_it_compensated(self) -> None:
         self.test_a_pivot_that_happened_after_all_leaves_the_run_to_a_human()
         run = SagaRun.objects.get()
         retry_saga(run, reason="let us see")

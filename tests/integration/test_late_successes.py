@@ -37,8 +37,8 @@ def stalled() -> StepRun:
     return attempt
 
 
-class TestBeforeItIsUndone:
-    def test_its_compensation_gets_the_result(self, stalled: StepRun) -> None:
+class TestALateSuccessBeforeTheUndo:
+    def test_gives_its_result_to_the_compensation(self, stalled: StepRun) -> None:
         assert not record_outcome(stalled, LATE)
         run = drive(stalled.run)
         assert CALLS == ["a", "undo_b(late)", "undo_a(a)"]
@@ -46,8 +46,8 @@ class TestBeforeItIsUndone:
         assert run.events.filter(type=EventType.STEP_LATE).count() == 1
 
 
-class TestWhileItIsUndone:
-    def test_it_is_undone_once_more_with_the_result(self, stalled: StepRun) -> None:
+class TestALateSuccessDuringTheUndo:
+    def test_is_undone_once_more_with_the_result(self, stalled: StepRun) -> None:
         run = stalled.run
         undoing = claimed(run, "b", "backward")
         record_outcome(stalled, LATE)
@@ -56,8 +56,8 @@ class TestWhileItIsUndone:
         assert CALLS == ["a", "undo_b(late)", "undo_a(a)"]
 
 
-class TestAfterItWasUndone:
-    def test_while_the_chain_still_runs(self, stalled: StepRun) -> None:
+class TestALateSuccessAfterTheUndo:
+    def test_is_undone_once_more_while_the_chain_still_runs(self, stalled: StepRun) -> None:
         run = stalled.run
         run_one(run)
         assert states(run)["b"] == StepState.COMPENSATED
@@ -66,7 +66,7 @@ class TestAfterItWasUndone:
         assert sorted(CALLS[1:]) == ["undo_a(a)", "undo_b(None)", "undo_b(late)"]
         assert (run.state, states(run)["b"]) == (SagaState.COMPENSATED, StepState.COMPENSATED)
 
-    def test_after_the_end_the_run_is_reopened_and_ends_again(self, stalled: StepRun) -> None:
+    def test_reopens_a_run_that_had_ended_and_it_ends_again(self, stalled: StepRun) -> None:
         run = drive(stalled.run)
         assert run.state == SagaState.COMPENSATED
         record_outcome(stalled, LATE)
@@ -76,7 +76,7 @@ class TestAfterItWasUndone:
         assert CALLS == ["a", "undo_b(None)", "undo_a(a)", "undo_b(late)"]
         assert run.events.filter(type=EventType.REOPENED).count() == 1
 
-    def test_a_second_report_of_the_same_changes_nothing(self, stalled: StepRun) -> None:
+    def test_that_is_reported_twice_changes_nothing_the_second_time(self, stalled: StepRun) -> None:
         run = drive(stalled.run)
         record_outcome(stalled, LATE)
         drive(run)
@@ -86,8 +86,8 @@ class TestAfterItWasUndone:
         assert CALLS == []
 
 
-class TestElsewhere:
-    def test_while_another_attempt_is_under_way_that_one_tells(self) -> None:
+class TestALateSuccessInOtherStates:
+    def test_leaves_it_to_another_attempt_that_is_under_way(self) -> None:
         run = start_saga(Five, Script(), key="k")
         first = claimed(run, "a")
         expire_lease(first.pk)
@@ -99,7 +99,7 @@ class TestElsewhere:
         assert drive(run).state == SagaState.COMPLETED
         assert step_of(run, "a").output == {"of": "a"}
 
-    def test_between_two_attempts_it_is_the_outcome(self) -> None:
+    def test_between_two_attempts_is_the_outcome(self) -> None:
         run = start_saga(Five, Script(), key="k")
         first = claimed(run, "a")
         expire_lease(first.pk)
@@ -109,7 +109,7 @@ class TestElsewhere:
         assert step_of(run, "a").output == {"of": "late"}
         assert "a" not in CALLS
 
-    def test_after_a_definite_no_it_joins_the_undo_chain(self) -> None:
+    def test_after_a_definite_no_joins_the_undo_chain(self) -> None:
         run = start_saga(Five, Script(), key="k")
         stale = claimed(run, "a")
         expire_lease(stale.pk)
@@ -123,7 +123,7 @@ class TestElsewhere:
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["undo_a(late)"]
 
-    def test_a_best_effort_step_that_did_happen_is_shown_as_such(self) -> None:
+    def test_of_a_best_effort_step_is_shown_as_a_success(self) -> None:
         run = start_saga(Diamond, Script(), key="k")
         for name in ("start", "left", "right", "join", "pivot", "ship"):
             run_one(run, name)
@@ -136,7 +136,7 @@ class TestElsewhere:
         assert step_of(run, "tell").state == StepState.SUCCEEDED
         assert fresh(run).state == SagaState.COMPLETED
 
-    def test_of_a_cancelled_run_it_is_undone_and_the_run_is_cancelled_again(self) -> None:
+    def test_of_a_cancelled_run_is_undone_and_the_run_is_cancelled_again(self) -> None:
         run = start_saga(Five, Script(), key="k")
         first = claimed(run, "a")
         expire_lease(first.pk)
