@@ -123,7 +123,7 @@ class TestOneTransaction:
         run_one(run)
         assert messages == ["the handler runs", "sagas.tests.Booked.last"]
 
-    def test_a_step_without_it_runs_outside_of_any_transaction(self) -> None:
+    def test_a_step_that_is_not_atomic_runs_outside_of_any_transaction(self) -> None:
         run = booked()
         drive(run)
         assert IN_TRANSACTION == {"book": True, "last": False}
@@ -140,7 +140,7 @@ class TestFailureAfterWriting:
             ("result", "PAYLOAD", 1),
         ],
     )
-    def test_leaves_nothing_and_definitely_did_not_happen(
+    def test_a_failure_leaves_nothing_and_definitely_did_not_happen(
         self, fault: str, code: str, attempts: int
     ) -> None:
         run = drive(booked(fault))
@@ -165,13 +165,13 @@ class TestFailureAfterWriting:
         assert step_of(run, "book").attempt == 2
 
 
-class TestCompensation:
-    def test_it_is_undone_in_one_transaction_too(self) -> None:
+class TestAtomicCompensation:
+    def test_a_compensation_and_its_outcome_are_one_transaction_too(self) -> None:
         run = drive(booked("last"))
         assert run.state == SagaState.COMPENSATED
         assert groups() == {"reversed"}
 
-    def test_when_it_fails_what_it_wrote_is_taken_back(self) -> None:
+    def test_what_a_failing_compensation_wrote_is_taken_back(self) -> None:
         run = drive(booked("last", undo_fault="permanent"))
         assert run.state == SagaState.DEAD_LETTER
         assert groups() == {"booked"}

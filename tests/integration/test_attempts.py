@@ -121,7 +121,7 @@ def pay_of(run: SagaRun) -> tuple[str, bool, str]:
 
 
 class TestCondition:
-    def test_it_is_not_asked_again_when_its_own_effect_would_change_its_answer(self) -> None:
+    def test_a_condition_is_not_asked_again_when_its_step_would_change_its_answer(self) -> None:
         run = start()
         DO["pay"] = raises(SystemExit())
         with pytest.raises(SystemExit):
@@ -157,7 +157,9 @@ class TestCondition:
         ],
         ids=lambda value: type(value).__name__,
     )
-    def test_its_own_error_leaves_no_doubt(self, error: BaseException, state: str) -> None:
+    def test_an_error_of_the_condition_leaves_no_doubt(
+        self, error: BaseException, state: str
+    ) -> None:
         run = start()
         DO["is_due"] = raises(error)
         run_one(run)
@@ -175,7 +177,7 @@ class TestCondition:
         assert drive(run).state == SagaState.COMPLETED
         assert pay_of(run)[:2] == (StepState.SKIPPED, False)
 
-    def test_with_an_atomic_step_its_answer_is_rolled_back_as_all_else_is(self) -> None:
+    def test_the_answer_of_an_atomic_steps_condition_is_rolled_back_as_all_else_is(self) -> None:
         run = start(InOne)
         DO["book"] = raises(ConnectionError())
         drive(run)
@@ -240,7 +242,7 @@ class TestTheEnginesOwnErrors:
         assert pay_of(run) == (StepState.READY, True, "ValueError")
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_one_that_it_refuses_each_time_ends_unknown_and_is_undone(
+    def test_an_outcome_that_the_database_refuses_each_time_is_unknown_and_undone(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run = start()
@@ -296,7 +298,7 @@ class TestErrorsOfAllKinds:
         assert 0 < len(step_of(run, "pay").error.encode()) <= MAX_ERROR_LENGTH
 
     @pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit()], ids=type)
-    def test_one_that_is_no_exception_is_an_outcome_at_once_and_in_doubt(
+    def test_an_error_that_is_no_exception_is_an_outcome_at_once_and_in_doubt(
         self, error: BaseException
     ) -> None:
         run = start()
@@ -307,7 +309,7 @@ class TestErrorsOfAllKinds:
         assert CALLS[-1] == "refund(None)"
 
     @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=type)
-    def test_one_that_ends_the_process_goes_through_and_the_attempt_is_missed_soon(
+    def test_an_error_that_ends_the_process_goes_through_and_the_attempt_is_missed_soon(
         self, error: BaseException
     ) -> None:
         run = start()
@@ -334,7 +336,7 @@ class TestAnotherReleasesData:
         REFUSED.clear()
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_nor_is_it_in_an_undoing(self) -> None:
+    def test_an_input_that_does_not_fit_is_no_failure_of_an_undo_either(self) -> None:
         run = start()
         DO["ship"] = raises(PermanentError("no stock"))
         run_one(run)
@@ -359,7 +361,7 @@ class TestAnotherReleasesData:
         REFUSED.clear()
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_before_a_handler_began_it_is_in_no_doubt(self) -> None:
+    def test_a_result_that_is_read_before_a_handler_began_leaves_no_doubt(self) -> None:
         run = start(InOne)
         run_one(run)
         run_one(run)
@@ -369,7 +371,7 @@ class TestAnotherReleasesData:
         row = step_of(run, "book")
         assert (row.state, row.attempt, row.in_doubt) == (StepState.READY, 0, False)
 
-    def test_a_handler_may_do_without(self) -> None:
+    def test_a_handler_may_do_without_a_result_that_does_not_fit(self) -> None:
         run = start()
 
         def ship(saga: Paying) -> None:

@@ -77,7 +77,9 @@ def sent_again(messages: list[str]) -> bool:
     return bool(messages)
 
 
-def test_it_is_not_while_the_queue_gives_out_older_ones(messages: list[str]) -> None:
+def test_a_waiting_message_is_not_sent_again_while_the_queue_gives_out_older_ones(
+    messages: list[str],
+) -> None:
     behind_an_older_one()
     assert not sent_again(messages)
 
@@ -87,7 +89,9 @@ def test_it_is_not_while_the_queue_gives_out_older_ones(messages: list[str]) -> 
     [(200, (20, 30, 40, 50)), (1, (30, 70, 130, 190))],
     ids=["soon", "at intervals that double when a sweep is full of them"],
 )
-def test_it_is_asked_about_again(messages: list[str], batch: int, moments: tuple[int, ...]) -> None:
+def test_a_waiting_message_is_looked_at_again(
+    messages: list[str], batch: int, moments: tuple[int, ...]
+) -> None:
     older, waiting = started("older"), started("waiting")
     given_out(older)
     waited = 0.0
@@ -109,14 +113,16 @@ def send_after(run: SagaRun) -> float:
     return (row.send_at - row.due_at).total_seconds()
 
 
-def test_it_is_when_the_queue_has_given_out_a_younger_one(messages: list[str]) -> None:
+def test_a_message_is_sent_again_when_the_queue_has_given_out_a_younger_one(
+    messages: list[str],
+) -> None:
     lost, younger = started("lost"), started("younger")
     age(lost, 11)
     given_out(younger)
     assert sent_again(messages)
 
 
-def test_it_is_when_nothing_is_left_in_the_queue(
+def test_a_message_is_sent_again_when_nothing_is_left_in_the_queue(
     messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     behind_an_older_one()
@@ -124,7 +130,9 @@ def test_it_is_when_nothing_is_left_in_the_queue(
     assert sent_again(messages)
 
 
-def test_it_is_when_nobody_has_read_the_queue_for_a_while(messages: list[str]) -> None:
+def test_a_message_is_sent_again_when_nobody_has_read_the_queue_for_a_while(
+    messages: list[str],
+) -> None:
     older, waiting = started("older"), started("waiting")
     age(older, 30)
     age(waiting, 11)
@@ -133,7 +141,7 @@ def test_it_is_when_nobody_has_read_the_queue_for_a_while(messages: list[str]) -
     assert sent_again(messages)
 
 
-def test_what_another_queue_gives_out_says_nothing(messages: list[str]) -> None:
+def test_what_another_queue_gives_out_says_nothing_of_a_message(messages: list[str]) -> None:
     older = behind_an_older_one()
     StepRun.objects.filter(pk=first_of(older).pk).update(options={"queue": "elsewhere"})
     assert sent_again(messages)
@@ -147,7 +155,7 @@ def test_what_another_queue_gives_out_says_nothing(messages: list[str]) -> None:
     ],
     ids=["the broker was away", "a process died before it sent"],
 )
-def test_one_that_may_never_have_been_sent_is_sent(
+def test_a_message_that_may_never_have_been_sent_is_sent(
     messages: list[str], unsent: Callable[[StepRun], object]
 ) -> None:
     older, waiting = started("older"), started("waiting")
@@ -178,13 +186,13 @@ def lost_once(messages: list[str]) -> tuple[SagaRun, SagaRun]:
     return lost, younger
 
 
-def test_after_it_was_sent_again_it_stands_behind_what_was_sent_before(messages: list[str]) -> None:
+def test_a_message_sent_again_stands_behind_what_was_sent_before(messages: list[str]) -> None:
     _, younger = lost_once(messages)
     StepRun.objects.filter(pk=first_of(younger).pk).update(sent_at=LONG_AGO)
     assert not sent_again(messages)
 
 
-def test_lost_as_often_as_it_may_be_it_is_sent_again_without_backing_off(
+def test_a_message_is_sent_again_without_backing_off_however_often_it_is_lost(
     messages: list[str],
 ) -> None:
     lost, _ = lost_once(messages)
@@ -198,7 +206,7 @@ def test_lost_as_often_as_it_may_be_it_is_sent_again_without_backing_off(
         age(lost, GRACE + 1)
 
 
-def test_the_others_that_were_lost_with_it_are_sent_at_once_and_the_oldest_first(
+def test_other_messages_lost_with_it_are_sent_at_once_and_the_oldest_first(
     messages: list[str], sent: list[Any]
 ) -> None:
     names = ["first", "second", "third", "fourth"]
@@ -213,7 +221,7 @@ def test_the_others_that_were_lost_with_it_are_sent_at_once_and_the_oldest_first
     assert [message.args[0] for message in sent] == [str(first_of(run).pk) for run in [*runs, new]]
 
 
-def test_one_of_the_same_moment_may_stand_behind_the_younger_one(messages: list[str]) -> None:
+def test_a_message_of_the_same_moment_may_stand_behind_the_younger_one(messages: list[str]) -> None:
     lost, same = started("lost"), started("same")
     age(lost, 11)
     age(same, 1)
@@ -237,7 +245,7 @@ def test_a_claim_by_an_older_message_of_a_step_tells_nothing_of_its_last(
 
 
 @pytest.mark.parametrize("options", [{"priority": 9}, {"rate_limit": "1/s"}], ids=str)
-def test_one_that_overtakes_others_says_nothing_of_them(
+def test_a_message_that_overtakes_others_says_nothing_of_them(
     messages: list[str], monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     waiting, fast = started("waiting"), started("fast")

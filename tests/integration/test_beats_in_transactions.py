@@ -124,7 +124,7 @@ class TestLongTransactions:
         assert [group.name for group in Group.objects.all()] == ["attempt 1"]
         assert max(rounds) < LEASE
 
-    def test_one_begun_by_a_statement_is_known_too(self) -> None:
+    def test_a_transaction_begun_by_a_statement_is_known_too(self) -> None:
         run = start()
 
         def act(saga: Any) -> str:
@@ -163,7 +163,7 @@ class TestLongTransactions:
         assert heard[0] < 5
         assert step_of(run, name).error_code == "SAGA_CANCELLED"
 
-    def test_that_it_lives_is_written_before_the_transaction_ends(self) -> None:
+    def test_that_an_attempt_lives_is_written_before_the_transaction_ends(self) -> None:
         run = start()
         told: list[bool] = []
 
@@ -183,13 +183,13 @@ class TestLongTransactions:
 
 
 class TestProgress:
-    def test_it_is_true_when_it_is_committed(self) -> None:
+    def test_progress_counts_when_it_is_committed(self) -> None:
         run = start()
         DO["plain"] = in_a_transaction(lambda saga: saga.heartbeat({"page": 7}))
         run_one(run)
         assert step_of(run, "plain").heartbeat == {"page": 7}
 
-    def test_what_was_rolled_back_is_not_gone_on_from(self) -> None:
+    def test_progress_that_was_rolled_back_is_not_gone_on_from(self) -> None:
         run = start()
 
         def act(saga: Any) -> None:
@@ -275,7 +275,7 @@ def test_beats_end_at_the_time_limit_where_nobody_can_kill_the_handler() -> None
 
 @pytest.mark.postgres
 class TestRenewing:
-    def test_a_row_that_is_locked_keeps_no_other_lease_from_being_renewed(self) -> None:
+    def test_a_locked_row_keeps_no_other_lease_from_being_renewed(self) -> None:
         locked, other, lost = (claimed(start(key), "plain") for key in ("a", "b", "c"))
         before = step_of(other.run, "plain").lease_until
         StepRun.objects.filter(pk=lost.pk).update(fence=lost.fence + 1)
@@ -330,7 +330,7 @@ def in_another_thread(act: Callable[[], Any]) -> Any:
         return pool.submit(closing(act)).result(30)
 
 
-def test_a_refusal_is_what_it_was() -> None:
+def test_a_refused_beat_raises_the_same_error_as_outside_of_a_transaction() -> None:
     run = start()
 
     def act(saga: Any) -> None:

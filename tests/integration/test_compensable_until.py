@@ -72,13 +72,13 @@ def kept(**faults: str) -> SagaRun:
     return start_saga(Kept, Script(faults), key="k")
 
 
-def test_before_that_it_is_undone() -> None:
+def test_a_step_is_undone_before_its_limit_is_reached() -> None:
     run = drive(kept(confirm="permanent"))
     assert run.state == SagaState.COMPENSATED
     assert CALLS[-2:] == ["undo_pay(pay)", "undo_hold(hold)"]
 
 
-def test_afterwards_it_stays_and_all_others_are_undone() -> None:
+def test_a_step_stays_after_its_limit_was_reached_and_all_others_are_undone() -> None:
     run = drive(kept(tell="permanent"))
     assert run.state == SagaState.COMPENSATED
     assert CALLS[-2:] == ["undo_confirm(confirm)", "undo_hold(hold)"]
@@ -86,13 +86,13 @@ def test_afterwards_it_stays_and_all_others_are_undone() -> None:
     assert not run.steps.backward().filter(name="pay").exists()
 
 
-def test_when_nobody_knows_whether_it_was_reached_the_step_is_undone() -> None:
+def test_a_step_is_undone_when_nobody_knows_whether_its_limit_was_reached() -> None:
     run = drive(kept(confirm="unknown"))
     assert run.state == SagaState.COMPENSATED
     assert CALLS[-3:] == ["undo_confirm(None)", "undo_pay(pay)", "undo_hold(hold)"]
 
 
-def test_the_preview_says_so_before_it_is_done() -> None:
+def test_the_preview_of_a_compensation_leaves_out_a_step_that_is_kept() -> None:
     run = kept()
     for _ in range(2):
         run_one(run)
@@ -105,7 +105,7 @@ def test_the_preview_says_so_before_it_is_done() -> None:
     assert CALLS[3:] == ["undo_confirm(confirm)", "undo_hold(hold)"]
 
 
-def test_a_completed_saga_is_reverted_without_it() -> None:
+def test_a_completed_saga_is_reverted_without_a_step_that_is_kept() -> None:
     run = drive(kept())
     assert run.state == SagaState.COMPLETED
     compensate_saga(run, reason="returned", revert_completed=True)
@@ -113,7 +113,7 @@ def test_a_completed_saga_is_reverted_without_it() -> None:
     assert "undo_pay(pay)" not in CALLS
 
 
-def test_its_late_success_is_not_undone_either() -> None:
+def test_a_late_success_of_a_step_that_is_kept_is_not_undone_either() -> None:
     run = kept(tell="permanent")
     run_one(run)
     slow = claimed(run, "pay")
@@ -137,11 +137,11 @@ def give_up(run: SagaRun) -> None:
         recover.sweep()
 
 
-def test_a_run_keeps_what_its_plan_said() -> None:
+def test_a_run_keeps_the_limit_that_its_plan_said() -> None:
     assert kept().steps.get(name="pay").options["compensable_until"] == "confirm"
 
 
-class TestADeadLetterOfWhatIsKept:
+class TestADeadLetterOfAStepThatIsKept:
     """Paying could not be undone; then the slow attempt to confirm tells that it did."""
 
     def stuck(self, **faults: str) -> tuple[SagaRun, StepRun]:
@@ -163,20 +163,22 @@ class TestADeadLetterOfWhatIsKept:
         return fresh(run), slow
 
     @pytest.mark.parametrize("verb", [retry_saga, partial(retry_step, name="pay")])
-    def test_a_retry_keeps_it_and_undoes_the_rest(self, verb: Callable[..., SagaRun]) -> None:
+    def test_when_retried_keeps_the_step_and_undoes_the_rest(
+        self, verb: Callable[..., SagaRun]
+    ) -> None:
         run, _ = self.stuck()
         verb(run, reason="it was confirmed")
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["undo_confirm(confirm)", "undo_hold(hold)"]
         assert states(run)["pay"] == StepState.SUCCEEDED
 
-    def test_it_can_be_settled_by_hand_as_well(self) -> None:
+    def test_can_be_settled_by_hand_as_well(self) -> None:
         run, _ = self.stuck()
         skip_step(run, "pay", reason="it was confirmed")
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["undo_confirm(confirm)", "undo_hold(hold)"]
 
-    def test_what_is_said_of_it_is_true(self) -> None:
+    def test_is_explained_truthfully(self) -> None:
         run, _ = self.stuck()
         planned = [undo.name for undo in preview_compensation(run)]
         retry_saga(run, reason="it was confirmed")

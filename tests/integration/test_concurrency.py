@@ -148,7 +148,9 @@ class TestTurningBack:
             assert messages == ["sagas.tests.Diamond.start.compensate"]
             assert fresh(run).failed_step in {"left", "right"}
 
-    def test_one_that_fails_as_the_other_succeeds_leaves_nothing_behind(self, two: Racers) -> None:
+    def test_a_branch_that_fails_as_the_other_succeeds_leaves_nothing_behind(
+        self, two: Racers
+    ) -> None:
         for number in range(TIMES):
             run, left, right = branches_begun(number)
             answers = two.race(
@@ -190,7 +192,7 @@ class TestTurningBack:
 
 
 class TestSweeps:
-    def test_two_at_once_share_the_work(self, two: Racers, messages: list[str]) -> None:
+    def test_two_sweeps_at_once_share_the_work(self, two: Racers, messages: list[str]) -> None:
         runs = [start_saga(Five, Script(), key=str(number)) for number in range(30)]
         for run in runs[:10]:
             expire_lease(claimed(run, "a").pk)
@@ -213,7 +215,7 @@ class TestSweeps:
         assert SagaEvent.objects.filter(type=EventType.TURNED_BACK).count() == 10
         assert SagaEvent.objects.filter(type=EventType.STEP_RETRYING).count() == 10
 
-    def test_two_first_ones_at_once_are_both_fine(self, two: Racers) -> None:
+    def test_two_first_sweeps_at_once_are_both_fine(self, two: Racers) -> None:
         refuse_errors(two.race(recover.sweep, recover.sweep))
 
 

@@ -81,8 +81,8 @@ def overdue(run: SagaRun) -> None:
     )
 
 
-class TestSuccessDoor:
-    def test_it_sends_what_is_due_and_nothing_else(self, messages: list[str]) -> None:
+class TestSuccessCallback:
+    def test_sends_what_is_due_and_nothing_else(self, messages: list[str]) -> None:
         run = start_saga(Five, Script(), key="k")
         row = step_of(run, "a")
         run_one(run)
@@ -94,8 +94,8 @@ class TestSuccessDoor:
         assert messages == ["sagas.tests.Five.b"]
 
 
-class TestErrorDoor:
-    def test_it_ends_no_attempt_and_only_shortens_its_lease(self) -> None:
+class TestErrorCallback:
+    def test_ends_no_attempt_and_only_shortens_its_lease(self) -> None:
         run = start_saga(Five, Script(), key="k")
         row = step_of(run, "a")
         assert claim(row.pk, row.fence, task_id="", worker="")
@@ -107,7 +107,7 @@ class TestErrorDoor:
         assert after.lease_until is not None
         assert after.lease_until < before.lease_until
 
-    def test_of_an_attempt_that_is_over_it_only_has_the_next_step_sent_soon(
+    def test_of_an_attempt_that_is_over_only_has_the_next_step_sent_soon(
         self, messages: list[str]
     ) -> None:
         run = start_saga(Five, Script(), key="k")
@@ -119,7 +119,7 @@ class TestErrorDoor:
         assert sweep() == 1
         assert messages == ["sagas.tests.Five.b"]
 
-    def test_of_a_run_in_which_nothing_waits_it_says_nothing(self) -> None:
+    def test_of_a_run_in_which_nothing_waits_does_nothing(self) -> None:
         run = start_saga(Five, Script({"a": "permanent"}), key="k")
         row = step_of(run, "a")
         run_one(run)
@@ -167,13 +167,13 @@ class TestStepTasks:
 
 
 class TestHandlers:
-    def test_tags_that_one_sets_are_there_at_once(self) -> None:
+    def test_tags_that_a_handler_sets_are_there_at_once(self) -> None:
         run = start_saga(Tagged, Wish(tag="dhl"), key="k", tags={"customer": "7"})
         run_one(run)
         assert fresh(run).tags == {"customer": "7", "carrier": "dhl"}
         assert run.events.filter(type=EventType.TAGGED).count() == 1
 
-    def test_the_soft_time_limit_is_tried_again_and_then_unknown(self) -> None:
+    def test_a_handler_past_its_soft_time_limit_is_tried_again_and_then_unknown(self) -> None:
         run = drive(start_saga(Tagged, Wish(slow=True), key="k"))
         row = step_of(run, "third")
         assert (row.attempt, row.error_code, row.state) == (2, "STEP_TIMEOUT", "unknown")

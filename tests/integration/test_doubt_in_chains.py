@@ -32,7 +32,7 @@ def give_up(attempt: StepRun) -> StepRun:
 
 
 class TestProgress:
-    def test_of_an_undo_that_came_too_early_is_void_between_its_attempts_too(self) -> None:
+    def test_progress_of_an_undo_that_came_too_early_is_void_between_its_attempts_too(self) -> None:
         run = start_saga(Five, Script(), key="k")
         attempt = give_up(claimed(run, "a"))
         cancel_saga(run, reason="no longer wanted")

@@ -65,7 +65,7 @@ def offered(run: SagaRun, name: str) -> frozenset[str]:
 
 
 class TestTwoOperators:
-    def test_the_second_is_told_that_it_is_under_way(self) -> None:
+    def test_the_second_operator_is_told_that_a_follow_up_is_under_way(self) -> None:
         run = retry_step(completed(), "note", reason="mail works again", actor="ann")
         refused(
             lambda: retry_step(run, "note", reason="x"), r"Step retried by hand, ann.* is ready"
@@ -75,8 +75,8 @@ class TestTwoOperators:
         assert offered(run, "note") == frozenset()
 
 
-class TestPaused:
-    def test_it_is_made_ready_and_sent_when_the_saga_is_resumed(self, messages: list[str]) -> None:
+class TestAFollowUpOfAPausedSaga:
+    def test_is_made_ready_and_sent_when_the_saga_is_resumed(self, messages: list[str]) -> None:
         run = pause_saga(going(), reason="gateway is down")
         messages.clear()
         assert offered(run, "note") == {"retry_step", "skip_step"}
@@ -88,24 +88,24 @@ class TestPaused:
         assert drive(run).state == SagaState.COMPLETED
         assert set(states(run).values()) == {StepState.SUCCEEDED}
 
-    def test_one_that_runs_may_end(self) -> None:
+    def test_that_runs_may_end(self) -> None:
         run = retry_step(going(), "note", reason="again")
         note = claimed(run, "note")
         pause_saga(run, reason="gateway is down")
         assert record_outcome(note, DONE)
         assert (states(run)["note"], fresh(run).has_warnings) == (StepState.SUCCEEDED, False)
 
-    def test_a_completed_saga_cannot_be(self) -> None:
+    def test_of_a_completed_saga_is_not_paused(self) -> None:
         run = retry_step(completed(), "note", reason="again")
         refused(lambda: pause_saga(run, reason="x"), "neither running nor compensating")
 
 
-class TestTurningBack:
+class TestAFollowUpOfASagaThatTurnsBack:
     @pytest.mark.parametrize(
         ("attempts", "ends", "undo"),
         [(0, "cancelled", []), (1, "compensated", ["undo_note(None)"])],
     )
-    def test_before_its_next_attempt_it_is_undone_if_it_may_have_happened(
+    def test_before_its_next_attempt_is_undone_if_it_may_have_happened(
         self, attempts: int, ends: str, undo: list[str]
     ) -> None:
         run = retry_step(going(), "note", reason="again")
@@ -117,7 +117,7 @@ class TestTurningBack:
         assert (states(run)["note"], CALLS) == (ends, [*undo, "undo_a(a)"])
 
     @pytest.mark.parametrize("outcome", [DONE, MAYBE])
-    def test_one_that_runs_ends_first_and_is_undone(self, outcome: Succeeded | Failed) -> None:
+    def test_that_runs_ends_first_and_is_undone(self, outcome: Succeeded | Failed) -> None:
         run = retry_step(going(), "note", reason="again")
         note = claimed(run, "note")
         CALLS.clear()
@@ -129,7 +129,7 @@ class TestTurningBack:
         undone = "note" if outcome is DONE else None
         assert [f"undo_note({undone})", "undo_a(a)"] == CALLS
 
-    def test_one_that_waits_is_given_up_and_undone(self) -> None:
+    def test_that_waits_is_given_up_and_undone(self) -> None:
         run = drive(retry_step(completed(note="wait"), "note", reason="again"))
         assert states(run)["note"] == StepState.WAITING
         compensate_saga(run, reason="returned", revert_completed=True)
@@ -137,7 +137,7 @@ class TestTurningBack:
         assert "undo_note(None)" in CALLS
         refused(lambda: retry_step(run, "note", reason="x"), "neither failed nor unknown")
 
-    def test_afterwards_it_is_not_tried_again(self) -> None:
+    def test_is_not_tried_again_after_the_turn(self) -> None:
         run = cancel_saga(going(), reason="changed their mind")
         assert "retry_step" not in allowed_actions(run)
         refused(lambda: retry_step(run, "note", reason="x"), "it is not going forward")
@@ -145,8 +145,8 @@ class TestTurningBack:
         refused(lambda: retry_step(run, "note", reason="x"), "it is not going forward")
 
 
-class TestADeadLetter:
-    def test_only_what_stopped_it_is_tried_again(self) -> None:
+class TestAFollowUpOfADeadLetter:
+    def test_is_none_unless_its_step_stopped_the_saga(self) -> None:
         run = start_saga(Mild, Script({"note": "permanent", "b": "permanent"}), key="k")
         SagaRun.objects.filter(pk=run.pk).update(pivot_passed=True)
         for _ in range(2):
@@ -157,7 +157,7 @@ class TestADeadLetter:
         assert offered(run, "note") == frozenset()
         refused(lambda: retry_step(run, "note", reason="x"), "note is not what stopped the saga")
 
-    def test_one_under_way_goes_on_when_the_saga_is_retried(self, messages: list[str]) -> None:
+    def test_under_way_goes_on_when_the_saga_is_retried(self, messages: list[str]) -> None:
         run = retry_step(going(), "note", reason="again")
         SagaRun.objects.filter(pk=run.pk).update(pivot_passed=True)
         record_outcome(claimed(run, "b"), Failed(code="REFUSED", error="refused"))
@@ -168,7 +168,7 @@ class TestADeadLetter:
         assert drive(run).state == SagaState.COMPLETED
         assert states(run)["note"] == StepState.SUCCEEDED
 
-    def test_resolved_it_runs_no_more(self) -> None:
+    def test_runs_no_more_when_the_saga_is_resolved(self) -> None:
         run = retry_step(going(), "note", reason="again")
         SagaRun.objects.filter(pk=run.pk).update(pivot_passed=True)
         record_outcome(claimed(run, "b"), Failed(code="REFUSED", error="refused"))
@@ -178,8 +178,8 @@ class TestADeadLetter:
         assert CALLS == []
 
 
-class TestACompletedSaga:
-    def test_an_attempt_that_is_lost_is_tried_again(self) -> None:
+class TestAFollowUpOfACompletedSaga:
+    def test_whose_attempt_is_lost_is_tried_again(self) -> None:
         run = retry_step(completed(), "note", reason="again")
         expire_lease(claimed(run, "note").pk)
         assert sweep().lost == 1
@@ -187,7 +187,7 @@ class TestACompletedSaga:
         assert drive(run).state == SagaState.COMPLETED
         assert states(run)["note"] == StepState.SUCCEEDED
 
-    def test_one_that_waits_has_its_own_time_and_is_answered(self) -> None:
+    def test_that_waits_has_its_own_time_and_is_answered(self) -> None:
         run = drive(retry_step(completed(note="wait=600"), "note", reason="again"))
         until = step_of(run, "note").lease_until
         assert until is not None

@@ -78,7 +78,7 @@ def taken(url: str, queue: str) -> list[dict[str, Any]]:
         ({"queue": "payments", "soft_time_limit": 5}, {"soft_time_limit": 5}),
     ],
 )
-def test_it_is_the_same_to_the_last_header(
+def test_a_message_is_the_same_as_celerys_to_the_last_header(
     redis_broker: str, of_step: dict[str, Any], of_message: dict[str, Any]
 ) -> None:
     run, step = started(**of_step)
@@ -169,14 +169,14 @@ class TestHeadersOfTheProject:
             assert (headers["tenant"], headers["of"]) == ("acme", "a")
             assert headers["saga_id"] == str(run.pk)
 
-    def test_of_many_at_once_each_has_its_own(self, redis_broker: str) -> None:
+    def test_each_of_many_messages_at_once_has_its_own(self, redis_broker: str) -> None:
         with override_settings(SAGAS=HOOK), transaction.atomic():
             for name in ("acme", "other"):
                 start_sagas(Five, [Script()] * 2, keys=[name, f"{name}2"], tags={"tenant": name})
         found = [message["headers"]["tenant"] for message in taken(redis_broker, "saga.steps")]
         assert sorted(found) == ["acme", "acme", "other", "other"]
 
-    def test_one_that_fails_keeps_its_message_back_and_not_the_transaction(
+    def test_a_function_that_fails_keeps_its_message_back_and_not_the_transaction(
         self, redis_broker: str
     ) -> None:
         with override_settings(SAGAS=BROKEN):
@@ -185,7 +185,7 @@ class TestHeadersOfTheProject:
         assert StepRun.objects.get(run=run, name="a").state == "ready"
         assert taken(redis_broker, "saga.steps") == []
 
-    def test_a_receiver_of_celerys_signal_may_add_some(self, redis_broker: str) -> None:
+    def test_a_receiver_of_celerys_signal_may_add_headers(self, redis_broker: str) -> None:
         def add(headers: dict[str, Any], **_: Any) -> None:
             headers["tenant"] = "acme"
 

@@ -56,7 +56,7 @@ class TestFields:
             "retry_count",
         }
 
-    def test_so_has_a_step(self) -> None:
+    def test_a_step_has_all_that_is_asked_of_it(self) -> None:
         names = {field.name for field in StepRun._meta.get_fields()}
         assert names >= {
             "id",
@@ -154,42 +154,42 @@ class TestQuerySets:
         assert not SagaRun.objects.search("rder").exists()
 
 
-class TestWaiting:
-    def test_it_returns_when_no_worker_is_needed_any_more(self) -> None:
+class TestWaitingForARun:
+    def test_returns_when_no_worker_is_needed_any_more(self) -> None:
         run = five()
         drive(run)
         assert run.wait(timeout=1).state == SagaState.COMPLETED
 
-    def test_it_gives_up_with_an_explanation(self) -> None:
+    def test_gives_up_with_an_explanation(self) -> None:
         with pytest.raises(TimeoutError, match=r"still running after 0.02 s: .* a is ready"):
             five().wait(timeout=0.02, interval=0.01)
 
 
 class TestExplanations:
-    def test_of_a_run_that_goes_forward(self) -> None:
+    def test_a_run_that_goes_forward_is_explained(self) -> None:
         assert make_running().explain().startswith("Going forward; attempt 1 of process_payment")
 
-    def test_of_one_that_turns_back(self) -> None:
+    def test_a_run_that_turns_back_is_explained(self) -> None:
         run = five(c="permanent")
         for _ in range(3):
             run_one(run)
         assert fresh(run).explain() == ("Turning back because c: c refused; undo of b is ready.")
 
-    def test_of_one_between_attempts(self) -> None:
+    def test_a_run_between_attempts_is_explained(self) -> None:
         run = five(a="network")
         run_one(run)
         assert "ConnectionError: a did not answer" in fresh(run).explain()
 
-    def test_of_one_whose_steps_all_wait(self) -> None:
+    def test_a_run_whose_steps_all_wait_is_explained(self) -> None:
         assert make_run().explain() == "Going forward; no step is ready."
 
-    def test_of_one_that_is_over(self) -> None:
+    def test_a_run_that_is_over_is_explained(self) -> None:
         done = drive(start_saga(Diamond, Script({"tell": "permanent"}), key="d"))
         assert done.explain().endswith("A best-effort step failed and needs follow-up.")
         undone = drive(five(b="permanent"))
         assert undone.explain() == "Compensated: b: b refused"
 
-    def test_of_one_that_waits_for_a_human(self) -> None:
+    def test_a_run_that_waits_for_a_human_is_explained(self) -> None:
         assert "create_shipment: the carrier does not answer" in make_dead_letter().explain()
 
 
@@ -216,7 +216,7 @@ class TestKeys:
             ("undo_b", attempt, f"{run.pk}:b:undo") for attempt in (1, 2)
         ]
 
-    def test_events_are_only_added(self) -> None:
+    def test_events_are_added_and_never_changed(self) -> None:
         run = five(b="permanent")
         before: list[int] = []
         for _ in range(3):

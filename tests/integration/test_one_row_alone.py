@@ -61,7 +61,7 @@ def locked_steps(*runs: SagaRun) -> Callable[[], object]:
 
 
 @pytest.mark.postgres
-class TestLocked:
+class TestLockedRows:
     @pytest.mark.parametrize("lock", [locked_run, locked_steps], ids=["run", "step"])
     def test_a_lost_attempt_whose_row_is_locked_is_passed_over_and_taken_up_later(
         self, lock: Callable[..., Callable[[], object]], monkeypatch: pytest.MonkeyPatch
@@ -108,7 +108,7 @@ class TestLocked:
                 assert time.monotonic() - began < 30
         assert {states(run)["a"] for run in blocked} == {StepState.RUNNING}
 
-    def test_that_it_lasts_is_told_once(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_lock_that_lasts_is_told_once(self, caplog: pytest.LogCaptureFixture) -> None:
         now = [0.0]
         rows: OneByOne[SagaRun] = OneByOne("turning back", clock=lambda: now[0])
         run = started("k")
@@ -119,7 +119,7 @@ class TestLocked:
         assert str(run.pk) in told.getMessage()
 
 
-class TestFailing:
+class TestARowThatFails:
     @pytest.fixture
     def poisoned(self, monkeypatch: pytest.MonkeyPatch) -> SagaRun:
         """A saga of which an attempt cannot be given up, whatever the reason."""
@@ -134,14 +134,14 @@ class TestFailing:
         monkeypatch.setattr(advance, "lost", raising)
         return run
 
-    def test_the_others_are_recovered(self, poisoned: SagaRun) -> None:
+    def test_keeps_no_other_row_from_being_recovered(self, poisoned: SagaRun) -> None:
         other = lost("other")
         StepRun.objects.filter(run=other, name="a").update(lease_until=Now())
         with override_settings(SAGAS={"SWEEP_BATCH": 1}):
             assert [recover.sweep().lost for _ in range(2)] == [0, 1]
         assert is_recovered(other)
 
-    def test_it_is_told_once_with_its_saga_and_step(
+    def test_is_told_once_with_its_saga_and_step(
         self, poisoned: SagaRun, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = [0.0]
@@ -153,7 +153,7 @@ class TestFailing:
         assert told.levelno == logging.ERROR
         assert f"a of saga {poisoned.pk}" in told.getMessage()
 
-    def test_it_is_tried_again(self, poisoned: SagaRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_tried_again(self, poisoned: SagaRun, monkeypatch: pytest.MonkeyPatch) -> None:
         now = [0.0]
         monkeypatch.setattr(recover, "_lost", OneByOne("giving up", clock=lambda: now[0]))
         recover.sweep()
@@ -162,9 +162,7 @@ class TestFailing:
         assert recover.sweep().lost == 1
 
     @pytest.mark.postgres
-    def test_a_lost_connection_is_nobodys_own_trouble(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_is_not_to_blame_for_a_lost_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lost("k")
 
         def cut(_: StepRun) -> Any:
@@ -177,7 +175,7 @@ class TestFailing:
         connection.close()
 
 
-class TestRenewed:
+class TestRenewedAttempt:
     def test_an_attempt_that_was_renewed_after_it_was_read_is_not_given_up(self) -> None:
         run = started("k")
         attempt = claimed(run, "a")
@@ -196,7 +194,7 @@ class TestFrozenSweeper:
     def _short_lease(self, settings: Any) -> None:
         settings.SAGAS = {**settings.SAGAS, "LEASE_SECONDS": 2.0, "SWEEP_INTERVAL_SECONDS": 0.1}
 
-    def test_nobody_waits_for_it_and_the_others_sweep_without_it(self) -> None:
+    def test_a_frozen_sweeper_is_waited_for_by_nobody_and_the_others_sweep(self) -> None:
         recover.sweep()
         run = lost("k")
         with elsewhere(lambda: list(SweepRecord.objects.select_for_update())):
@@ -215,7 +213,7 @@ class TestFrozenSweeper:
         with elsewhere(lambda: list(SweepRecord.objects.select_for_update())):
             assert not recover.sweep().skipped
 
-    def test_afterwards_turns_are_taken_again(self) -> None:
+    def test_turns_are_taken_again_when_a_frozen_sweeper_is_back(self) -> None:
         recover.sweep()
         with elsewhere(lambda: list(SweepRecord.objects.select_for_update())):
             time.sleep(0.2)
