@@ -173,7 +173,7 @@ BETWEEN_OPERATORS: dict[str, tuple[Callable[[object], SagaRun], Verb, Verb]] = {
 class TestTwoOperators:
     @pytest.mark.timeout(300)
     @pytest.mark.parametrize("verbs", BETWEEN_OPERATORS)
-    def test_one_wins_and_the_other_is_told(self, two: Racers, verbs: str) -> None:
+    def test_of_two_operators_one_wins_and_the_other_is_told(self, two: Racers, verbs: str) -> None:
         prepare, one, other = BETWEEN_OPERATORS[verbs]
         moment = Moment(prepare("k"))
         run = moment.run

@@ -77,7 +77,7 @@ class TestCancel:
         event = run.events.get(type=EventType.TURNED_BACK)
         assert (event.actor, event.note) == ("ann", "changed my mind")
 
-    def test_with_the_deadline_passed_too_the_compensations_run_to_the_end(self) -> None:
+    def test_the_compensations_run_to_the_end_although_the_deadline_has_passed_too(self) -> None:
         run = five(3)
         cancel_saga(run, reason="changed my mind")
         SagaRun.objects.filter(pk=run.pk).update(deadline=Now() - (F("deadline") - Now()))
@@ -88,7 +88,7 @@ class TestCancel:
         assert CALLS[3:] == ["undo_c(c)", "undo_b(b)", "undo_a(a)"]
         assert run.state == SagaState.CANCELLED
 
-    def test_from_the_start_of_the_pivot_it_is_refused(self) -> None:
+    def test_a_cancel_is_refused_from_the_start_of_the_pivot(self) -> None:
         run = start_saga(Diamond, Script(), key="d")
         for name in ("start", "left", "right", "join"):
             run_one(run, name)
@@ -101,7 +101,7 @@ class TestCancel:
         assert drive(run).state == SagaState.COMPLETED
 
     @pytest.mark.postgres
-    def test_it_and_the_last_outcome_at_once_leave_one_winner(self) -> None:
+    def test_a_cancel_and_the_last_outcome_at_once_leave_one_winner(self) -> None:
         with racers(2) as runners:
             for number in range(TIMES):
                 run = start_saga(TwoDoors, Words("x"), key=str(number))
@@ -124,7 +124,7 @@ class TestCancel:
 
 class TestCompensate:
     @pytest.mark.parametrize("done", range(5))
-    def test_it_ends_as_a_failure_would(self, done: int) -> None:
+    def test_a_compensated_saga_ends_as_after_a_failure(self, done: int) -> None:
         run = five(done)
         compensate_saga(run, reason="wrong address", actor="ann")
         run = drive(run)
@@ -132,7 +132,7 @@ class TestCompensate:
         assert (run.state, run.outcome) == (SagaState.COMPENSATED, "failed")
         assert (run.error_code, run.error) == ("COMPENSATED_BY_HAND", "wrong address")
 
-    def test_twice_is_once(self) -> None:
+    def test_compensating_twice_is_compensating_once(self) -> None:
         run = five(2)
         compensate_saga(run, reason="wrong address")
         with pytest.raises(ActionNotAllowed, match="is compensating"):
@@ -156,13 +156,13 @@ class TestErrorText:
         assert step_of(run, "left").error == cut.error
 
     @pytest.mark.parametrize("verb", [cancel_saga, compensate_saga])
-    def test_so_is_a_long_reason(self, verb: object) -> None:
+    def test_a_long_reason_is_cut(self, verb: object) -> None:
         assert callable(verb)
         run = verb(five(1), reason="é" * 5_000)
         assert len(run.error.encode()) <= MAX_ERROR_LENGTH
         assert run.events.get(type=EventType.TURNED_BACK).note == run.error
 
-    def test_so_is_the_error_of_a_compensation(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_long_error_of_a_compensation_is_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
         run = five(2, c="permanent", undo_a="permanent")
         monkeypatch.setattr("tests.traced.PermanentError.__str__", lambda _: "é" * 5_000)
         run = drive(run)

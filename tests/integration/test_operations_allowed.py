@@ -136,7 +136,7 @@ EXPECTED = {
 
 class TestAllowedActions:
     @pytest.mark.parametrize("place", PLACES)
-    def test_they_are_named(self, place: str) -> None:
+    def test_the_actions_of_each_state_are_named(self, place: str) -> None:
         assert allowed_actions(PLACES[place]()) == EXPECTED.get(place, set())
 
     @pytest.mark.parametrize("verb", VERBS)
@@ -167,7 +167,7 @@ class TestAllowedActions:
         assert caught.value.action == "retry"
         assert "possible now: revert" in str(caught.value)
 
-    def test_the_loser_is_told_who_was_there_before(self) -> None:
+    def test_who_comes_too_late_is_told_who_was_there_before(self) -> None:
         run = cancel_saga(running(), reason="changed my mind", actor="ann")
         with pytest.raises(ActionNotAllowed, match=r"is compensating \(Turned back, ann, .* UTC\)"):
             compensate_saga(run, reason="x", actor="bob")

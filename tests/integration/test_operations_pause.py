@@ -129,7 +129,7 @@ class TestPause:
 
 
 class TestResume:
-    def test_it_goes_on_where_it_was(self, messages: list[str]) -> None:
+    def test_a_resumed_saga_goes_on_where_it_was(self, messages: list[str]) -> None:
         run = start_saga(Diamond, Script(), key="d")
         run_one(run)
         pause_saga(run, reason="x")
@@ -142,7 +142,7 @@ class TestResume:
         assert drive(run).state == SagaState.COMPLETED
         assert len(CALLS) == len(set(CALLS)) == 7
 
-    def test_the_deadline_does_not_count_while_it_is_paused(self) -> None:
+    def test_the_deadline_does_not_count_while_a_saga_is_paused(self) -> None:
         run = five(1)
         left = fresh(run).deadline - fresh(run).created_at
         pause_saga(run, reason="x")
@@ -153,7 +153,7 @@ class TestResume:
         assert recover.sweep().expired == 0
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_nor_does_the_time_of_a_step(self) -> None:
+    def test_the_time_of_a_step_does_not_count_while_a_saga_is_paused(self) -> None:
         run = five(1, b="once-network")
         run_one(run)
         StepRun.objects.filter(run=run, name="b").update(
@@ -164,7 +164,7 @@ class TestResume:
         resume_saga(run, reason="y")
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_twice_is_refused(self) -> None:
+    def test_resuming_twice_is_refused(self) -> None:
         run = pause_saga(five(1), reason="x", actor="ann")
         with pytest.raises(ActionNotAllowed, match=r"Paused by hand, ann.*it is paused already"):
             pause_saga(run, reason="x")
@@ -200,14 +200,14 @@ def stuck_while_paused() -> SagaRun:
     return fresh(run)
 
 
-class TestADeadLetter:
-    def test_it_is_paused_still_and_says_so(self) -> None:
+class TestAPausedDeadLetter:
+    def test_is_paused_still_and_says_so(self) -> None:
         run = stuck_while_paused()
         assert (run.state, run.paused_at is None) == (SagaState.DEAD_LETTER, False)
         assert "paused since" in run.explain()
         assert "until it is resumed" in run.explain()
 
-    def test_it_is_not_retried_by_itself_before_it_is_resumed(self, messages: list[str]) -> None:
+    def test_is_not_retried_by_itself_before_it_is_resumed(self, messages: list[str]) -> None:
         run = stuck_while_paused()
         SagaRun.objects.filter(pk=run.pk).update(auto_retry_at=Now())
         messages.clear()
@@ -220,7 +220,7 @@ class TestADeadLetter:
         assert CALLS == ["ship"]
 
     @pytest.mark.parametrize("verb", [retry_saga, partial(retry_step, name="ship")])
-    def test_retried_by_hand_it_goes_on_when_it_is_resumed(
+    def test_retried_by_hand_goes_on_when_it_is_resumed(
         self, verb: Callable[..., SagaRun], messages: list[str]
     ) -> None:
         run = stuck_while_paused()
@@ -234,12 +234,12 @@ class TestADeadLetter:
         assert messages == ["sagas.tests.Insistent.ship"]
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_skipped_by_hand_too(self, messages: list[str]) -> None:
+    def test_skipped_by_hand_goes_on_when_it_is_resumed(self, messages: list[str]) -> None:
         run = stuck_while_paused()
         assert skip_step(run, "ship", reason="by courier").state == SagaState.COMPLETED
         assert fresh(run).paused_at is None
 
-    def test_its_fresh_deadline_begins_when_it_is_resumed(self) -> None:
+    def test_has_a_fresh_deadline_that_begins_when_it_is_resumed(self) -> None:
         run = stuck_while_paused()
         let_time_pass(run, hours=2)
         retry_saga(run, reason="they promised")
@@ -247,7 +247,7 @@ class TestADeadLetter:
         resumed = resume_saga(run, reason="gateway is back")
         assert remaining(resumed.deadline) == pytest.approx(15 * 60, abs=30)
 
-    def test_a_final_state_ends_the_pause(self) -> None:
+    def test_is_paused_no_more_in_a_final_state(self) -> None:
         resolved = resolve_saga(stuck_while_paused(), reason="by hand")
         assert (resolved.state, resolved.paused_at) == (SagaState.RESOLVED, None)
 
@@ -264,7 +264,7 @@ class TestTimeThatIsSetDuringAPause:
         resume_saga(run, reason="y")
         assert remaining(step_of(run, "a").lease_until) == pytest.approx(600, abs=30)
 
-    def test_one_of_a_compensation_too(self) -> None:
+    def test_the_wait_of_a_compensation_has_its_own_time_and_no_more(self) -> None:
         run = five(1)
         cancel_saga(run, reason="x")
         attempt = claimed(run, "a", "backward")
@@ -287,7 +287,7 @@ class TestTimeThatIsSetDuringAPause:
         resume_saga(run, reason="y")
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_the_saga_that_ends_during_it_leaves_a_follow_up_its_time(self) -> None:
+    def test_a_saga_that_ends_during_a_pause_leaves_a_follow_up_its_time(self) -> None:
         run = start_saga(Diamond, Script({"tell": "permanent"}), key="k")
         drive(run)
         SagaRun.objects.filter(pk=run.pk).update(
@@ -309,8 +309,10 @@ def remaining(moment: datetime | None) -> float:
     return (moment - timezone.now()).total_seconds()
 
 
-class TestWhoAsks:
-    def test_the_command_line_says_since_when(self, capsys: pytest.CaptureFixture[str]) -> None:
+class TestWhatIsSaidOfAPause:
+    def test_the_command_line_says_since_when_a_saga_is_paused(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         run = pause_saga(five(1), reason="x")
         call_command("saga", "show", str(run.pk))
         assert "paused since" in capsys.readouterr().out

@@ -91,7 +91,7 @@ class TestRetry:
         assert (event.actor, event.note) == ("ann", "carrier is back")
         assert (event.from_state, event.to_state) == ("dead_letter", "running")
 
-    def test_the_last_one_allowed_is_the_tenth(self) -> None:
+    def test_the_last_retry_allowed_is_the_tenth(self) -> None:
         run = retry_saga(retried(stuck_past_the_pivot(), 9), reason="once more")
         assert run.retry_count == MAX_RETRY_COUNT
         run = drive(run)
@@ -101,7 +101,7 @@ class TestRetry:
         assert fresh(run).state == SagaState.DEAD_LETTER
 
     @pytest.mark.parametrize("stuck", [stuck_on_its_way_back, stuck_past_the_pivot])
-    def test_of_twenty_at_once_at_count_nine_one_wins(
+    def test_of_twenty_retries_at_once_after_nine_one_wins(
         self, stuck: Callable[[], SagaRun], messages: list[str]
     ) -> None:
         run = retried(stuck(), 9)
@@ -117,7 +117,7 @@ class TestRetry:
 
 class TestResolve:
     @pytest.mark.parametrize("stuck", [stuck_on_its_way_back, stuck_past_the_pivot])
-    def test_it_settles_a_dead_letter_with_a_note(
+    def test_a_dead_letter_is_resolved_with_a_note(
         self, stuck: Callable[[], SagaRun], messages: list[str]
     ) -> None:
         run = stuck()

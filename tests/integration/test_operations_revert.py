@@ -54,7 +54,7 @@ class TestRevert:
         event = run.events.get(type=EventType.TURNED_BACK)
         assert (event.from_state, event.actor, event.note) == ("completed", "ann", "returned")
 
-    def test_only_when_it_is_said(self) -> None:
+    def test_a_completed_saga_is_undone_only_when_that_is_said(self) -> None:
         run = five()
         with pytest.raises(ActionNotAllowed, match="possible now: revert"):
             compensate_saga(run, reason="returned")
@@ -62,12 +62,12 @@ class TestRevert:
             compensate_saga(diamond("start"), reason="returned", revert_completed=True)
         assert fresh(run).state == SagaState.COMPLETED
 
-    def test_past_the_point_of_no_return_it_is_refused(self) -> None:
+    def test_a_revert_is_refused_past_the_point_of_no_return(self) -> None:
         run = drive(diamond())
         with pytest.raises(ActionNotAllowed, match="past its point of no return"):
             compensate_saga(run, reason="returned", revert_completed=True)
 
-    def test_long_after_its_deadline_it_is_undone_to_the_end(self) -> None:
+    def test_a_saga_is_undone_to_the_end_long_after_its_deadline(self) -> None:
         run = five()
         SagaRun.objects.filter(pk=run.pk).update(deadline=run.created_at)
         compensate_saga(run, reason="returned", revert_completed=True)
@@ -82,7 +82,7 @@ class TestRevert:
 
 
 class TestCompensateADeadLetter:
-    def test_one_that_was_held_before_the_pivot_is_undone(self) -> None:
+    def test_a_dead_letter_that_was_held_before_the_pivot_is_undone(self) -> None:
         run = five(2, c="unknown")
         StepRun.objects.filter(run=run, name="c").update(options={"on_unknown": "hold"})
         run = drive(run)
@@ -91,12 +91,12 @@ class TestCompensateADeadLetter:
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS[3:] == ["undo_c(None)", "undo_b(b)", "undo_a(a)"]
 
-    def test_one_on_its_way_back_is_refused(self) -> None:
+    def test_a_dead_letter_on_its_way_back_is_refused(self) -> None:
         run = drive(five(0, d="permanent", undo_b="permanent"))
         with pytest.raises(ActionNotAllowed, match="it has begun to undo"):
             compensate_saga(run, reason="give it up")
 
-    def test_one_past_the_pivot_is_refused(self) -> None:
+    def test_a_dead_letter_past_the_pivot_is_refused(self) -> None:
         run = drive(diamond(ship="permanent"))
         with pytest.raises(ActionNotAllowed, match="point of no return"):
             compensate_saga(run, reason="give it up")
@@ -144,7 +144,7 @@ PLACES: dict[str, Callable[[], SagaRun]] = {
 
 class TestPreview:
     @pytest.mark.parametrize("place", PLACES)
-    def test_it_is_what_then_happens(self, place: str) -> None:
+    def test_a_preview_is_what_then_happens(self, place: str) -> None:
         run = PLACES[place]()
         preview = preview_compensation(run)
         CALLS.clear()
@@ -158,7 +158,7 @@ class TestPreview:
         told = ["None" if p.outcome == "unknown" else p.name for p in preview]
         assert [call.partition("(")[2].split()[0].rstrip(")") for call in CALLS] == told
 
-    def test_it_changes_nothing(self) -> None:
+    def test_a_preview_changes_nothing(self) -> None:
         run = between_attempts()
         before = list(StepRun.objects.filter(run=run).values())
         assert preview_compensation(run) == preview_compensation(run)
@@ -172,7 +172,7 @@ class TestPreview:
             ("start", "succeeded"),
         ]
 
-    def test_it_names_the_key_that_the_outside_party_knows(self) -> None:
+    def test_a_preview_names_the_key_that_the_outside_party_knows(self) -> None:
         run = five(1)
         row = step_of(run, "a")
         key = row.idempotency_key
@@ -186,12 +186,12 @@ class TestPreview:
             )
         ]
 
-    def test_on_the_way_back_it_is_the_rest(self) -> None:
+    def test_a_preview_on_the_way_back_is_the_rest(self) -> None:
         run = cancel_saga(five(3), reason="x")
         run_one(run)
         assert [p.name for p in preview_compensation(run)] == ["b", "a"]
 
-    def test_of_a_dead_letter_on_its_way_back_it_is_what_a_retry_would_do(self) -> None:
+    def test_a_preview_of_a_dead_letter_on_its_way_back_is_what_a_retry_would_do(self) -> None:
         run = drive(five(0, d="permanent", undo_b="permanent"))
         preview = preview_compensation(run)
         SagaRun.objects.filter(pk=run.pk).update(input={"faults": {}})

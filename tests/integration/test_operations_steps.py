@@ -59,9 +59,7 @@ def refused(verb: Callable[..., SagaRun], run: SagaRun, name: str, why: str) -> 
 
 
 class TestRetryOfABestEffortStep:
-    def test_after_the_saga_completed_it_runs_and_the_warning_goes(
-        self, messages: list[str]
-    ) -> None:
+    def test_runs_after_the_saga_completed_and_the_warning_goes(self, messages: list[str]) -> None:
         run = drive(mild(tell="permanent"))
         assert run.has_warnings
         repair(run)
@@ -80,7 +78,7 @@ class TestRetryOfABestEffortStep:
             step_of(run, "tell"),
         )
 
-    def test_what_followed_it_does_not_run_again(self) -> None:
+    def test_does_not_run_again_what_followed_the_step(self) -> None:
         run = mild(note="permanent")
         run_one(run)
         run_one(run)
@@ -91,7 +89,7 @@ class TestRetryOfABestEffortStep:
         assert (run.state, run.has_warnings) == (SagaState.COMPLETED, False)
         assert set(states(run).values()) == {StepState.SUCCEEDED}
 
-    def test_it_may_fail_again_and_be_retried_again_with_the_same_key(self) -> None:
+    def test_may_fail_again_and_be_done_again_with_the_same_key(self) -> None:
         run = drive(mild(tell="network"))
         key = step_of(run, "tell").idempotency_key
         for _ in range(2):
@@ -101,7 +99,7 @@ class TestRetryOfABestEffortStep:
             assert CALLS == ["tell", "tell"]
         assert step_of(run, "tell").idempotency_key == key
 
-    def test_the_saga_turns_back_meanwhile_and_it_is_undone_after_it_ended(self) -> None:
+    def test_is_undone_after_it_ended_if_the_saga_turns_back_meanwhile(self) -> None:
         run = drive(mild(tell="permanent"))
         repair(run)
         retry_step(run, "tell", reason="again")
@@ -114,7 +112,7 @@ class TestRetryOfABestEffortStep:
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["undo_tell(tell)", "undo_b(b after note)", "undo_note(note)", "undo_a(a)"]
 
-    def test_it_is_cancelled_when_the_saga_turns_back_before_it_began(self) -> None:
+    def test_is_cancelled_when_the_saga_turns_back_before_it_began(self) -> None:
         run = drive(mild(tell="permanent"))
         repair(run)
         retry_step(run, "tell", reason="again")
@@ -123,7 +121,7 @@ class TestRetryOfABestEffortStep:
         assert "undo_tell(None)" not in CALLS
         assert states(run)["tell"] == StepState.CANCELLED
 
-    def test_a_dead_letter_may_be_retried_while_it_is_under_way(self) -> None:
+    def test_lets_a_dead_letter_be_retried_while_it_is_under_way(self) -> None:
         run = diamond(tell="permanent", ship="permanent")
         run = drive(run)
         assert run.state == SagaState.DEAD_LETTER
@@ -133,7 +131,7 @@ class TestRetryOfABestEffortStep:
 
 
 class TestRetryOfADeadLettersStep:
-    def test_it_goes_on_from_there_and_counts_as_a_retry(self) -> None:
+    def test_goes_on_from_that_step_and_counts_as_a_retry(self) -> None:
         run = drive(diamond(ship="permanent"))
         repair(run)
         again = retry_step(run, "ship", reason="carrier is back", actor="ann")
@@ -141,27 +139,27 @@ class TestRetryOfADeadLettersStep:
         assert drive(run).state == SagaState.COMPLETED
         assert CALLS == ["ship", "tell"]
 
-    def test_so_it_does_on_its_way_back(self) -> None:
+    def test_goes_on_from_that_compensation_on_the_way_back(self) -> None:
         run = stuck_on_its_way_back()
         repair(run)
         assert retry_step(run, "b", reason="fixed").state == SagaState.COMPENSATING
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["undo_b(b)", "undo_a(a)"]
 
-    def test_at_the_cap_it_is_refused(self) -> None:
+    def test_is_refused_at_the_cap_of_retries(self) -> None:
         run = drive(diamond(ship="permanent"))
         SagaRun.objects.filter(pk=run.pk).update(retry_count=10)
         with pytest.raises(RetryCapExceeded):
             retry_step(run, "ship", reason="once more")
 
-    def test_another_step_than_the_one_that_stopped_it_is_refused(self) -> None:
+    def test_is_refused_for_another_step_than_the_one_that_stopped_the_saga(self) -> None:
         run = drive(diamond(ship="permanent"))
         refused(retry_step, run, "join", "join is succeeded, neither failed nor unknown")
         refused(retry_step, run, "nothing", "it has no such step; it has start, left")
 
 
 class TestSkip:
-    def test_with_a_result_the_next_step_sees_it_and_it_is_undone_later(self) -> None:
+    def test_a_step_skipped_with_a_result_shows_it_to_the_next_and_is_undone_later(self) -> None:
         run = mild(note="network", tell="unknown")
         run_one(run)
         run_one(run)
@@ -181,7 +179,7 @@ class TestSkip:
         assert (event.actor, event.note) == ("ann", "did it")
         assert (event.from_state, event.to_state) == ("ready", "succeeded")
 
-    def test_without_a_result_it_is_skipped_and_never_undone(self) -> None:
+    def test_a_step_skipped_without_a_result_is_never_undone(self) -> None:
         run = mild(note="network")
         run_one(run)
         run_one(run)
@@ -192,7 +190,7 @@ class TestSkip:
         drive(run)
         assert CALLS == ["a", "note", "b after nothing", "undo_b(b after nothing)", "undo_a(a)"]
 
-    def test_the_last_step_completes_the_saga(self) -> None:
+    def test_skipping_the_last_step_completes_the_saga(self) -> None:
         run = mild()
         for _ in range(3):
             run_one(run)
@@ -229,7 +227,7 @@ class TestSkip:
             cancel_saga(run, reason="x")
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_with_a_result_of_another_type_it_is_refused(self) -> None:
+    def test_a_skip_with_a_result_of_another_type_is_refused(self) -> None:
         run = drive(mild(tell="permanent"))
         before = everything()
         with pytest.raises(PayloadError, match=r"result of tell of tests\.Mild"):
@@ -254,7 +252,7 @@ class TestSkip:
 
 
 class TestSkipOfACompensation:
-    def test_it_says_that_the_step_was_undone_by_hand_and_the_rest_is_undone(self) -> None:
+    def test_says_that_the_step_was_undone_by_hand_and_the_rest_is_undone(self) -> None:
         run = stuck_on_its_way_back()
         CALLS.clear()
         again = skip_step(run, "b", reason="refunded by phone", actor="ann")
@@ -263,12 +261,12 @@ class TestSkipOfACompensation:
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["undo_a(a)"]
 
-    def test_the_last_one_ends_the_saga(self) -> None:
+    def test_ends_the_saga_if_it_was_the_last_one(self) -> None:
         run = drive(start_saga(Five, Script({"b": "permanent", "undo_a": "permanent"}), key="k"))
         assert run.state == SagaState.DEAD_LETTER
         assert skip_step(run, "a", reason="by hand").state == SagaState.COMPENSATED
 
-    def test_one_between_two_attempts_too(self) -> None:
+    def test_is_possible_between_two_attempts_too(self) -> None:
         run = start_saga(Five, Script({"c": "permanent", "undo_b": "network"}), key="k")
         for _ in range(4):
             run_one(run)
@@ -277,7 +275,7 @@ class TestSkipOfACompensation:
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS[3:] == ["undo_b", "undo_a(a)"]
 
-    def test_of_several_that_failed_each_must_be_settled_before_the_saga_goes_on(self) -> None:
+    def test_leaves_the_saga_where_it_is_until_each_that_failed_is_settled(self) -> None:
         run = start_saga(
             Five,
             Script({"d": "permanent", "undo_c": "permanent", "undo_a": "permanent"}),
@@ -293,7 +291,7 @@ class TestSkipOfACompensation:
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["undo_a(a)"]
 
-    def test_it_takes_no_result(self) -> None:
+    def test_takes_no_result(self) -> None:
         run = stuck_on_its_way_back()
         with pytest.raises(ActionNotAllowed, match="a compensation has no result"):
             skip_step(run, "b", result=Receipt("b"), reason="x")

@@ -79,19 +79,19 @@ def test_every_row_knows_its_owner_and_a_compensation_that_says_none_has_its_ste
     }
 
 
-def test_it_stays_what_it_was_when_the_run_began() -> None:
+def test_an_owner_stays_what_it_was_when_the_run_began() -> None:
     run = run_with()
     assert step_of(run, "pay").options["owner"] == "payments-team"
     assert "owner" not in step_of(drive(start_saga(Five, Script(), key="k")), "a").options
 
 
-def test_a_dead_letter_says_whose_it_is() -> None:
+def test_a_dead_letter_names_its_owner() -> None:
     assert "It is owned by refunds-team." in run_with("close", "refund").explain()
     assert "It is owned by shop-team." in run_with("close", "undo_order").explain()
     assert "owned by" not in run_with("close").explain()
 
 
-def test_the_command_line_shows_it() -> None:
+def test_the_command_line_shows_the_owner() -> None:
     run = run_with("close", "refund")
     lines = said("show", run.key).splitlines()
     assert any(line.startswith("pay ") and "payments-team" in line for line in lines)

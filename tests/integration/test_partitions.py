@@ -75,7 +75,7 @@ class TestPartitionedTables:
             cursor.execute("SELECT count(*) FROM sagas_steprun_new WHERE run_id = %s", [run.pk])
             assert cursor.fetchone()[0] == run.steps.count()
 
-    def test_an_old_range_is_dropped_and_the_rest_stays(self, run_before: SagaRun) -> None:
+    def test_an_old_partition_is_dropped_and_the_rest_stays(self, run_before: SagaRun) -> None:
         run_block(1)
         assert [run.key for run in SagaRun.objects.all()] == ["before"]
         assert StepRun.objects.count() == run_before.steps.count() == 3

@@ -67,7 +67,7 @@ def _clean(messages: list[str]) -> None:
     seen.clear()
 
 
-def test_with_djangos_pool_it_is_given_back_while_a_handler_waits(
+def test_a_connection_of_djangos_pool_is_given_back_while_a_handler_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pooling, "is_pooled", lambda: True)
@@ -84,7 +84,7 @@ def test_with_djangos_pool_it_is_given_back_while_a_handler_waits(
     }
 
 
-def test_without_it_everything_goes_on_by_one_connection() -> None:
+def test_without_a_pool_everything_goes_on_by_one_connection() -> None:
     connection.ensure_connection()
     driver = connection.connection
     assert drive(start_saga(Looks, None, key="k")).is_completed

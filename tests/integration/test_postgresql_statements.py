@@ -105,17 +105,19 @@ HANDLERS: dict[type[Traced], list[str]] = {
 }
 
 
-class TestSame:
+class TestStatementsBesidesTheOrm:
     @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "by messages"])
     @pytest.mark.parametrize("saga", [Five, Diamond], ids=["Five", "Diamond"])
     @pytest.mark.parametrize("seed", range(15))
-    def test_whatever_fails(self, saga: type[Traced], seed: int, *, in_place: bool) -> None:
+    def test_both_write_the_same_rows_whatever_fails(
+        self, saga: type[Traced], seed: int, *, in_place: bool
+    ) -> None:
         random = Random(seed)  # noqa: S311 no secret
         faults = {name: random.choice(FAULTS) for name in HANDLERS[saga]} if seed else {}
         both(lambda key: go(start_saga(saga, Script(faults), key=key), in_place=in_place))
 
     @pytest.mark.parametrize("done", range(4))
-    def test_at_every_stage(self, done: int) -> None:
+    def test_both_write_the_same_rows_at_every_stage(self, done: int) -> None:
         def scenario(key: str) -> None:
             run = start_saga(Diamond, Script(), key=key)
             for _ in range(done):
@@ -125,7 +127,7 @@ class TestSame:
 
         both(scenario)
 
-    def test_a_lost_attempt_and_its_late_success(self) -> None:
+    def test_both_write_the_same_rows_of_a_lost_attempt_and_its_late_success(self) -> None:
         def scenario(key: str) -> None:
             run = start_saga(Five, Script({"b": "once-network"}), key=key)
             go(run, in_place=True)
@@ -133,7 +135,7 @@ class TestSame:
         both(scenario)
 
     @pytest.mark.parametrize("act", [pause_saga, cancel_saga], ids=["paused", "cancelled"])
-    def test_a_run_that_is_held_up(self, act: Any) -> None:
+    def test_both_write_the_same_rows_of_a_run_that_is_held_up(self, act: Any) -> None:
         def scenario(key: str) -> None:
             run = start_saga(Diamond, Script(), key=key)
             attempt = claim(step_of(run, "start").pk, 0, task_id="", worker="w")
@@ -147,7 +149,7 @@ class TestSame:
 
         both(scenario)
 
-    def test_many_at_once(self) -> None:
+    def test_both_write_the_same_rows_of_many_starts_at_once(self) -> None:
         inputs = [Script({"b": "permanent"} if n % 2 else {}) for n in range(4)]
 
         def scenario(key: str) -> None:
@@ -160,7 +162,9 @@ class TestSame:
 
     @pytest.mark.parametrize("saga", [Five, Diamond], ids=["Five", "Diamond"])
     @pytest.mark.parametrize("portable", [False, True], ids=["by statement", "by the ORM"])
-    def test_one_of_many_is_as_one_alone(self, saga: type[Traced], *, portable: bool) -> None:
+    def test_one_of_many_starts_writes_the_same_rows_as_one_alone(
+        self, saga: type[Traced], *, portable: bool
+    ) -> None:
         with override_settings(
             SAGAS={**saga_settings().__dict__, **(PORTABLE if portable else {})}
         ):
@@ -170,7 +174,7 @@ class TestSame:
             start_sagas(saga, [Script()] * 3, keys=["i", "k", "l"], tags={"batch": "1"})
         assert written("k") == alone
 
-    def test_many_side_by_side(self) -> None:
+    def test_both_write_the_same_rows_of_many_steps_side_by_side(self) -> None:
         with chain(9, parallel=True) as saga:
             both(lambda key: go(start_saga(saga, Fails(4), key=key), in_place=True))
 
@@ -228,7 +232,7 @@ def same_as_stored(row: StepRun | SagaRun) -> None:
     assert {name: getattr(row, name) for name in names} == {n: getattr(stored, n) for n in names}
 
 
-class TestPrepared:
+class TestPreparedStatements:
     @pytest.fixture(autouse=True)
     def _new_connection(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(statement, "_pooled", set())
@@ -236,23 +240,25 @@ class TestPrepared:
         yield
         connection.close()
 
-    def test_by_the_driver_as_soon_as_the_connection_is_known_to_lead_to_one_server(self) -> None:
+    def test_are_prepared_as_soon_as_the_connection_is_known_to_lead_to_one_server(self) -> None:
         for number in range(3):
             drive(start_saga(Five, Script(), key=str(number)))
         assert prepared_runs() == {"start": 2, "claim": 15, "succeed": 15}
 
-    def test_in_a_transaction_of_somebody_else_as_well(self) -> None:
+    def test_are_prepared_in_a_transaction_of_somebody_else_as_well(self) -> None:
         with transaction.atomic():
             for number in range(3):
                 start_saga(Five, Script(), key=str(number))
         assert prepared_runs() == {"start": 2, "claim": 0, "succeed": 0}
 
-    def test_not_where_the_settings_tell_of_a_pooler(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_are_not_prepared_where_the_settings_tell_of_a_pooler(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
         assert drive(start_saga(Five, Script(), key="k")).is_completed
         assert prepared_runs() == NEVER
 
-    def test_django_prepares_as_little_as_before(self) -> None:
+    def test_leave_django_to_prepare_as_little_as_before(self) -> None:
         drive(start_saga(Five, Script(), key="k"))
         for _ in range(10):
             SagaRun.objects.count()
@@ -262,7 +268,7 @@ class TestPrepared:
         assert connection.connection.prepare_threshold is None
 
     @pytest.mark.parametrize("bound", [False, True], ids=["by the client", "by the server"])
-    def test_the_query_log_shows_each_with_its_values(
+    def test_are_shown_in_the_query_log_with_their_values(
         self, monkeypatch: pytest.MonkeyPatch, *, bound: bool
     ) -> None:
         if bound:
@@ -279,7 +285,7 @@ class TestPrepared:
         for value in (step.pk.hex, "t-1", "w-1"):
             assert f"'{value}'" in texts[1]
 
-    def test_what_wraps_an_execution_may_comment_on_it(self) -> None:
+    def test_may_be_commented_on_by_what_wraps_an_execution(self) -> None:
         seen = []
 
         def comment(execute: Any, sql: str, *further: Any) -> Any:
@@ -291,12 +297,12 @@ class TestPrepared:
         assert {one.asked for one in STATEMENTS.values()} <= set(seen)
         assert prepared_runs() == NEVER  # each with another comment would fill the server
 
-    def test_with_bindings_on_the_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_work_with_bindings_on_the_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(connection.settings_dict["OPTIONS"], "server_side_binding", True)
         both(lambda key: go(start_saga(Five, Script({"d": "permanent"}), key=key), in_place=True))
         assert prepared_runs()["succeed"] > 0
 
-    def test_a_server_that_forgot_heals_at_once_and_is_told_once(
+    def test_heal_at_once_when_the_server_forgot_them_and_it_is_told_once(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         drive(start_saga(Five, Script(), key="before"))
@@ -310,7 +316,7 @@ class TestPrepared:
         drive(start_saga(Five, Script(), key="later"))
         assert prepared_runs() == NEVER
 
-    def test_in_somebody_elses_transaction_it_fails_once(self) -> None:
+    def test_fail_once_in_somebody_elses_transaction_when_the_server_forgot_them(self) -> None:
         for key in ("before", "prepared"):
             drive(start_saga(Five, Script(), key=key))
         forget_what_is_prepared()
@@ -320,7 +326,7 @@ class TestPrepared:
             run = start_saga(Five, Script(), key="k")
         assert drive(run).is_completed
 
-    def test_a_column_that_a_migration_changes_under_a_kept_connection(
+    def test_survive_a_column_that_a_migration_changes_under_a_kept_connection(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         drive(start_saga(Five, Script(), key="before"))

@@ -66,8 +66,8 @@ def is_given_up(attempt: StepRun) -> bool:
     return StepRun.objects.filter(pk=attempt.pk, lease_until__lte=Now()).exists()
 
 
-class TestNames:
-    def test_a_child_has_that_of_its_worker_and_another_boot_has_another(self) -> None:
+class TestProcessNames:
+    def test_a_child_has_the_name_of_its_worker_and_another_boot_has_another(self) -> None:
         one, two = names_of_a_boot(), names_of_a_boot()
         assert one[0] == one[1]
         assert two[0] == two[1]

@@ -83,7 +83,7 @@ class TestOnDelete:
         assert bystander.nulls_id == bystander.cascades_id == other.pk
         assert (StepRun.objects.count(), SagaEvent.objects.count()) == (1, 0)
 
-    def test_what_is_to_be_left_alone_is(self) -> None:
+    def test_a_row_that_is_to_be_left_alone_is(self) -> None:
         run = old_run("k")
         note = Note.objects.create(ignores_freely=run)
         assert purge() == "Purged 1. Left 0.\n"
@@ -134,7 +134,7 @@ KEEPS: dict[str, Callable[[SagaRun], object]] = {
 }
 
 
-class TestKept:
+class TestKeptRuns:
     @pytest.mark.parametrize("how", KEEPS)
     def test_what_may_not_go_is_left_whole_and_counted_and_the_others_go(self, how: str) -> None:
         runs = [old_run(f"k{number}") for number in range(7)]
@@ -201,7 +201,7 @@ class TestCost:
         assert len(queries) < 60
 
 
-class TestElsewhere:
+class TestReferencesInAnotherDatabase:
     @pytest.mark.django_db(transaction=True, databases=["default", "shard"])
     def test_a_row_in_another_database_is_let_go_there(self) -> None:
         with routed_to("shard"):
@@ -226,7 +226,7 @@ class TestShop:
 
 class TestAdmin:
     @pytest.mark.parametrize("column", ["cascades", "nulls", "defaults", "calls"])
-    def test_it_deletes_as_on_delete_says(self, admin_client: Client, column: str) -> None:
+    def test_the_admin_deletes_as_on_delete_says(self, admin_client: Client, column: str) -> None:
         run = old_run("k")
         note = Note.objects.create(**{column: run})
         admin_client.post(f"/admin/sagas/sagarun/{run.pk}/delete/", {"post": "yes"})
@@ -236,7 +236,7 @@ class TestAdmin:
 
     @pytest.mark.parametrize("column", ["protects", "restricts", "ignores"])
     @pytest.mark.parametrize("way", ["one", "selected"])
-    def test_what_may_not_go_stays_and_the_page_says_why(
+    def test_a_run_that_may_not_go_stays_and_the_page_says_why(
         self, admin_client: Client, column: str, way: str
     ) -> None:
         run = old_run("k")

@@ -80,21 +80,21 @@ def start(**faults: str) -> SagaRun:
     return start_saga(Asked, Script(faults), key="k")
 
 
-class TestAnswers:
-    def test_it_happened_so_the_saga_goes_on_with_its_result(self) -> None:
+class TestAnswersOfReconcile:
+    def test_that_it_happened_lets_the_saga_go_on_with_the_result(self) -> None:
         run = drive(start(act="network"))
         assert run.state == SagaState.COMPLETED
         assert CALLS == ["before", "act", "act", "find", "after"]
         assert step_of(run, "act_outside").output == {"of": "found"}
 
-    def test_it_did_not_so_only_what_ran_before_is_undone(self) -> None:
+    def test_that_it_did_not_happen_leaves_it_out_of_the_undo(self) -> None:
         run = drive(start(act="network", find="no"))
         assert run.state == SagaState.COMPENSATED
         assert CALLS == ["before", "act", "act", "find", "undo_before(before)"]
         assert step_of(run, "act_outside").state == StepState.FAILED
         assert (run.failed_step, run.error_code) == ("act_outside", "ConnectionError")
 
-    def test_still_unknown_is_asked_again_later(self) -> None:
+    def test_that_it_is_still_unknown_is_asked_again_later(self) -> None:
         run = start(act="network", find="network")
         for _ in range(3):
             run_one_now(run)
@@ -105,7 +105,7 @@ class TestAnswers:
         assert row.send_at is not None
         assert fresh(run).state == SagaState.RUNNING
 
-    def test_no_answer_after_all_questions_leaves_it_unknown_and_undone(self) -> None:
+    def test_no_answer_after_all_questions_leaves_the_step_unknown_and_undone(self) -> None:
         run = drive(start(act="network", find="network"))
         assert CALLS.count("find") == MAX_RECONCILE_ATTEMPTS + 1
         assert CALLS[-2:] == ["undo_act(None)", "undo_before(before)"]

@@ -167,7 +167,9 @@ class TestAfterAnOutage:
         assert renew_lease(attempt.pk, attempt.fence)
         assert record_outcome(attempt, Succeeded(output={"of": "a"}))
 
-    def test_one_that_does_not_is_given_up_and_never_spared_again(self, run: SagaRun) -> None:
+    def test_an_attempt_that_does_not_prove_that_it_lives_is_given_up_and_never_spared_again(
+        self, run: SagaRun
+    ) -> None:
         attempt = claimed(run)
         swept(ago=20)
         leased(attempt, -5)
@@ -176,7 +178,7 @@ class TestAfterAnOutage:
         leased(attempt, lease_left(attempt) - 60)
         assert recover.sweep().lost == 1
 
-    def test_one_that_was_silent_before_is_given_up_at_once(self, run: SagaRun) -> None:
+    def test_an_attempt_that_was_silent_before_is_given_up_at_once(self, run: SagaRun) -> None:
         attempt = claimed(run)
         swept(ago=20)
         leased(attempt, -13)
@@ -257,7 +259,7 @@ class TestDeadline:
 
 
 class TestUnknownHandler:
-    def test_the_step_waits_and_says_so(self, run: SagaRun) -> None:
+    def test_a_step_of_an_unknown_handler_waits_and_says_so(self, run: SagaRun) -> None:
         SagaRun.objects.filter(pk=run.pk).update(label="gone.Saga")
         row = step_of(run, "a")
         assert execute(row.pk, row.fence) == "UNKNOWN_SAGA"
@@ -265,7 +267,7 @@ class TestUnknownHandler:
         assert (row.state, row.attempt) == (StepState.READY, 0)
         assert "gone.Saga" in fresh(run).explain()
 
-    def test_the_sweep_tells_it_once(self, run: SagaRun) -> None:
+    def test_the_sweep_tells_once_of_an_unknown_handler(self, run: SagaRun) -> None:
         SagaRun.objects.filter(pk=run.pk).update(label="gone.Saga")
         for _ in range(2):
             age(run, 400)

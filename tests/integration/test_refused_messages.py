@@ -72,8 +72,8 @@ def misdirected(key: str) -> SagaRun:
 
 @pytest.mark.redis
 @pytest.mark.usefixtures("_only_declared_queues")
-class TestOneMessage:
-    def test_the_others_are_sent_and_it_backs_off_alone(
+class TestOneRefusedMessage:
+    def test_backs_off_alone_and_the_others_are_sent(
         self, redis_broker: str, publisher: Publisher, caplog: pytest.LogCaptureFixture
     ) -> None:
         bad = [misdirected(f"bad {number}") for number in range(3)]
@@ -90,14 +90,16 @@ class TestOneMessage:
         (told,) = [r for r in caplog.records if getattr(r, "action", "") == "message_refused"]
         assert "typo" in told.getMessage()
 
-    def test_a_start_after_it_is_sent_at_once(self, redis_broker: str) -> None:
+    def test_leaves_a_start_after_it_to_be_sent_at_once(self, redis_broker: str) -> None:
         run = misdirected("bad")
         assert not dispatch.send(fresh(run), step_of(run, "a"))
         before = waiting(redis_broker)
         start_saga(Five, Script(), key="good")
         assert waiting(redis_broker) == before + 1
 
-    def test_of_many_the_others_are_sent(self, redis_broker: str, publisher: Publisher) -> None:
+    def test_of_many_leaves_the_others_to_be_sent(
+        self, redis_broker: str, publisher: Publisher
+    ) -> None:
         bad = misdirected("bad")
         runs = start_sagas(Five, [Script()] * 3, keys=[*"abc"])
         with redis.Redis.from_url(redis_broker) as client:

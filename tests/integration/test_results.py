@@ -46,20 +46,22 @@ def promised(value: object) -> SagaRun:
 
 
 class TestResults:
-    def test_one_that_fits_is_stored(self) -> None:
+    def test_a_result_that_fits_is_stored(self) -> None:
         run = promised(7)
         assert run.state == SagaState.COMPLETED
         assert step_of(run, "count").output == 7
 
     @pytest.mark.parametrize("value", ["seven", None, 7.5, [7]])
-    def test_one_that_does_not_is_a_failed_attempt_with_a_clear_code(self, value: object) -> None:
+    def test_a_result_that_does_not_fit_is_a_failed_attempt_with_a_clear_code(
+        self, value: object
+    ) -> None:
         row = step_of(promised(value), "count")
         assert row.error_code == "PAYLOAD"
         assert row.error.startswith("the result of count of tests.Promising is not a valid int")
         assert row.attempt == 1
         assert row.output is None
 
-    def test_the_handler_ran_so_it_is_undone_without_a_result(self) -> None:
+    def test_a_step_whose_result_does_not_fit_is_undone_without_a_result(self) -> None:
         run = promised("seven")
         assert run.state == SagaState.COMPENSATED
         assert step_of(run, "count").state == StepState.COMPENSATED
