@@ -44,7 +44,7 @@ def lines(text: str) -> list[list[str]]:
 
 
 class TestList:
-    def test_it_is_a_table_newest_first(self) -> None:
+    def test_the_list_is_a_table_newest_first(self) -> None:
         make_dead_letter("order-1")
         make_run(SagaState.COMPLETED, "order-2", label="shop.Refund")
         assert lines(masked(saga("list"))) == [
@@ -64,13 +64,13 @@ class TestList:
         ("option", "value"),
         [("--state", "completed"), ("--label", "shop.Refund"), ("--search", "ref")],
     )
-    def test_it_narrows(self, option: str, value: str) -> None:
+    def test_an_option_narrows_the_list(self, option: str, value: str) -> None:
         make_running("order-1")
         make_run(SagaState.COMPLETED, "refund-1", label="shop.Refund")
         found = json.loads(saga("list", option, value, "--json"))
         assert [run["key"] for run in found] == ["refund-1"]
 
-    def test_it_stops_at_the_limit(self) -> None:
+    def test_the_list_stops_at_the_limit(self) -> None:
         for number in range(3):
             make_run(key=str(number))
         assert len(json.loads(saga("list", "--limit", "2", "--json"))) == 2
@@ -81,7 +81,7 @@ class TestList:
 
 
 class TestShow:
-    def test_it_tells_the_run_its_steps_and_its_events(self) -> None:
+    def test_show_tells_the_run_its_steps_and_its_events(self) -> None:
         run = make_dead_letter(tags={"customer": "c-1"})
         text = masked(saga("show", "order-1"))
         head, steps, events = text.split("\n\n")
@@ -102,7 +102,7 @@ class TestShow:
         ]
         assert lines(events)[2][:2] == ["MOMENT", "dead_lettered"]
 
-    def test_json_has_everything(self) -> None:
+    def test_show_as_json_has_everything(self) -> None:
         run = make_dead_letter()
         data = json.loads(saga("show", str(run.pk), "--json"))
         assert data["id"] == str(run.pk)
@@ -136,21 +136,23 @@ class TestStats:
             "total         1\n"
         )
 
-    def test_json(self) -> None:
+    def test_stats_as_json(self) -> None:
         make_running()
         counts = json.loads(saga("stats", "--json"))
         assert (counts["running"], counts["total"]) == (1, 1)
 
 
 class TestSweep:
-    def test_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_one_sweep_tells_what_it_did(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(watching, "sweep", lambda **_: SweepReport(sent=2))
         assert saga("sweep") == "Swept: sent 2.\n"
 
-    def test_the_real_one_finds_nothing_in_an_empty_house(self) -> None:
+    def test_one_sweep_of_empty_tables_finds_nothing(self) -> None:
         assert saga("sweep") == "Swept: nothing to do.\n"
 
-    def test_a_loop_stops_when_it_is_told_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_loop_of_sweeps_stops_when_it_is_told_to(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def wait_for_signal(interval: float, stop: threading.Event, **_: Any) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             assert stop.wait(60)
@@ -167,7 +169,7 @@ class TestSweep:
 
 
 class TestDoctor:
-    def test_all_is_well(self) -> None:
+    def test_a_healthy_system_is_reported(self) -> None:
         record_sweep()
         make_running()
         report = dict(line[:2] for line in lines(saga("doctor")))
@@ -175,16 +177,16 @@ class TestDoctor:
         assert report["last sweep"].endswith("s ago")
         assert report["running"] == "1"
 
-    def test_nothing_sweeps(self) -> None:
+    def test_active_sagas_that_nothing_sweeps_are_a_problem(self) -> None:
         make_running()
         record_sweep(timedelta(minutes=2))
         with pytest.raises(CommandError, match="no sweep is running"):
             saga("doctor")
 
-    def test_an_idle_house_needs_no_sweep(self) -> None:
+    def test_without_active_sagas_no_sweep_is_needed(self) -> None:
         assert json.loads(saga("doctor", "--json"))["problems"] == []
 
-    def test_no_worker_takes_a_due_step(self) -> None:
+    def test_a_due_step_that_no_worker_takes_is_a_problem(self) -> None:
         record_sweep()
         due = timezone.now() - timedelta(minutes=6)
         make_step(make_run(), "one", StepState.READY, due_at=due)
@@ -192,13 +194,15 @@ class TestDoctor:
             saga("doctor")
         assert "oldest due step  6 min" in saga("doctor", "--max-wait", "10m")
 
-    def test_when_no_worker_answers_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_doctor_says_when_no_worker_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         record_sweep()
         make_step(make_run(), "one", StepState.READY, due_at=timezone.now())
         monkeypatch.setattr("sagas.engine.consumers._consumed", lambda _: None)
         assert "saga.steps 1 (nobody answered who consumes them)" in saga("doctor")
 
-    def test_a_queue_that_no_worker_consumes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_queue_that_no_worker_consumes_is_a_problem(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         record_sweep()
         make_step(make_run(), "one", StepState.READY, due_at=timezone.now())
         monkeypatch.setattr("sagas.engine.consumers._consumed", lambda _: frozenset({"celery"}))
@@ -207,7 +211,9 @@ class TestDoctor:
 
     @pytest.mark.acceptance
     @pytest.mark.redis
-    def test_workers_are_asked(self, redis_broker: str, worker_factory: WorkerFactory) -> None:
+    def test_real_workers_are_asked_what_they_consume(
+        self, redis_broker: str, worker_factory: WorkerFactory
+    ) -> None:
         record_sweep()
         worker_factory(
             redis_broker, queues=["saga.coordinator"], settings={"SWEEP_IN_WORKERS": False}
@@ -221,7 +227,7 @@ class TestDoctor:
         make_step(make_run(), "one", StepState.READY, due_at=timezone.now() + timedelta(hours=1))
         assert json.loads(saga("doctor", "--json"))["oldest_due_step_seconds"] is None
 
-    def test_a_database_that_is_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_database_that_is_away_is_a_problem(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail() -> None:
             raise DatabaseError("connection refused")
 
@@ -229,13 +235,13 @@ class TestDoctor:
         with pytest.raises(CommandError, match="the database cannot be read: connection refused"):
             saga("doctor")
 
-    def test_a_wait_that_is_no_duration(self) -> None:
+    def test_a_max_wait_that_is_no_duration_is_refused(self) -> None:
         with pytest.raises(CommandError, match="'soon' is not a duration"):
             saga("doctor", "--max-wait", "soon")
 
 
 @pytest.mark.acceptance
-class TestProcess:
+class TestCommandAsAProcess:
     """The command as a process: its exit code is what scripts and probes read."""
 
     def test_exit_codes(self, acceptance_database: str) -> None:

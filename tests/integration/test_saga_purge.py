@@ -40,7 +40,7 @@ class TestPurge:
         make_dead_letter("dead")
         SagaRun.objects.filter(key__in=("active", "dead")).update(updated_at=old)
 
-    def test_what_ended_long_ago_goes_with_its_steps_and_events(self) -> None:
+    def test_a_saga_that_ended_long_ago_goes_with_its_steps_and_events(self) -> None:
         text = saga("purge", "--older-than", "90d", "--batch", "2")
         assert text == "Purged 5. Left 3: running 1, cancelled 1, dead_letter 1.\n"
         assert not StepRun.objects.filter(run__key__startswith="old").exists()

@@ -20,19 +20,19 @@ def saga(*arguments: str) -> str:
     return out.getvalue()
 
 
-class TestVerbs:
+class TestVerbsOfTheCommand:
     @pytest.mark.parametrize(
         ("verb", "state"),
         [("retry", SagaState.RUNNING), ("resolve", SagaState.RESOLVED)],
     )
-    def test_on_a_dead_letter(self, verb: str, state: SagaState) -> None:
+    def test_a_dead_letter_takes_each_of_its_verbs(self, verb: str, state: SagaState) -> None:
         make_dead_letter()
         assert saga(verb, "order-1", "--reason", "carrier is back") == f"order-1: {state.value}\n"
         event = SagaEvent.objects.get(actor__startswith="cli:")
         assert event.note == "carrier is back"
 
     @pytest.mark.parametrize("verb", ["cancel", "compensate"])
-    def test_on_a_running_saga(self, verb: str) -> None:
+    def test_a_running_saga_takes_each_of_its_verbs(self, verb: str) -> None:
         make_running()
         assert saga(verb, "order-1", "--reason", "a mistake") == "order-1: compensating\n"
 
@@ -40,7 +40,7 @@ class TestVerbs:
         make_run(SagaState.COMPLETED)
         assert saga("revert", "order-1", "--reason", "returned") == "order-1: compensated\n"
 
-    def test_a_running_one_is_paused_and_resumed(self) -> None:
+    def test_a_running_saga_is_paused_and_resumed(self) -> None:
         make_running()
         assert (
             saga("pause", "order-1", "--reason", "gateway is down") == "order-1: running, paused\n"
@@ -54,7 +54,7 @@ class TestVerbs:
         text = saga("retry-step", "order-1", "create_shipment", "--reason", "carrier is back")
         assert text == "order-1: running\n"
 
-    def test_or_it_is_skipped_with_a_result_in_json(self) -> None:
+    def test_the_step_that_stopped_a_dead_letter_is_skipped_with_a_result_in_json(self) -> None:
         run = make_dead_letter()
         skip = ("skip-step", "order-1", "create_shipment", "--reason", "shipped by hand")
         with pytest.raises(CommandError, match="--result is not valid JSON"):
@@ -65,7 +65,7 @@ class TestVerbs:
         assert saga(*skip, "--result", json.dumps(shipment)) == "order-1: completed\n"
         assert run.steps.get(name="create_shipment").output == shipment
 
-    def test_or_without_one(self) -> None:
+    def test_the_step_that_stopped_a_dead_letter_is_skipped_without_a_result(self) -> None:
         make_dead_letter()
         text = saga("skip-step", "order-1", "create_shipment", "--reason", "not needed")
         assert text == "order-1: completed\n"
@@ -79,7 +79,7 @@ class TestVerbs:
         assert saga(*complete, "--result", json.dumps(payment)) == "order-1: running\n"
         assert run.steps.get(name="process_payment").output == payment
 
-    def test_or_failed_with_an_error(self) -> None:
+    def test_a_step_that_waits_is_failed_with_an_error(self) -> None:
         run = make_waiting()
         fail = ("fail-step", "order-1", "process_payment", "--reason", "webhook 18")
         with pytest.raises(CommandError, match="--error"):

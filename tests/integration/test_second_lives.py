@@ -186,7 +186,7 @@ class TestADeadLetterThatIsRetried:
         assert row.started_at is not None
         assert row.expires_at > row.started_at
 
-    def test_also_in_those_that_were_between_two_attempts(self) -> None:
+    def test_has_fresh_times_also_in_steps_that_were_between_two_attempts(self) -> None:
         run = start_saga(Timed, "works", key="k")
         run_one(run)
         StepRun.objects.filter(run=run, name="label_parcel").update(
@@ -209,7 +209,7 @@ def test_a_best_effort_step_that_was_asked_about_acts_when_it_is_tried_again() -
     assert CALLS == ["tell"]
 
 
-class TestDirections:
+class TestTheDirectionOfAStep:
     def test_a_step_put_back_while_its_saga_turns_is_not_begun_any_more(self) -> None:
         run = start_saga(Fork, Script({"b": "permanent"}), key="k")
         a, b, c = (claimed(run, name) for name in "abc")
@@ -224,7 +224,7 @@ class TestDirections:
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["undo_a(a)"]
 
-    def test_if_it_was_the_last_in_flight_the_undoing_begins(self) -> None:
+    def test_a_step_put_back_that_was_the_last_in_flight_lets_the_undoing_begin(self) -> None:
         run = start_saga(Fork, Script(), key="k")
         a = claimed(run, "a")
         run_one(run, "b")
@@ -238,7 +238,7 @@ class TestDirections:
         assert states(run, "backward") == {"a": "ready"}
         assert drive(run).state == SagaState.CANCELLED
 
-    def test_if_an_earlier_attempt_may_have_taken_effect_it_is_undone(self) -> None:
+    def test_a_step_put_back_whose_earlier_attempt_may_have_taken_effect_is_undone(self) -> None:
         run = start_saga(Fork, Script(), key="k")
         run_one(run, "a")
         lost = claimed(run, "x")
@@ -338,7 +338,7 @@ class TestLeases:
         assert row.started_at is not None
         assert timedelta(seconds=14) < row.lease_until - row.started_at < timedelta(seconds=16)
 
-    def test_one_that_was_renewed_meanwhile_is_not_given_up(self) -> None:
+    def test_a_lease_that_was_renewed_meanwhile_is_not_given_up(self) -> None:
         run = start_saga(Five, Script(), key="k")
         attempt = claimed(run, "a")
         expire_lease(attempt.pk)

@@ -54,7 +54,7 @@ class TestServers:
 
 class TestDatabaseUnderTest:
     @pytest.mark.django_db
-    def test_its_name_is_known_to_other_processes(self, worker_id: str) -> None:
+    def test_the_name_of_the_database_is_known_to_other_processes(self, worker_id: str) -> None:
         name = str(connection.settings_dict["NAME"])
         assert Path(name).name.removesuffix(f"_{worker_id}") in {"test_sagas", "test_sagas.sqlite3"}
         assert ":memory:" not in name

@@ -26,22 +26,22 @@ def _in_the_shard(messages: list[str]) -> Iterator[None]:
         assert not model.objects.using("default").exists()
 
 
-def test_a_saga_completes_there() -> None:
+def test_a_saga_completes_on_a_shard() -> None:
     run = drive(start_saga(Five, Script(), key="k"))
     assert run.is_completed
     assert SagaRun.objects.using("shard").count() == 1
 
 
-def test_many_are_started_there() -> None:
+def test_many_sagas_are_started_on_a_shard() -> None:
     runs = start_sagas(Five, [Script()] * 3, keys=["a", "b", "c"])
     assert [drive(run).state for run in runs] == [SagaState.COMPLETED] * 3
 
 
-def test_a_failure_is_undone_there() -> None:
+def test_a_failure_is_undone_on_a_shard() -> None:
     assert drive(start_saga(Five, Script({"d": "permanent"}), key="k")).is_compensated
 
 
-def test_a_lost_worker_is_noticed_there() -> None:
+def test_a_lost_worker_is_noticed_on_a_shard() -> None:
     run = start_saga(Five, Script(), key="k")
     assert claim(step_of(run, "a").pk, 0, task_id="", worker="w") is not None
     expire_lease(step_of(run, "a").pk)
@@ -49,7 +49,7 @@ def test_a_lost_worker_is_noticed_there() -> None:
     assert drive(run).is_completed
 
 
-def test_people_act_there() -> None:
+def test_people_act_on_a_shard() -> None:
     run = start_saga(Five, Script({"undo_a": "permanent", "b": "permanent"}), key="k")
     assert drive(run).state == SagaState.DEAD_LETTER
     retry_saga(run, actor="ops", reason="again")

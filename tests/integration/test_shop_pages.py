@@ -168,7 +168,7 @@ class TestTheOrderPage:
             assert " on" not in "".join(part.split(">")[0] for part in text.split("<script")[1:])
             assert all(part.startswith(" src=") for part in text.split("<script")[1:])
 
-    def test_of_nothing_is_not_found(self, client: Client) -> None:
+    def test_of_an_order_that_does_not_exist_is_not_found(self, client: Client) -> None:
         assert client.get(reverse("shop:order", args=[uuid.uuid4()])).status_code == 404
 
 
@@ -199,7 +199,9 @@ class TestTheStatus:
         assert undone == ["process_payment", "reserve_inventory"]
 
     @pytest.mark.parametrize("run_id", [UNKNOWN, "nonsense", "1"])
-    def test_of_nothing_is_not_found_in_json(self, client: Client, run_id: str) -> None:
+    def test_of_an_order_that_does_not_exist_is_not_found_in_json(
+        self, client: Client, run_id: str
+    ) -> None:
         response = client.get(f"/orders/{run_id}/status.json")
         assert response.status_code == 404
         assert response.json() == {"error": "no such order"}

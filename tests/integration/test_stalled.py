@@ -55,7 +55,7 @@ def backward() -> SagaRun:
     return stall(run)
 
 
-def test_one_that_goes_forward_goes_on_and_repeats_nothing() -> None:
+def test_a_stalled_saga_that_goes_forward_goes_on_and_repeats_nothing() -> None:
     run = forward()
     deadline = fresh(run).deadline
     assert looked().stalled == 1
@@ -64,14 +64,14 @@ def test_one_that_goes_forward_goes_on_and_repeats_nothing() -> None:
     assert CALLS == ["a", "b", "c", "d", "e"]
 
 
-def test_one_that_turns_back_is_undone() -> None:
+def test_a_stalled_saga_that_turns_back_is_undone() -> None:
     run = backward()
     assert looked().stalled == 1
     assert drive(run).state == SagaState.COMPENSATED
     assert CALLS[3:] == ["undo_b(b)", "undo_a(a)"]
 
 
-def test_one_whose_undoing_was_never_planned_is_undone() -> None:
+def test_a_stalled_saga_whose_undoing_was_never_planned_is_undone() -> None:
     run = backward()
     StepRun.objects.backward().filter(run=run).delete()
     assert looked().stalled == 1
@@ -79,7 +79,7 @@ def test_one_whose_undoing_was_never_planned_is_undone() -> None:
     assert CALLS[3:] == ["undo_b(b)", "undo_a(a)"]
 
 
-def test_a_ready_step_of_the_other_direction_moves_nothing() -> None:
+def test_a_ready_step_of_the_other_direction_moves_no_stalled_saga() -> None:
     run = backward()
     StepRun.objects.forward().filter(run=run, name="d").update(
         state=StepState.READY, due_at=Now(), send_at=Now()
@@ -88,7 +88,9 @@ def test_a_ready_step_of_the_other_direction_moves_nothing() -> None:
     assert drive(run).state == SagaState.COMPENSATED
 
 
-def test_it_is_told_in_the_history_and_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stalled_saga_is_told_in_the_history_and_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     run = forward()
     looked()
     assert run.events.filter(type=EventType.STALLED).count() == 1
@@ -107,7 +109,7 @@ def test_it_is_told_in_the_history_and_in_the_log(caplog: pytest.LogCaptureFixtu
     ],
     ids=["ready", "running", "paused", "waiting", "dead letter"],
 )
-def test_one_that_only_waits_is_left_alone(moves: Any) -> None:
+def test_a_saga_that_only_waits_is_not_stalled(moves: Any) -> None:
     run = start_saga(Five, Script(), key="k")
     moves(run)
     SagaRun.objects.filter(pk=run.pk).update(updated_at=LONG_AGO)
@@ -116,7 +118,9 @@ def test_one_that_only_waits_is_left_alone(moves: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", ["raises", "does nothing"])
-def test_one_that_leads_nowhere_is_a_humans(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_saga_that_leads_nowhere_is_left_to_a_human(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = forward()
 
     def useless(_: object) -> None:
@@ -134,7 +138,7 @@ def test_one_that_leads_nowhere_is_a_humans(fault: str, monkeypatch: pytest.Monk
     assert drive(run).state == SagaState.COMPLETED
 
 
-def test_it_is_looked_for_twice_a_minute_and_not_in_every_sweep() -> None:
+def test_stalled_sagas_are_looked_for_twice_a_minute_and_not_in_every_sweep() -> None:
     recover.sweep()
     run = forward()
     assert recover.sweep().stalled == 0
@@ -142,7 +146,9 @@ def test_it_is_looked_for_twice_a_minute_and_not_in_every_sweep() -> None:
     assert fresh(run).state == SagaState.RUNNING
 
 
-def test_however_many_are_active_each_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_active_saga_is_looked_at_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(stalled, "WINDOW", 2)
     for number in range(5):
         start_saga(Five, Script(), key=str(number))

@@ -72,13 +72,13 @@ class Bare(Saga[None]):
     only.no_compensation("nothing happens")
 
 
-class TestAtOnce:
+class TestStarting:
     def test_a_saga_may_need_no_input(self) -> None:
         run = drive(start_saga(Bare, None, key="k"))
         assert run.is_completed
         assert step_of(run, "only").output is True
 
-    def test_it_returns_a_running_saga_whose_first_step_has_not_run(self) -> None:
+    def test_a_start_returns_a_running_saga_whose_first_step_has_not_run(self) -> None:
         run = start_saga(Five, Script(), key="k")
         assert run.pk is not None
         assert (run.state, run.created) == (SagaState.RUNNING, True)
@@ -86,7 +86,7 @@ class TestAtOnce:
         assert run.completed_at is None
         assert CALLS == []
 
-    def test_async_callers_start_it_too(self, messages: list[str]) -> None:
+    def test_async_callers_start_a_saga_too(self, messages: list[str]) -> None:
         run = async_to_sync(astart_saga)(Five, Script(), key="k")
         assert fresh(run).state == SagaState.RUNNING
         assert messages == ["sagas.tests.Five.a"]
@@ -137,14 +137,18 @@ class TestPayload:
 
 
 class TestCallersTransaction:
-    def test_a_rollback_leaves_nothing_and_sends_nothing(self, messages: list[str]) -> None:
+    def test_a_rollback_of_the_caller_leaves_nothing_and_sends_nothing(
+        self, messages: list[str]
+    ) -> None:
         with pytest.raises(Changed):
             start_and_change_ones_mind()
         assert nothing_is_written()
         assert not Group.objects.exists()
         assert messages == []
 
-    def test_a_commit_sends_one_message_per_ready_step(self, messages: list[str]) -> None:
+    def test_a_commit_of_the_caller_sends_one_message_per_ready_step(
+        self, messages: list[str]
+    ) -> None:
         with transaction.atomic():
             start_saga(TwoDoors, Words("x"), key="k")
             assert messages == []
@@ -191,7 +195,7 @@ class TestKey:
         assert messages == ["sagas.tests.Five.a"]
 
     @pytest.mark.parametrize(("verb", "outcome"), [("cancel", "cancelled"), ("fail", "failed")])
-    def test_it_stays_taken_when_the_first_was_undone_and_the_next_try_has_its_own(
+    def test_a_key_stays_taken_when_its_saga_was_undone_and_the_next_try_has_its_own(
         self, messages: list[str], verb: str, outcome: str
     ) -> None:
         script = Script({"b": "bug"} if verb == "fail" else {})
@@ -209,7 +213,7 @@ class TestKey:
         assert drive(second).is_completed
         assert list(SagaRun.objects.search("order-42/")) == [second, first]
 
-    def test_it_is_found_when_the_first_has_ended(self, messages: list[str]) -> None:
+    def test_a_saga_that_has_ended_is_found_by_its_key(self, messages: list[str]) -> None:
         first = drive(start_saga(Five, Script(), key="k"))
         messages.clear()
         again = start_saga(Five, Script(), key="k")

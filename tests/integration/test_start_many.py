@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 words: Any = Words
 
 
-class TestOrder:
+class TestManyStarts:
     def test_runs_come_back_in_the_order_of_their_inputs(self, messages: list[str]) -> None:
         there = start_saga(Five, Script({"a": "bug"}), key="b")
         inputs = [Script({name: "bug"}) for name in "cade"]
@@ -55,14 +55,14 @@ class TestOrder:
         assert StepRun.objects.count() == 2 * 5
         assert len(messages) == 2
 
-    def test_more_than_a_statement_holds(self, messages: list[str]) -> None:
+    def test_more_runs_than_a_statement_holds_are_started(self, messages: list[str]) -> None:
         keys = [str(number) for number in range(450)]
         runs = start_sagas(Five, [Script()] * len(keys), keys=keys)
         assert [run.key for run in runs] == keys
         assert len({run.pk for run in runs}) == SagaRun.objects.count() == len(messages) == 450
         assert all(run.created for run in runs)
 
-    def test_none_are_none(self, messages: list[str]) -> None:
+    def test_no_inputs_start_no_runs(self, messages: list[str]) -> None:
         assert start_sagas(Five, []) == []
         assert messages == []
 
@@ -74,20 +74,20 @@ class TestOrder:
 class TestRefusals:
     """The message begins with the place of the input, and nothing is written."""
 
-    def test_an_input_that_does_not_fit(self, messages: list[str]) -> None:
+    def test_an_input_that_does_not_fit_is_refused(self, messages: list[str]) -> None:
         with pytest.raises(PayloadError, match=r"^inputs\[2\]: the input of tests.TwoDoors") as e:
             start_sagas(TwoDoors, [Words("a"), Words("b"), words(7)], keys=[*"abc"])
         assert e.value.index == 2
         assert nothing_is_written()
         assert messages == []
 
-    def test_an_input_without_a_key(self) -> None:
+    def test_an_input_without_a_key_is_refused(self) -> None:
         with pytest.raises(IdempotencyRequired, match=r"^inputs\[1\]: ") as caught:
             start_sagas(Five, [Script()] * 2, keys=["a", " "])
         assert (caught.value.location, caught.value.index) == ("transaction", 1)
         assert nothing_is_written()
 
-    def test_a_key_of_another_input(self, messages: list[str]) -> None:
+    def test_a_key_of_another_input_is_refused(self, messages: list[str]) -> None:
         first = start_saga(Five, Script({"a": "bug"}), key="taken")
         messages.clear()
         with pytest.raises(SagaConflict, match=r"^inputs\[1\]: .*use another key") as caught:
@@ -96,7 +96,7 @@ class TestRefusals:
         assert SagaRun.objects.get().pk == first.pk
         assert messages == []
 
-    def test_another_number_of_keys(self) -> None:
+    def test_another_number_of_keys_is_refused(self) -> None:
         with pytest.raises(ValueError, match="zip"):
             start_sagas(Five, [Script()] * 2, keys=["a"])
         assert nothing_is_written()
@@ -138,7 +138,7 @@ def _fresh_publisher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_fresh_publisher")
-def test_every_broker_takes_them(any_broker: str) -> None:
+def test_every_broker_takes_the_messages_of_many_starts(any_broker: str) -> None:
     start_sagas(Five, [Script()] * 3, keys=[*"abc"])
     with Connection(any_broker) as broker:
         channel: Any = broker.default_channel
@@ -148,8 +148,8 @@ def test_every_broker_takes_them(any_broker: str) -> None:
 
 @pytest.mark.redis
 @pytest.mark.usefixtures("_fresh_publisher")
-class TestMessages:
-    def test_one_of_many_is_a_message_as_any_other(self, redis_broker: str) -> None:
+class TestMessagesOfManyStarts:
+    def test_are_each_a_message_as_any_other(self, redis_broker: str) -> None:
         alone = start_saga(Five, Script(), key="alone")
         many = start_sagas(Five, [Script()] * 3, keys=[*"abc"])
         found = [plain(message) for message in waiting(redis_broker)]
@@ -158,7 +158,7 @@ class TestMessages:
         ]
         assert [rest for _, rest in found] == [found[0][1]] * 4
 
-    def test_they_are_sent_in_one_trip(self, redis_broker: str) -> None:
+    def test_are_sent_in_one_trip(self, redis_broker: str) -> None:
         with redis.Redis.from_url(redis_broker) as client:
             start_sagas(Five, [Script()], keys=["first"])
             before = reads(client)
@@ -166,20 +166,20 @@ class TestMessages:
             assert client.llen("saga.steps") == 101
             assert reads(client) - before < 40
 
-    def test_only_after_the_commit(self, redis_broker: str) -> None:
+    def test_are_sent_only_after_the_commit(self, redis_broker: str) -> None:
         with transaction.atomic():
             start_sagas(Five, [Script()] * 2, keys=[*"ab"])
             assert waiting(redis_broker) == []
         assert len(waiting(redis_broker)) == 2
 
-    def test_a_connection_that_the_broker_closed_is_made_anew(self, redis_broker: str) -> None:
+    def test_are_sent_although_the_broker_closed_the_connection(self, redis_broker: str) -> None:
         start_sagas(Five, [Script()] * 2, keys=[*"ab"])
         with redis.Redis.from_url(redis_broker) as client:
             client.client_kill_filter(_type="normal", skipme=True)
         start_sagas(Five, [Script()] * 2, keys=[*"cd"])
         assert len(waiting(redis_broker)) == 4
 
-    def test_what_no_broker_took_is_sent_by_the_sweep(self, redis_broker: str) -> None:
+    def test_are_sent_by_the_sweep_when_no_broker_took_them(self, redis_broker: str) -> None:
         with publishing_to(f"redis://127.0.0.1:{free_port()}/0"):
             runs = start_sagas(Five, [Script()] * 3, keys=[*"abc"])
         assert [run.created for run in runs] == [True] * 3

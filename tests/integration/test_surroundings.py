@@ -149,7 +149,7 @@ class TestAnOpenTransaction:
         assert drive(run).state == SagaState.COMPENSATED
         assert UNDONE == ["atomic", "plain"]
 
-    def test_one_that_was_ended_is_nobodys_business(self) -> None:
+    def test_that_was_ended_is_nobodys_business(self) -> None:
         run = start()
         DO["plain"] = sql("BEGIN", "COMMIT")
         DO["atomic"] = sql("SAVEPOINT mine", "ROLLBACK TO mine")
@@ -157,7 +157,7 @@ class TestAnOpenTransaction:
 
 
 class TestTimeZoneAndLanguage:
-    def test_are_those_of_before(self) -> None:
+    def test_are_those_of_before_after_a_handler_changed_them(self) -> None:
         run = start()
         seen: list[tuple[str, str]] = []
 
@@ -195,7 +195,7 @@ class TestTheSession:
         DO["plain"] = sql(statement)
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_what_nobody_saw_is_healed_by_the_first_error(self) -> None:
+    def test_a_damage_that_nobody_saw_is_healed_by_the_first_error(self) -> None:
         run = start()
 
         def unseen(_: Any) -> None:

@@ -52,18 +52,18 @@ def servers_met(gate: Any = None, between: Callable[[], None] = lambda: None) ->
     return found
 
 
-def test_all_rounds_talk_over_one_connection() -> None:
+def test_all_rounds_of_a_sweeper_use_one_connection() -> None:
     with lasting(600):
         assert len(set(servers_met())) == 1
     assert SweepRecord.objects.exists()
 
 
-def test_unless_connections_are_not_to_last() -> None:
+def test_each_round_has_its_own_connection_where_connections_are_not_to_last() -> None:
     with lasting(0):
         assert len(set(servers_met())) == ROUNDS
 
 
-def test_a_connection_that_was_cut_is_made_anew() -> None:
+def test_a_sweepers_connection_that_was_cut_is_made_anew() -> None:
     def cut() -> None:
         with connections["default"].cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
@@ -84,7 +84,7 @@ def test_a_connection_that_was_cut_is_made_anew() -> None:
         assert len(set(servers_met(between=once))) == 2
 
 
-def test_a_fork_finds_it_closed_and_the_next_round_opens_another() -> None:
+def test_a_fork_finds_the_connection_closed_and_the_next_round_opens_another() -> None:
     gate, raw = ForkGate(), []
 
     class Watched:

@@ -42,7 +42,7 @@ def started() -> SagaRun:
 
 
 class TestRunSaga:
-    def test_it_runs_to_the_end_without_a_broker(self, messages: list[str]) -> None:
+    def test_a_saga_runs_to_its_end_without_a_broker(self, messages: list[str]) -> None:
         assert run_saga(started()).state == SagaState.COMPLETED
         assert CALLS == ["a", "b", "c", "d", "e"]
 
@@ -94,12 +94,12 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
 class TestNothingIsPublished:
     """Steps side by side are sent by another door than a single one; a broker would hear of both."""
 
-    def test_outside_of_these_functions_the_broker_is_called(self, broker: Listener) -> None:
+    def test_the_broker_is_called_outside_of_these_functions(self, broker: Listener) -> None:
         drive(start_saga(Diamond, Script(), key="k"))
         assert broker.calls() > 0
 
     @pytest.mark.parametrize("faults", [{}, {"d": "bug"}, {"b": "once-network"}])
-    def test_of_a_run_with_steps_side_by_side(
+    def test_by_a_run_with_steps_side_by_side(
         self, broker: Listener, faults: dict[str, str]
     ) -> None:
         with transaction.atomic(), dispatch.nothing_is_sent():
@@ -107,7 +107,7 @@ class TestNothingIsPublished:
         assert run_saga(run).is_final
         assert broker.calls() == 0
 
-    def test_of_callbacks_that_a_test_case_captures(self, broker: Listener) -> None:
+    def test_by_callbacks_that_a_test_case_captures(self, broker: Listener) -> None:
         with TestCase.captureOnCommitCallbacks(execute=True), transaction.atomic():
             with dispatch.nothing_is_sent():
                 run = start_saga(Diamond, Script(), key="k")
@@ -115,7 +115,7 @@ class TestNothingIsPublished:
         assert execute.is_completed
         assert broker.calls() == 0
 
-    def test_of_every_failure(self, broker: Listener) -> None:
+    def test_by_trying_every_failure(self, broker: Listener) -> None:
         def start(script: Script) -> SagaRun:
             return start_saga(Diamond, script, key="k")
 
@@ -133,7 +133,7 @@ class TestFailAt:
         assert CALLS == ["a", "b", "undo_b(b)", "undo_a(a)"]
         assert failure.times == 1
 
-    def test_after_its_effect_with_the_error_of_the_test(self) -> None:
+    def test_a_step_fails_after_its_effect_with_the_error_of_the_test(self) -> None:
         with fail_at(Five, "c", error=OutcomeUnknown("who knows"), after_effect=True):
             run = run_saga(started())
         assert (run.state, run.error) == ("compensated", "who knows")
@@ -192,7 +192,9 @@ class TestCrashPoints:
             ("tell", Crash.BEFORE_EFFECT, "completed"),
         ],
     )
-    def test_how_each_kind_ends(self, step: str, crash: Crash, ends: str) -> None:
+    def test_each_kind_of_crash_point_says_how_it_ends(
+        self, step: str, crash: Crash, ends: str
+    ) -> None:
         point = CrashPoint(saga=Diamond, step=step, crash=crash)
         with point.play(Script()) as played:
             assert (played.run.state, played.reached) == (ends, True)
@@ -257,7 +259,7 @@ class Delivery(Traced):
 
 
 class TestEveryFailure:
-    def test_of_a_saga_that_undoes_what_it_does(self) -> None:
+    def test_a_saga_that_undoes_what_it_does_passes(self) -> None:
         ends: list[str] = []
         assert_every_failure_is_undone(Trip, Script(), check=lambda run: ends.append(run.state))
         assert ends == ["compensated"] * 6
@@ -303,5 +305,5 @@ class TestInAPlainDjangoTestCase(TestCase):
                 self.assertTrue(played.reached)  # noqa: PT009
 
     @fail_at(Five, "a")
-    def test_as_a_decorator(self) -> None:
+    def test_the_functions_work_as_decorators(self) -> None:
         self.assertEqual(run_saga(started()).failed_step, "a")  # noqa: PT009

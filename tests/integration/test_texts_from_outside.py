@@ -41,7 +41,9 @@ DOORS: dict[str, Callable[[Any], object]] = {
 
 @bad_texts
 @pytest.mark.parametrize("door", DOORS)
-def test_what_names_something_is_refused_and_the_transaction_goes_on(door: str, text: str) -> None:
+def test_a_text_that_names_something_is_refused_and_the_transaction_goes_on(
+    door: str, text: str
+) -> None:
     with transaction.atomic():
         with pytest.raises(PayloadError, match=r"NUL|surrogate"):
             DOORS[door](text)
@@ -51,7 +53,7 @@ def test_what_names_something_is_refused_and_the_transaction_goes_on(door: str, 
 
 @pytest.mark.parametrize("door", ["the key", "a tag", "one key of many", "a key of once()"])
 @pytest.mark.parametrize("value", [7, b"k", 1.5])
-def test_what_is_no_text_is_refused(door: str, value: object) -> None:
+def test_a_name_that_is_no_text_is_refused(door: str, value: object) -> None:
     with pytest.raises(PayloadError, match="must be text, not"):
         DOORS[door](value)
     assert nothing_is_written()
@@ -111,7 +113,7 @@ def test_a_search_for_what_cannot_exist_finds_nothing(text: str) -> None:
 
 
 @bad_texts
-def test_the_command_line_says_that_no_saga_is_named_so(text: str) -> None:
+def test_the_command_line_says_that_no_saga_has_an_impossible_name(text: str) -> None:
     for command in (["show", text], ["cancel", text, "--reason", "x"], ["list", "--label", text]):
         try:
             call_command("saga", *command, stdout=StringIO())

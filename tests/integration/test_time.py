@@ -79,14 +79,14 @@ def claimed(run: SagaRun) -> StepRun:
 
 
 class TestStepTimeout:
-    def test_it_counts_from_the_first_attempt_over_all_of_them(self) -> None:
+    def test_the_timeout_counts_from_the_first_attempt_over_all_of_them(self) -> None:
         run = start()
         first = claimed(run)
         expire_lease(first.pk)
         sweep()
         assert claimed(run).expires_at == first.expires_at
 
-    def test_later_nothing_is_tried_again(self) -> None:
+    def test_nothing_is_tried_again_after_the_timeout(self) -> None:
         run = start()
         attempt = claimed(run)
         past = Now() - timedelta(seconds=1)
@@ -105,7 +105,7 @@ class TestStepTimeout:
         sweep()
         assert step_of(run, "load").error_code == "STEP_TIMEOUT"
 
-    def test_a_time_limit_above_it_is_refused_at_declaration(self) -> None:
+    def test_a_time_limit_above_the_timeout_is_refused_at_declaration(self) -> None:
         with (
             registry.isolated(),
             pytest.raises(SagaDefinitionError, match="must not be above the timeout"),
@@ -117,7 +117,7 @@ class TestStepTimeout:
 
 
 class TestHeartbeat:
-    def test_the_next_attempt_goes_on_from_the_last_one(self) -> None:
+    def test_the_next_attempt_goes_on_from_the_last_heartbeat(self) -> None:
         run = start(load="at 5")
         run_one(run)
         drive(run)
@@ -132,7 +132,7 @@ class TestHeartbeat:
         assert drive(run).state == SagaState.CANCELLED
         assert CALLS == ["from 0", "unload"]
 
-    def test_an_attempt_that_was_given_up_hears_it(self) -> None:
+    def test_an_attempt_that_was_given_up_hears_it_at_the_next_beat(self) -> None:
         run = start()
         stale = claimed(run)
         expire_lease(stale.pk)

@@ -106,7 +106,7 @@ SPOILT = [
 
 class TestASessionThatIsOfNoUse:
     @pytest.mark.parametrize("statement", SPOILT)
-    def test_a_claim_goes_on_with_another(self, statement: str) -> None:
+    def test_lets_a_claim_go_on_with_another(self, statement: str) -> None:
         drive(start("warm"))
         run = start()
         row = step_of(run, "first")
@@ -117,7 +117,7 @@ class TestASessionThatIsOfNoUse:
         assert drive(run).state == SagaState.COMPLETED
 
     @pytest.mark.parametrize("statement", SPOILT)
-    def test_an_outcome_does_too(self, statement: str) -> None:
+    def test_lets_an_outcome_go_on_with_another(self, statement: str) -> None:
         drive(start("warm"))
         CALLS.clear()
         run = start()
@@ -130,7 +130,7 @@ class TestASessionThatIsOfNoUse:
             assert fresh(run).state == SagaState.COMPLETED
             assert CALLS == ["first", "second"]
 
-    def test_a_migration_changes_a_type_under_a_kept_connection(self) -> None:
+    def test_because_a_migration_changed_a_type_is_replaced(self) -> None:
         drive(start("warm"))
         run = start()
         alter = "ALTER TABLE sagas_steprun ALTER COLUMN handler TYPE varchar({})"
@@ -162,7 +162,7 @@ def a_column_is_away() -> Iterator[None]:
 
 
 class TestAnErrorThatLasts:
-    def test_a_claim_tells_it_in_a_line_and_is_not_sent_again_at_once(
+    def test_is_told_in_a_line_by_a_claim_that_is_not_sent_again_at_once(
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from sagas.logs import Outage  # noqa: PLC0415
@@ -179,7 +179,7 @@ class TestAnErrorThatLasts:
         assert told[0].exc_info is None
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_an_outcome_waits_until_it_is_over(self) -> None:
+    def test_is_waited_for_by_an_outcome(self) -> None:
         run = start()
         away = threading.Event()
 
@@ -219,7 +219,7 @@ class TestAFullDatabase:
         connection.close()
         elsewhere(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
-    def test_an_outcome_waits_for_a_session(self) -> None:
+    def test_makes_an_outcome_wait_for_a_session(self) -> None:
         run = start()
         others: list[Any] = []
 
