@@ -27,7 +27,7 @@ def page(client: Client, run: SagaRun, **query: str) -> str:
 
 
 class TestHeader:
-    def test_it_says_why_the_run_is_where_it_is(self, admin_client: Client) -> None:
+    def test_the_header_says_why_the_run_is_where_it_is(self, admin_client: Client) -> None:
         run = make_dead_letter()
         html = page(admin_client, run)
         assert escape(run.explain()) in html
@@ -54,14 +54,14 @@ class TestButtons:
     ) -> None:
         assert buttons(admin_client, make_running()) == ["pause", "cancel", "compensate"]
 
-    def test_a_paused_one_can_be_resumed(self, admin_client: Client) -> None:
+    def test_a_paused_saga_can_be_resumed(self, admin_client: Client) -> None:
         run = make_running(paused_at=timezone.now())
         assert buttons(admin_client, run) == ["resume", "cancel", "compensate"]
 
-    def test_a_completed_one_can_be_reverted(self, admin_client: Client) -> None:
+    def test_a_completed_saga_can_be_reverted(self, admin_client: Client) -> None:
         assert buttons(admin_client, make_run(SagaState.COMPLETED)) == ["revert"]
 
-    def test_nothing_can_be_done_to_what_is_over(self, admin_client: Client) -> None:
+    def test_nothing_can_be_done_to_a_saga_that_is_over(self, admin_client: Client) -> None:
         assert buttons(admin_client, make_run(SagaState.COMPENSATED)) == []
 
     def test_only_what_the_user_may_do_is_offered(self, client: Client) -> None:
@@ -80,7 +80,7 @@ def buttons(client: Client, run: SagaRun) -> list[str]:
 
 
 class TestSteps:
-    def test_they_come_in_their_order_forward_and_backward_apart(
+    def test_steps_come_in_their_order_forward_and_backward_apart(
         self, admin_client: Client
     ) -> None:
         run = make_run(SagaState.COMPENSATING)
@@ -101,7 +101,7 @@ class TestSteps:
         lines = [*response.context["forward"], *response.context["backward"]]
         assert [line.queue for line in lines] == ["payments", "saga.steps", "saga.compensate"]
 
-    def test_what_support_quotes_is_there(self, admin_client: Client) -> None:
+    def test_the_ids_that_support_quotes_are_there(self, admin_client: Client) -> None:
         html = page(admin_client, make_dead_letter())
         assert "shop.FulfilOrder:order-1:process_payment" in html
         assert "worker1@shop" in html
@@ -110,7 +110,7 @@ class TestSteps:
     def test_a_task_links_to_its_result(self, admin_client: Client) -> None:
         assert "/taskresult/?task_id=a-task-id" in page(admin_client, make_dead_letter())
 
-    def test_no_link_for_who_may_not_see_task_results(self, client: Client) -> None:
+    def test_a_task_has_no_link_for_who_may_not_see_task_results(self, client: Client) -> None:
         client.force_login(make_operator("view_sagarun"))
         html = page(client, make_dead_letter())
         assert "a-task-id" in html
@@ -123,7 +123,7 @@ class TestSteps:
 
 
 class TestEvents:
-    def test_they_are_told_in_order_with_actor_and_note(self, admin_client: Client) -> None:
+    def test_events_are_told_in_order_with_actor_and_note(self, admin_client: Client) -> None:
         run = make_dead_letter()
         SagaEvent.objects.create(
             run=run, type=EventType.RETRIED, actor="ada", note="carrier is back"
@@ -132,7 +132,7 @@ class TestEvents:
         told = [html.index(text) for text in ("Dead lettered", "Retried", "carrier is back")]
         assert told == sorted(told)
 
-    def test_of_many_the_latest_are_shown(
+    def test_of_many_events_the_latest_are_shown(
         self, admin_client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(detail, "EVENTS_SHOWN", 2)
@@ -165,7 +165,7 @@ class TestSafety:
         url = reverse("admin:sagas_sagarun_change", args=["no-id"])
         assert admin_client.get(url).status_code == 302
 
-    def test_the_cost_is_bounded(
+    def test_the_queries_of_a_page_are_bounded(
         self, admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
     ) -> None:
         run = make_running()
@@ -177,7 +177,7 @@ class TestSafety:
 
 
 class TestDeletion:
-    def test_what_is_over_can_be_deleted(self, admin_client: Client) -> None:
+    def test_a_saga_that_is_over_can_be_deleted(self, admin_client: Client) -> None:
         run = make_run(SagaState.COMPLETED)
         make_step(run, "one")
         url = reverse("admin:sagas_sagarun_delete", args=[run.pk])
@@ -186,13 +186,15 @@ class TestDeletion:
         assert not SagaRun.objects.exists()
 
     @pytest.mark.parametrize("state", [SagaState.RUNNING, SagaState.DEAD_LETTER])
-    def test_what_is_not_over_cannot(self, admin_client: Client, state: SagaState) -> None:
+    def test_a_saga_that_is_not_over_cannot_be_deleted(
+        self, admin_client: Client, state: SagaState
+    ) -> None:
         run = make_run(state)
         url = reverse("admin:sagas_sagarun_delete", args=[run.pk])
         assert admin_client.post(url, {"post": "yes"}).status_code == 403
         assert SagaRun.objects.exists()
 
-    def test_in_bulk_only_what_is_over_goes(self, admin_client: Client) -> None:
+    def test_of_many_deleted_at_once_only_what_is_over_goes(self, admin_client: Client) -> None:
         runs = [make_run(SagaState.COMPLETED, "over"), make_run(SagaState.RUNNING, "active")]
         data = {
             "action": "delete_selected",
@@ -202,7 +204,7 @@ class TestDeletion:
         admin_client.post(reverse("admin:sagas_sagarun_changelist"), data)
         assert SagaRun.objects.count() == 2
 
-    def test_viewing_is_not_deleting(self, client: Client) -> None:
+    def test_who_may_only_view_cannot_delete(self, client: Client) -> None:
         client.force_login(make_operator("view_sagarun"))
         url = reverse("admin:sagas_sagarun_delete", args=[make_run(SagaState.COMPLETED).pk])
         assert client.post(url, {"post": "yes"}).status_code == 403

@@ -103,21 +103,23 @@ class TestFinding:
             ("finished", ["warned"]),
         ],
     )
-    def test_by_group(self, admin_client: Client, group: str, expected: list[str]) -> None:
+    def test_runs_are_found_by_group(
+        self, admin_client: Client, group: str, expected: list[str]
+    ) -> None:
         make_run(key="active")
         make_dead_letter(key="dead")
         make_run(SagaState.COMPLETED, key="warned", has_warnings=True)
         make_waiting(key="waits")
         assert keys(admin_client, group=group) == expected
 
-    def test_by_state_label_and_warning(self, admin_client: Client) -> None:
+    def test_runs_are_found_by_state_label_and_warning(self, admin_client: Client) -> None:
         make_run(key="a")
         make_run(SagaState.COMPLETED, key="b", label="shop.Other", has_warnings=True)
         assert keys(admin_client, state__exact="completed") == ["b"]
         assert keys(admin_client, label="shop.Other") == ["b"]
         assert keys(admin_client, has_warnings="1") == ["b"]
 
-    def test_by_start_of_key_by_id_and_by_tag(self, admin_client: Client) -> None:
+    def test_runs_are_found_by_start_of_key_by_id_and_by_tag(self, admin_client: Client) -> None:
         run = make_run(key="order-17", tags={"customer": "c-1"})
         make_run(key="reorder-17")
         assert keys(admin_client, q="order-1") == ["order-17"]

@@ -83,7 +83,7 @@ def told(response: Any) -> list[str]:
     return [str(message) for message in get_messages(response.wsgi_request)]
 
 
-class TestOffers:
+class TestOffersOnSteps:
     def test_each_step_offers_what_its_state_allows(self, admin_client: Client) -> None:
         run = warned()
         page = admin_client.get(reverse("admin:sagas_sagarun_change", args=[run.pk]))
@@ -137,9 +137,9 @@ class TestOffers:
             ACTS[verb](run, name, reason="x")
 
 
-class TestPages:
+class TestPagesOfAStep:
     @pytest.mark.parametrize("verb", ["retry_step", "skip_step"])
-    def test_asking_changes_nothing(self, admin_client: Client, verb: str) -> None:
+    def test_asking_for_a_page_changes_nothing(self, admin_client: Client, verb: str) -> None:
         run = warned()
         page = admin_client.get(url(verb, run, "tell")).content.decode()
         assert "tell refused" in page
@@ -147,7 +147,7 @@ class TestPages:
         assert ('name="result"' in page) == (verb == "skip_step")
         assert states(run)["tell"] == StepState.FAILED
 
-    def test_a_retry_is_done_and_kept(self, admin_client: Client) -> None:
+    def test_a_retry_is_done_and_recorded(self, admin_client: Client) -> None:
         run = warned()
         response = post(admin_client, run, step_of(run, "tell"), "retry_step")
         assert response.status_code == 302
@@ -167,7 +167,7 @@ class TestPages:
         assert drive(run).state == SagaState.COMPLETED
         assert "b after hand" in CALLS
 
-    def test_without_a_result_it_is_skipped(self, admin_client: Client) -> None:
+    def test_a_step_without_a_result_is_skipped(self, admin_client: Client) -> None:
         run = mild(1)
         post(admin_client, run, step_of(run, "note"), "skip_step", result="  ")
         assert states(run)["note"] == StepState.SKIPPED
@@ -190,7 +190,7 @@ class TestMistakes:
             ("</textarea><script>alert(1)</script>", "This is not valid JSON"),
         ],
     )
-    def test_one_is_told_beside_the_field_and_nothing_is_lost(
+    def test_a_mistake_is_told_beside_the_field_and_nothing_is_lost(
         self, admin_client: Client, typed: str, complaint: str
     ) -> None:
         run = mild(1)
@@ -216,14 +216,14 @@ class TestMistakes:
         assert page.context["form"]["result"].value() == '{"of": "hand"}'
         assert states(run)["tell"] == StepState.READY
 
-    def test_a_step_that_allows_it_no_more_leads_back(self, admin_client: Client) -> None:
+    def test_a_step_that_allows_an_action_no_more_leads_back(self, admin_client: Client) -> None:
         run = mild(2)
         response = post(admin_client, run, step_of(run, "note"), "skip_step")
         assert response.status_code == 302
         assert len(told(response)) == 1
         assert states(run)["note"] == StepState.SUCCEEDED
 
-    def test_no_such_step(self, admin_client: Client) -> None:
+    def test_a_step_that_does_not_exist_is_not_found(self, admin_client: Client) -> None:
         assert admin_client.get(url("skip_step", mild(), "nothing")).status_code == 404
 
     def test_a_forged_request_is_refused(self, admin_user: Any) -> None:
@@ -244,7 +244,9 @@ class TestPreview:
         assert places == sorted(places)
         assert "undo_tell" not in text
 
-    def test_of_a_completed_saga_too(self, admin_client: Client) -> None:
+    def test_what_would_be_undone_of_a_completed_saga_is_listed_too(
+        self, admin_client: Client
+    ) -> None:
         run = mild(4)
         page = admin_client.get(reverse("admin:sagas_sagarun_revert", args=[run.pk]))
         assert ">undo_tell<" in page.content.decode()

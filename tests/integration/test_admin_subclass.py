@@ -26,7 +26,7 @@ urlpatterns = [path("admin/", admin.site.urls), path("backoffice/", site.urls)]
 
 @pytest.mark.django_db
 @override_settings(ROOT_URLCONF=__name__)
-def test_its_pages_stay_on_its_site(admin_client: Client) -> None:
+def test_the_pages_of_a_subclassed_admin_stay_on_its_site(admin_client: Client) -> None:
     run = make_dead_letter()
     listing = admin_client.get(reverse("backoffice:sagas_sagarun_changelist")).content.decode()
     assert "column-progress" not in listing

@@ -42,7 +42,7 @@ def told(response: Any) -> list[str]:
     return [str(message) for message in get_messages(response.wsgi_request)]
 
 
-class TestOneRun:
+class TestAVerbOnOneRun:
     @pytest.mark.parametrize("verb", VERBS)
     def test_the_page_asks_and_changes_nothing(self, admin_client: Client, verb: str) -> None:
         run = make_for(verb)
@@ -60,7 +60,7 @@ class TestOneRun:
             ("resolve", SagaState.RESOLVED),
         ],
     )
-    def test_a_reason_makes_it_happen(
+    def test_a_reason_makes_the_verb_happen(
         self, admin_client: Client, verb: str, state: SagaState
     ) -> None:
         run = make_for(verb)
@@ -70,7 +70,9 @@ class TestOneRun:
         assert "done for 1 saga." in told(response)[0]
 
     @pytest.mark.parametrize("verb", VERBS)
-    def test_who_did_it_and_why_is_kept_twice(self, admin_client: Client, verb: str) -> None:
+    def test_who_acted_and_why_is_kept_in_both_histories(
+        self, admin_client: Client, verb: str
+    ) -> None:
         run = make_for(verb)
         admin_client.post(url(verb, run), {"reason": "ticket 17", **seen(run)})
         assert run.events.filter(actor="admin", note__contains="ticket 17").exists()
@@ -101,7 +103,7 @@ class TestOneRun:
         admin_client.post(url("retry", run), {"reason": "blind"})
         assert SagaRun.objects.get().state == SagaState.DEAD_LETTER
 
-    def test_what_the_state_does_not_allow_is_not_asked(self, admin_client: Client) -> None:
+    def test_a_verb_that_the_state_does_not_allow_is_not_asked(self, admin_client: Client) -> None:
         run = make_run(SagaState.COMPLETED)
         response = admin_client.get(url("retry", run))
         assert response.status_code == 302
@@ -138,8 +140,8 @@ class TestOneRun:
         assert admin_client.get(address).status_code == 404
 
 
-class TestSeveralRuns:
-    def test_first_it_asks(self, admin_client: Client) -> None:
+class TestAVerbOnSeveralRuns:
+    def test_first_the_page_asks(self, admin_client: Client) -> None:
         run = make_dead_letter()
         response = admin_client.post(reverse(LIST), select("retry", run))
         assert response.status_code == 200
@@ -156,7 +158,7 @@ class TestSeveralRuns:
         assert "b is running" in refused
         assert LogEntry.objects.count() == 2
 
-    def test_one_that_changed_meanwhile_is_left_alone(self, admin_client: Client) -> None:
+    def test_a_run_that_changed_meanwhile_is_left_alone(self, admin_client: Client) -> None:
         stale, good = make_dead_letter("a"), make_dead_letter("b")
         data = confirmed("retry", stale, good)
         SagaRun.objects.filter(key="a").update(updated_at=timezone.now())
@@ -164,12 +166,12 @@ class TestSeveralRuns:
         assert dict(SagaRun.objects.values_list("key", "state"))["a"] == "dead_letter"
         assert "a changed since" in told(response)[1]
 
-    def test_cancelling_works_alike(self, admin_client: Client) -> None:
+    def test_cancelling_works_as_retrying_does(self, admin_client: Client) -> None:
         run = make_running()
         admin_client.post(reverse(LIST), confirmed("cancel", run))
         assert SagaRun.objects.get().outcome_when_undone == SagaState.CANCELLED
 
-    def test_without_a_reason_it_asks_again(self, admin_client: Client) -> None:
+    def test_without_a_reason_the_page_asks_again(self, admin_client: Client) -> None:
         run = make_dead_letter()
         data = {**confirmed("retry", run), "reason": ""}
         response = admin_client.post(reverse(LIST), data)
@@ -201,7 +203,7 @@ class TestSeveralRuns:
         response = admin_client.post(reverse(LIST), select("retry", *runs))
         assert "at most 1" in told(response)[0]
 
-    def test_it_needs_the_permission(self, client: Client) -> None:
+    def test_acting_on_several_needs_the_permission(self, client: Client) -> None:
         client.force_login(make_operator("view_sagarun", "cancel_sagarun"))
         client.post(reverse(LIST), confirmed("retry", make_dead_letter()))
         assert SagaRun.objects.get().state == SagaState.DEAD_LETTER

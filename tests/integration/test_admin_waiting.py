@@ -69,8 +69,8 @@ def told(response: Any) -> list[str]:
     return [str(message) for message in get_messages(response.wsgi_request)]
 
 
-class TestTheLine:
-    def test_it_says_what_for_since_when_until_when_and_by_which_key(
+class TestTheLineOfAWait:
+    def test_says_what_for_since_when_until_when_and_by_which_key(
         self, admin_client: Client
     ) -> None:
         run = five(b="wait=7200")
@@ -90,7 +90,7 @@ class TestTheLine:
         assert f"(in {wait.time_left[:1]}" in text
         assert "overdue" not in text
 
-    def test_one_without_an_end_lasts_until_the_deadline(self, admin_client: Client) -> None:
+    def test_a_wait_without_an_end_lasts_until_the_deadline(self, admin_client: Client) -> None:
         run = five(b="wait")
         assert step_of(run, "b").lease_until is None
         wait = shown_wait(admin_client, run, "b")
@@ -113,7 +113,7 @@ class TestTheLine:
         undo = step_of(run, "b", direction="backward")
         assert (wait.until, wait.is_by_deadline) == (undo.lease_until, False)
 
-    def test_one_whose_time_is_up_is_overdue(self, admin_client: Client) -> None:
+    def test_a_wait_whose_time_is_up_is_overdue(self, admin_client: Client) -> None:
         run = five(b="wait=60")
         expire_lease(step_of(run, "b").pk)
         assert shown_wait(admin_client, run, "b").is_overdue
@@ -142,7 +142,7 @@ class TestTheLine:
         first.save()
         assert shown_wait(admin_client, run, "b").asked_for == "the second request"
 
-    def test_it_costs_one_query_however_many_wait(
+    def test_costs_one_query_however_many_wait(
         self, admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
     ) -> None:
         run = five(b="wait")
@@ -150,8 +150,10 @@ class TestTheLine:
             page_of(admin_client, run)
 
 
-class TestOffers:
-    def test_one_that_waits_can_be_completed_failed_or_skipped(self, admin_client: Client) -> None:
+class TestOffersOnWaits:
+    def test_a_step_that_waits_can_be_completed_failed_or_skipped(
+        self, admin_client: Client
+    ) -> None:
         run = five(b="wait")
         text = page_of(admin_client, run).content.decode()
         for verb in ("complete_step", "fail_step", "skip_step"):
@@ -167,16 +169,16 @@ class TestOffers:
             assert post(client, run, step_of(run, "b"), verb).status_code == 403
         assert states(run)["b"] == StepState.WAITING
 
-    def test_whoever_has_it_may_do_both(self, client: Client) -> None:
+    def test_whoever_has_the_permission_may_complete_and_fail(self, client: Client) -> None:
         run = five(b="wait")
         client.force_login(make_operator("view_sagarun", "answer_step_sagarun"))
         for verb in ("complete_step", "fail_step"):
             assert client.get(url(verb, run, "b")).status_code == 200
 
 
-class TestPages:
+class TestPagesOfAnAnswer:
     @pytest.mark.parametrize("verb", ["complete_step", "fail_step"])
-    def test_asking_changes_nothing(self, admin_client: Client, verb: str) -> None:
+    def test_asking_for_a_page_changes_nothing(self, admin_client: Client, verb: str) -> None:
         run = five(b="wait")
         page = admin_client.get(url(verb, run, "b")).content.decode()
         assert "others do b" in page
@@ -210,7 +212,7 @@ class TestPages:
         event = run.events.get(type=EventType.STEP_FAILED)
         assert (event.actor, event.note) == ("admin", "they rang; REFUSED: over budget")
 
-    def test_without_an_error_the_reason_is_it(self, admin_client: Client) -> None:
+    def test_without_an_error_the_reason_is_the_error(self, admin_client: Client) -> None:
         run = five(b="wait")
         post(admin_client, run, step_of(run, "b"), "fail_step")
         assert (fresh(run).error_code, fresh(run).error) == ("FAILED_OUTSIDE", "they rang")
@@ -230,7 +232,7 @@ class TestPages:
         assert fresh(run).state == SagaState.DEAD_LETTER
 
 
-class TestMistakes:
+class TestMistakesInAnAnswer:
     @pytest.mark.parametrize(
         ("typed", "complaint"),
         [
@@ -239,7 +241,7 @@ class TestMistakes:
             ("{", "This is not valid JSON"),
         ],
     )
-    def test_one_is_told_beside_the_field_and_nothing_is_lost(
+    def test_a_mistake_is_told_beside_the_field_and_nothing_is_lost(
         self, admin_client: Client, typed: str, complaint: str
     ) -> None:
         run = five(b="wait")
@@ -258,7 +260,7 @@ class TestMistakes:
         assert states(run)["b"] == StepState.WAITING
 
     @pytest.mark.parametrize("verb", ["complete_step", "fail_step"])
-    def test_one_that_was_answered_meanwhile_leads_back(
+    def test_a_step_that_was_answered_meanwhile_leads_back(
         self, admin_client: Client, verb: str
     ) -> None:
         run = five(b="wait")

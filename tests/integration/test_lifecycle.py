@@ -43,7 +43,7 @@ class TestForward:
         assert run.state == SagaState.RUNNING
         assert run.completed_at is None
 
-    def test_it_runs_the_steps_in_order_and_completes(self) -> None:
+    def test_a_run_does_its_steps_in_order_and_completes(self) -> None:
         run = drive(five())
         assert list("abcde") == CALLS
         assert run.state == SagaState.COMPLETED
@@ -120,10 +120,10 @@ class TestTurningBack:
         assert step_of(run, "b").error == said
         assert said in run.explain()
 
-    def test_one_that_was_tried_once_tells_the_cause_alone(self) -> None:
+    def test_the_stored_error_of_a_step_tried_once_tells_the_cause_alone(self) -> None:
         assert drive(five(b="permanent")).error == "b refused"
 
-    def test_a_compensation_tells_it_too(self) -> None:
+    def test_the_stored_error_of_a_compensation_tells_how_often_it_was_tried_too(self) -> None:
         run = drive(five(c="permanent", undo_b="network"))
         assert run.state == SagaState.DEAD_LETTER
         assert re.fullmatch(r"undo_b: failed after \d+ attempts: .*", run.compensation_error)
@@ -221,7 +221,7 @@ class TestPivot:
         assert run.state == SagaState.DEAD_LETTER
         assert run.explain().startswith("Needs an operator: pivot")
 
-    def test_a_retry_resumes_exactly_there(self) -> None:
+    def test_a_retry_past_the_pivot_resumes_exactly_at_the_failed_step(self) -> None:
         run = drive(diamond(ship="permanent"))
         SagaRun.objects.filter(pk=run.pk).update(input={"faults": {}})
         del CALLS[:]

@@ -61,7 +61,9 @@ def held(run: SagaRun) -> Iterator[None]:
 
 class TestLockedRun:
     @pytest.mark.parametrize("verb", VERBS)
-    def test_every_verb_says_so_after_a_bounded_wait(self, run: SagaRun, verb: str) -> None:
+    def test_every_verb_says_that_a_run_is_locked_after_a_bounded_wait(
+        self, run: SagaRun, verb: str
+    ) -> None:
         with (
             held(run),
             pytest.raises(TransactionLocked, match=r"waited 0\.1 s for another") as caught,
@@ -72,7 +74,7 @@ class TestLockedRun:
         assert fresh(run).state == SagaState.RUNNING
         assert not run.events.filter(actor="x").exists()
 
-    def test_when_the_lock_is_free_the_same_verb_works(self, run: SagaRun) -> None:
+    def test_the_same_verb_works_when_the_lock_is_free(self, run: SagaRun) -> None:
         with held(run), pytest.raises(TransactionLocked):
             operations.cancel_saga(run, reason="x")
         assert operations.cancel_saga(run, reason="x").state == SagaState.CANCELLED
@@ -97,13 +99,15 @@ class TestLockedRun:
         with connection.cursor() as cursor:
             assert cursor.execute("PRAGMA busy_timeout").fetchone() == (20_000,)
 
-    def test_the_command_line_says_it_in_a_line(self, run: SagaRun) -> None:
+    def test_the_command_line_says_in_a_line_that_a_run_is_locked(self, run: SagaRun) -> None:
         with held(run), pytest.raises(CommandError, match="is locked: cancel waited") as caught:
             call_command("saga", "cancel", "k", "--reason", "x")
         assert "\n" not in str(caught.value)
 
     @pytest.mark.postgres
-    def test_the_admin_says_it_in_a_message(self, run: SagaRun, admin_client: Client) -> None:
+    def test_the_admin_says_in_a_message_that_a_run_is_locked(
+        self, run: SagaRun, admin_client: Client
+    ) -> None:
         subject = Subject(fresh(run), is_allowed=True)
         data = {"reason": "x", subject.token_name: subject.token}
         with held(run):

@@ -73,15 +73,15 @@ def start(*lost: str) -> SagaRun:
     return start_saga(Writing, Faults(list(lost)), key="k")
 
 
-class TestHandlers:
-    def test_a_plain_step_is_in_doubt_and_tried_again(self) -> None:
+class TestAConnectionLostInAHandler:
+    def test_leaves_a_plain_step_in_doubt_and_it_is_tried_again(self) -> None:
         run = start("charge")
         run_one(run)
         row = step_of(run, "charge")
         assert (row.state, row.in_doubt) == (StepState.READY, True)
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_an_atomic_step_is_tried_again_and_is_in_no_doubt(self) -> None:
+    def test_leaves_an_atomic_step_in_no_doubt_and_it_is_tried_again(self) -> None:
         run = start("book")
         run_one(run)
         run_one(run)
@@ -92,7 +92,7 @@ class TestHandlers:
 
 
 @pytest.mark.postgres
-class TestStandingStillInAnOutcome:
+class TestAProcessFrozenInAnOutcome:
     """A process that is stopped while it holds the run's lock: the server takes the lock away."""
 
     @pytest.fixture(autouse=True)
@@ -137,13 +137,13 @@ class TestStandingStillInAnOutcome:
             assert may_idle() == "1s"
         assert may_idle() == "0"
 
-    def test_a_bound_ends_with_its_transaction(self) -> None:
+    def test_the_bound_on_idling_ends_with_its_transaction(self) -> None:
         with change(start().pk):
             assert may_idle() == "1s"
         assert may_idle() == "0"
 
 
-class TestInsisting:
+class TestOutcomesOnALostConnection:
     @pytest.mark.postgres
     def test_an_outcome_whose_connection_was_cut_is_recorded_on_a_new_one(self) -> None:
         run = start()
@@ -164,7 +164,7 @@ class TestInsisting:
             execute.retry_on_lost_connection(lost)
         assert len(tries) == 1
 
-    def test_it_gives_up_after_a_few_tries(self) -> None:
+    def test_recording_gives_up_after_a_few_tries(self) -> None:
         tries: list[int] = []
 
         def lost() -> None:

@@ -62,7 +62,7 @@ def expire(run: SagaRun) -> None:
     recover.sweep()
 
 
-class TestStandingStill:
+class TestASagaThatStandsStill:
     def test_a_sibling_in_flight_may_succeed_and_its_successor_runs_after_the_retry(self) -> None:
         run = forked()
         ship, tell = claimed(run, "ship"), claimed(run, "tell")
@@ -74,7 +74,7 @@ class TestStandingStill:
         assert drive(run).state == SagaState.COMPLETED
         assert CALLS == ["pivot", "ship", "file"]
 
-    def test_nothing_new_starts(self) -> None:
+    def test_starts_nothing_new(self) -> None:
         run = forked()
         refuse(claimed(run, "ship"))
         row = step_of(run, "tell")

@@ -30,7 +30,7 @@ HOUR = timedelta(hours=1)
 
 
 class TestTheWait:
-    def test_is_a_row_and_the_worker_is_free(self) -> None:
+    def test_is_a_row_while_the_worker_is_free(self) -> None:
         run = start_saga(Five, Script({"a": "wait"}), key="k")
         assert run_one(run) == "waiting"
         row = step_of(run, "a")
@@ -55,7 +55,7 @@ class TestTheWait:
         assert 50 < (until - timezone.now()).total_seconds() < 61
         assert f"until {until:%Y-%m-%d %H:%M:%S} UTC" in run.explain()
 
-    def test_is_no_standing_still(self) -> None:
+    def test_is_not_taken_for_a_stalled_saga(self) -> None:
         run = five(a="wait")
         later = timezone.now() + timedelta(days=1)
         assert not SagaRun.objects.stale(later).exists()
@@ -100,7 +100,7 @@ class TestCompletion:
         answer(run, "left")
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_of_the_pivot_there_is_no_way_back_afterwards(self) -> None:
+    def test_after_the_completion_of_the_pivot_there_is_no_way_back(self) -> None:
         run = diamond(pivot="wait")
         refused(lambda: cancel_saga(run, reason="x"), "point of no return")
         assert answer(run, "pivot").pivot_passed
@@ -122,13 +122,13 @@ class TestCompletion:
         drive(cancel_saga(run, reason="x"))
         refused(lambda: answer(run, "a"), "a is compensated")
 
-    def test_of_what_has_not_begun_is_refused(self) -> None:
+    def test_the_completion_of_a_step_that_has_not_begun_is_refused(self) -> None:
         run = five(a="wait")
         refused(lambda: answer(run, "b"), "b is pending, not waiting")
         refused(lambda: fail_step(run, "b", error="x", reason="x"), "b is pending, not waiting")
         refused(lambda: answer(run, "z"), "it has no such step")
 
-    def test_it_is_offered_where_something_waits(self) -> None:
+    def test_completing_is_offered_where_something_waits(self) -> None:
         run = five(b="wait")
         assert {"complete_step", "fail_step", "skip_step"} <= allowed_actions(run)
         answer(run, "b")
@@ -136,7 +136,7 @@ class TestCompletion:
 
 
 class TestFailure:
-    def test_it_did_not_happen_so_only_the_rest_is_undone(self) -> None:
+    def test_a_step_failed_from_outside_did_not_happen_so_only_the_rest_is_undone(self) -> None:
         run = five(b="wait")
         turned = fail_step(
             run, "b", error="no stock", code="NO_STOCK", reason="they called", actor="webhook"
@@ -150,20 +150,20 @@ class TestFailure:
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["a", "b", "undo_a(a)"]
 
-    def test_no_other_answer_is_taken_afterwards(self) -> None:
+    def test_no_other_answer_is_taken_after_a_failure(self) -> None:
         run = five(b="wait")
         fail_step(run, "b", error="no stock", reason="x")
         refused(lambda: answer(run, "b"), "b is failed since")
         refused(lambda: fail_step(run, "b", error="x", reason="x"), "b is failed since")
 
-    def test_a_long_text_is_cut(self) -> None:
+    def test_a_long_error_from_outside_is_cut(self) -> None:
         run = fail_step(five(a="wait"), "a", error="x" * 5000, code="C" * 500, reason="x")
         assert len(run.error.encode()) <= 2048
         assert run.error_code == "C" * 100
 
 
 class TestTimeOut:
-    def test_nobody_knows_so_it_is_undone_with_none(self) -> None:
+    def test_a_wait_that_timed_out_is_undone_with_none(self) -> None:
         run = five(b="wait=60")
         run_out(run, "b")
         row = step_of(run, "b")
@@ -198,7 +198,7 @@ class TestTimeOut:
         assert drive(run).state == SagaState.COMPLETED
         assert step_of(run, "act_outside").output == {"of": "found"}
 
-    def test_past_the_pivot_it_waits_for_a_human_who_may_try_it_again(self) -> None:
+    def test_a_wait_that_timed_out_past_the_pivot_is_a_humans_who_may_try_it_again(self) -> None:
         run = diamond(ship="wait=60")
         run_out(run, "ship")
         stuck = fresh(run)

@@ -24,7 +24,7 @@ def _nothing_called(messages: list[str]) -> None:
 
 
 class TestTurningBack:
-    def test_it_does_not_wait_for_anybody_any_more(self) -> None:
+    def test_a_saga_that_turns_back_does_not_wait_for_anybody_any_more(self) -> None:
         run = five(b="wait")
         cancel_saga(run, reason="changed their mind")
         row = step_of(run, "b")
@@ -32,14 +32,14 @@ class TestTurningBack:
         assert drive(run).state == SagaState.CANCELLED
         assert CALLS == ["a", "b", "undo_b(None)", "undo_a(a)"]
 
-    def test_the_outside_system_is_asked_first(self) -> None:
+    def test_the_outside_system_is_asked_before_anything_is_undone(self) -> None:
         run = drive(start_saga(Patient, Script({"act": "wait"}), key="k"))
         cancel_saga(run, reason="changed their mind")
         assert not run.steps.backward().exists()
         assert drive(run).state == SagaState.CANCELLED
         assert CALLS == ["act", "find", "undo_act(found)"]
 
-    def test_the_deadline_ends_it_too(self) -> None:
+    def test_the_deadline_ends_a_wait(self) -> None:
         run = five(b="wait=9999")
         SagaRun.objects.filter(pk=run.pk).update(deadline=Now() - timedelta(seconds=1))
         assert sweep().expired == 1
@@ -47,7 +47,7 @@ class TestTurningBack:
         assert (ended.state, ended.error_code) == (SagaState.COMPENSATED, "EXECUTION_TIMEOUT")
         assert "undo_b(None)" in CALLS
 
-    def test_a_failed_sibling_ends_it_too(self) -> None:
+    def test_a_failed_sibling_ends_a_wait(self) -> None:
         run = start_saga(Diamond, Script({"left": "wait", "right": "permanent"}), key="k")
         for name in ("start", "left", "right"):
             run_one(run, name)
@@ -131,14 +131,14 @@ class TestLateAnswers:
         assert answer(run, "act_outside").state == SagaState.COMPLETED
         assert CALLS == ["act"]
 
-    def test_a_success_while_it_is_asked_about_answers_the_question(self) -> None:
+    def test_a_success_while_the_step_is_asked_about_answers_the_question(self) -> None:
         run = drive(start_saga(Patient, Script({"act": "wait"}), key="k"))
         cancel_saga(run, reason="x")
         answer(run, "act_outside")
         assert drive(run).state == SagaState.CANCELLED
         assert CALLS == ["act", "undo_act(outside)"]
 
-    def test_of_a_dead_letter_it_counts_when_that_is_retried(self) -> None:
+    def test_a_late_answer_to_a_dead_letter_counts_when_that_is_retried(self) -> None:
         run = diamond(ship="wait=60")
         run_out(run, "ship")
         assert answer(run, "ship").state == SagaState.DEAD_LETTER
@@ -177,7 +177,7 @@ class Outpaced(Saga[Script]):
 
 class TestEarlyAnswers:
     @pytest.mark.parametrize(("end", "of"), [("wait", "outside"), ("network", "outside")])
-    def test_one_is_kept_until_the_attempt_ends(self, end: str, of: str) -> None:
+    def test_an_early_answer_is_kept_until_the_attempt_ends(self, end: str, of: str) -> None:
         run = drive(start_saga(Outpaced, Script({"end": end}), key="k"))
         assert run.state == SagaState.COMPLETED
         assert step_of(run, "act_outside").output == {"of": of}
@@ -192,12 +192,12 @@ class TestEarlyAnswers:
         assert run.state == SagaState.COMPLETED
 
     @pytest.mark.parametrize("end", ["wait", "network"])
-    def test_a_no_ends_the_saga(self, end: str) -> None:
+    def test_an_early_failure_turns_the_saga_back(self, end: str) -> None:
         run = drive(start_saga(Outpaced, Script({"end": end, "answer": "no"}), key="k"))
         assert (run.state, run.error_code) == (SagaState.COMPENSATED, "NO_STOCK")
         assert CALLS == ["act"]
 
-    def test_it_outlives_the_worker(self) -> None:
+    def test_an_early_answer_outlives_the_worker(self) -> None:
         run = start_saga(Five, Script(), key="k")
         claimed(run, "a")
         answer(run, "a")

@@ -70,7 +70,7 @@ class TestOneMethodForTwoSteps:
     @pytest.mark.parametrize(
         "names", [("take_back", "take_back"), ("b", "a"), ("undo of b", "undo of a")]
     )
-    def test_each_is_answered_in_its_turn(self, names: tuple[str, str]) -> None:
+    def test_each_step_is_answered_in_its_turn(self, names: tuple[str, str]) -> None:
         run = undoing()
         complete_step(run, names[0], reason="they called")
         assert states(run)["b"] == StepState.COMPENSATED
@@ -79,7 +79,7 @@ class TestOneMethodForTwoSteps:
         complete_step(run, names[1], reason="they called again")
         assert drive(run).state == SagaState.COMPENSATED
 
-    def test_or_fails(self) -> None:
+    def test_each_step_may_be_failed_in_its_turn(self) -> None:
         run = undoing()
         stuck = fail_step(run, "take_back", error="account closed", reason="the bank says")
         assert (stuck.state, stuck.compensation_error) == (
@@ -99,7 +99,7 @@ class TestOneMethodForTwoSteps:
         assert states(run, "backward")["b"] == StepState.WAITING
         assert states(run, "backward")["a"] != StepState.WAITING
 
-    def test_one_that_runs_may_have_asked_already(self) -> None:
+    def test_a_step_that_runs_may_have_asked_already(self) -> None:
         run = undoing()
         ready = {
             "state": StepState.READY,
@@ -126,7 +126,7 @@ class TestOneMethodForTwoSteps:
 
 
 class TestAStepThatAskedItself:
-    def test_its_answer_that_comes_twice_is_none_of_its_compensation(self) -> None:
+    def test_does_not_pass_an_answer_that_comes_twice_to_its_compensation(self) -> None:
         run = five(b="wait", c="permanent", undo_b="wait")
         answer(run, "b")
         drive(run)
@@ -134,14 +134,14 @@ class TestAStepThatAskedItself:
         refused(lambda: answer(run, "b"), "b is succeeded since .* its compensation undo_b is")
         refused(lambda: fail_step(run, "b", error="x", reason="x"), "its compensation undo_b is")
 
-    def test_one_of_which_nothing_is_known_is_meant_itself(self) -> None:
+    def test_of_which_nothing_is_known_is_meant_itself(self) -> None:
         run = drive(five(b="unknown", undo_b="wait"))
         assert states(run, "backward")["b"] == StepState.WAITING
         refused(lambda: fail_step(run, "b", error="x", reason="x"), "b is unknown since")
         answer(run, "b")
         assert states(run)["b"] == StepState.SUCCEEDED
 
-    def test_a_name_that_there_is_not_is_told_with_those_that_there_are(self) -> None:
+    def test_is_named_in_the_refusal_of_an_unknown_name(self) -> None:
         run = undoing()
         known = "it has a, b, c, take_back, undo of b, undo of a"
         refused(lambda: complete_step(run, "d", reason="x"), known)

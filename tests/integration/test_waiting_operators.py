@@ -40,8 +40,8 @@ def _nothing_called(messages: list[str]) -> None:
 HOUR = timedelta(hours=1)
 
 
-class TestCompensations:
-    def test_the_chain_stays_where_it_is_until_it_is_completed(self) -> None:
+class TestACompensationThatWaits:
+    def test_keeps_the_chain_where_it_is_until_it_is_completed(self) -> None:
         run = undoing()
         assert run.state == SagaState.COMPENSATING
         assert states(run, "backward") == {"c": "succeeded", "b": "waiting", "a": "pending"}
@@ -50,16 +50,16 @@ class TestCompensations:
         assert states(run)["b"] == StepState.COMPENSATED
         assert drive(run).state == SagaState.COMPENSATED
 
-    def test_it_takes_no_result(self) -> None:
+    def test_takes_no_result(self) -> None:
         run = undoing()
         refused(lambda: answer(run, "undo_b"), "a compensation has no result")
 
-    def test_without_a_timeout_it_waits_as_long_as_the_saga_had(self) -> None:
+    def test_waits_without_a_timeout_as_long_as_the_saga_had(self) -> None:
         until = step_of(undoing(), "b", direction="backward").lease_until
         assert until is not None
         assert 14 * 60 < (until - timezone.now()).total_seconds() < 15 * 60 + 1
 
-    def test_a_time_out_is_tried_again_and_ends_as_a_dead_letter(self) -> None:
+    def test_that_timed_out_is_tried_again_and_ends_as_a_dead_letter(self) -> None:
         run = undoing()
         backward = StepRun.objects.backward().filter(run=run, name="b")
         for _ in range(backward.get().options.get("max_retries", 3)):
@@ -77,7 +77,7 @@ class TestCompensations:
         skip_step(run, "b", reason="it was refunded after all")
         assert drive(run).state == SagaState.COMPENSATED
 
-    def test_a_no_is_a_dead_letter_at_once_and_can_be_retried(self) -> None:
+    def test_that_is_failed_is_a_dead_letter_at_once_and_can_be_retried(self) -> None:
         run = undoing()
         stuck = fail_step(run, "undo_b", error="account closed", reason="the bank says")
         assert stuck.state == SagaState.DEAD_LETTER
@@ -87,7 +87,7 @@ class TestCompensations:
         complete_step(run, "undo_b", reason="booked")
         assert drive(run).state == SagaState.COMPENSATED
 
-    def test_one_that_waits_in_a_dead_letter_keeps_its_place(self) -> None:
+    def test_keeps_its_place_in_a_dead_letter(self) -> None:
         run = undoing()
         stuck = {"state": SagaState.DEAD_LETTER}
         SagaRun.objects.filter(pk=run.pk).update(**stuck)
@@ -97,7 +97,7 @@ class TestCompensations:
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS.count("undo_b(None)") == 0
 
-    def test_completed_between_two_attempts(self) -> None:
+    def test_can_be_completed_between_two_attempts(self) -> None:
         run = undoing()
         run_out(run, "b", "backward")
         complete_step(run, "undo_b", reason="booked")
@@ -106,8 +106,8 @@ class TestCompensations:
         assert CALLS[calls:] == ["undo_a(a)"]
 
 
-class TestOperators:
-    def test_a_pause_does_not_count(self) -> None:
+class TestOperatorsAndAWait:
+    def test_the_time_of_a_pause_does_not_count(self) -> None:
         run = five(b="wait=60")
         row = step_of(run, "b")
         pause_saga(run, reason="x")
@@ -144,7 +144,7 @@ class TestOperators:
         assert drive(run).state == SagaState.COMPLETED
 
     @pytest.mark.parametrize("how", ["wait", "network"])
-    def test_one_that_was_skipped_and_happened_after_all_is_undone_with_the_rest(
+    def test_a_waiting_step_that_was_skipped_and_happened_after_all_is_undone_with_the_rest(
         self, how: str
     ) -> None:
         run = start_saga(Five, Script({"b": how}), key="k")
@@ -157,12 +157,12 @@ class TestOperators:
         assert drive(run).state == SagaState.CANCELLED
         assert CALLS[-2:] == ["undo_b(outside)", "undo_a(a)"]
 
-    def test_a_waiting_compensation_too(self) -> None:
+    def test_a_waiting_compensation_can_be_skipped(self) -> None:
         run = undoing()
         skip_step(run, "b", reason="refunded by phone")
         assert drive(run).state == SagaState.COMPENSATED
 
-    def test_while_a_dead_letter_stands_the_answer_is_recorded(self) -> None:
+    def test_an_answer_is_recorded_while_a_dead_letter_stands(self) -> None:
         run = start_saga(Branching, Script({"left": "wait", "right": "permanent"}), key="k")
         stuck = drive(run)
         assert (stuck.state, states(run)["left"]) == (SagaState.DEAD_LETTER, "waiting")
@@ -171,7 +171,7 @@ class TestOperators:
         skip_step(run, "right", reason="by hand")
         assert drive(run).state == SagaState.COMPLETED
 
-    def test_a_wait_that_begins_there_too(self) -> None:
+    def test_an_answer_to_a_wait_that_begins_in_a_dead_letter_is_recorded(self) -> None:
         run = start_saga(Branching, Script({"left": "wait", "right": "permanent"}), key="k")
         run_one(run, "start")
         left = claimed(run, "left")

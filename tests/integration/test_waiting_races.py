@@ -77,8 +77,8 @@ def assert_undone(run: SagaRun, ended: SagaState) -> None:
     assert states(run)["b"] == StepState.COMPENSATED
 
 
-class TestOneWins:
-    def test_of_two_answers(self, two: Racers) -> None:
+class TestRacesOfAnswers:
+    def test_of_two_answers_one_wins(self, two: Racers) -> None:
         moment, seen = Moment(waiting()), set()
         run = moment.run
         failing = partial(fail_step, run, "b", error="no stock", reason="x")
@@ -91,7 +91,7 @@ class TestOneWins:
             seen.add(won)
         assert seen == {True, False}
 
-    def test_of_an_answer_and_its_double(self, two: Racers) -> None:
+    def test_of_an_answer_and_its_double_one_wins(self, two: Racers) -> None:
         moment = Moment(waiting())
         run = moment.run
         for _ in moment.times():
@@ -102,7 +102,9 @@ class TestOneWins:
             assert "b is succeeded since" in str(loser)
             assert run.steps.filter(state=StepState.READY).count() == 1
 
-    def test_of_an_answer_and_the_end_of_the_wait(self, two: Racers) -> None:
+    def test_an_answer_as_the_wait_ends_counts_and_one_decides_what_follows(
+        self, two: Racers
+    ) -> None:
         run = waiting()
         expire_lease(step_of(run, "b").pk)
         moment, row, seen = Moment(run), step_of(run, "b"), set()
@@ -117,7 +119,7 @@ class TestOneWins:
             seen.add(ended)
         assert seen == {True, False}
 
-    def test_of_an_answer_and_a_cancel(self, two: Racers) -> None:
+    def test_an_answer_as_the_saga_is_cancelled_counts_and_is_undone(self, two: Racers) -> None:
         moment, seen = Moment(waiting()), set()
         run = moment.run
         cancelling = partial(cancel_saga, run, reason="x")
@@ -133,7 +135,7 @@ class TestOneWins:
                 assert_undone(run, SagaState.CANCELLED)
         assert seen == {True, False}
 
-    def test_of_an_answer_and_a_skip(self, two: Racers) -> None:
+    def test_an_answer_as_the_step_is_skipped_counts(self, two: Racers) -> None:
         moment, seen = Moment(waiting()), set()
         run = moment.run
         skipping = partial(skip_step, run, "b", reason="x")
@@ -147,7 +149,7 @@ class TestOneWins:
 
 
 class TestNoAnswerIsLost:
-    def test_one_that_comes_as_the_step_begins_to_wait(self, two: Racers) -> None:
+    def test_an_answer_that_comes_as_the_step_begins_to_wait_is_kept(self, two: Racers) -> None:
         run = start_saga(Five, Script(), key="k")
         run_one(run)
         row = step_of(run, "b")
