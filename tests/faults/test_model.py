@@ -32,20 +32,22 @@ def told(search: Search, capsys: pytest.CaptureFixture[str]) -> Search:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("plan", CHECKED)
-def test_every_promise_holds_in_every_state(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_promise_of_the_model_holds_in_every_state(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
     search = told(explore(plan), capsys)
     assert not search.broken, search
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("mutant", CAUGHT)
-def test_without_a_guard_a_promise_is_broken(mutant: Mutant) -> None:
+def test_the_search_finds_a_broken_promise_without_a_guard(mutant: Mutant) -> None:
     search = explore(mutant.mutated)
     assert search.broken == mutant.breaks, search
 
 
 @pytest.mark.parametrize("kind", UNTRUE_ENDS)
-def test_without_its_mend_each_fault_is_found_again(
+def test_the_search_finds_each_mended_fault_again_without_its_mend(
     kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mutant = BY_KIND[kind]

@@ -71,7 +71,7 @@ def test_a_hundred_thousand_lives_end_as_promised() -> None:
 
 
 @pytest.mark.parametrize(("mutant", "seed"), SEEDS.items())
-def test_an_engine_without_a_part_is_found_out(mutant: str, seed: int) -> None:
+def test_a_life_is_known_that_finds_each_missing_part_of_the_engine(mutant: str, seed: int) -> None:
     with stage() as here:
         made_up = scenario(Random(seed))  # noqa: S311 no secret
         assert not breaks(here, made_up)
@@ -82,7 +82,7 @@ def test_an_engine_without_a_part_is_found_out(mutant: str, seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("mutant", "known"), SOON.items())
-def test_no_part_is_missing_for_long(
+def test_random_lives_find_each_missing_part_of_the_engine(
     mutant: str, known: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody tells the simulation where to look."""

@@ -330,7 +330,7 @@ def in_another_thread(act: Callable[[], Any]) -> Any:
         return pool.submit(closing(act)).result(30)
 
 
-def test_a_refused_beat_raises_the_same_error_as_outside_of_a_transaction() -> None:
+def test_a_permanent_error_after_a_beat_in_a_transaction_is_a_definite_failure() -> None:
     run = start()
 
     def act(saga: Any) -> None:

@@ -95,7 +95,7 @@ class TestAFollowUpOfAPausedSaga:
         assert record_outcome(note, DONE)
         assert (states(run)["note"], fresh(run).has_warnings) == (StepState.SUCCEEDED, False)
 
-    def test_of_a_completed_saga_is_not_paused(self) -> None:
+    def test_of_a_completed_saga_cannot_be_paused(self) -> None:
         run = retry_step(completed(), "note", reason="again")
         refused(lambda: pause_saga(run, reason="x"), "neither running nor compensating")
 
@@ -146,7 +146,7 @@ class TestAFollowUpOfASagaThatTurnsBack:
 
 
 class TestAFollowUpOfADeadLetter:
-    def test_is_none_unless_its_step_stopped_the_saga(self) -> None:
+    def test_is_not_offered_for_a_step_that_did_not_stop_the_saga(self) -> None:
         run = start_saga(Mild, Script({"note": "permanent", "b": "permanent"}), key="k")
         SagaRun.objects.filter(pk=run.pk).update(pivot_passed=True)
         for _ in range(2):

@@ -96,7 +96,7 @@ class TestOnce:
         with pytest.raises(PayloadError, match="1 to 255 characters"):
             once(key, book)
 
-    def test_it_joins_the_transaction_that_is_open(self) -> None:
+    def test_once_joins_the_transaction_that_is_open(self) -> None:
         def outer() -> None:
             once("inner", book)
             raise DatabaseError
@@ -108,7 +108,7 @@ class TestOnce:
 
 
 class TestAtTheSameTime:
-    def test_of_two_one_takes_effect_and_both_get_its_result(self) -> None:
+    def test_of_two_calls_one_takes_effect_and_both_get_its_result(self) -> None:
         with racers(2) as runners:
             for number in range(TIMES):
                 before = Group.objects.count()
@@ -118,7 +118,7 @@ class TestAtTheSameTime:
                 assert Group.objects.count() == before + 1
 
     @pytest.mark.postgres
-    def test_the_second_waits_for_the_first_and_runs_when_that_fails(self) -> None:
+    def test_the_second_call_waits_for_the_first_and_runs_when_that_fails(self) -> None:
         begun = Event()
 
         def fail_slowly() -> Booking:
@@ -244,18 +244,18 @@ class TestHandlers:
         assert drive(run).state == SagaState.CANCELLED
         assert Group.objects.filter(name__startswith="released").count() == 1
 
-    def test_below_a_compensation_it_is_refused(self) -> None:
+    def test_once_is_refused_below_a_compensation(self) -> None:
         with pytest.raises(SagaDefinitionError, match="a compensation uses undo_once"):
             idempotent(Guarded.release)  # type: ignore[arg-type]  # mypy refuses it too
 
 
 class TestUndoOnce:
-    def test_it_undoes_what_happened_the_first_time_only(self) -> None:
+    def test_undo_once_undoes_what_happened_the_first_time_only(self) -> None:
         once("k", book)
         assert [undo_once("k", released) for _ in range(3)] == [True, False, False]
         assert Group.objects.count() == 2
 
-    def test_before_the_effect_it_undoes_nothing_and_forbids_it(self) -> None:
+    def test_undo_once_before_the_effect_undoes_nothing_and_forbids_it(self) -> None:
         assert [undo_once("k", released) for _ in range(2)] == [False, False]
         with pytest.raises(PermanentError):
             once("k", book)
@@ -269,7 +269,7 @@ class TestUndoOnce:
         assert once("k", book) == first
         assert Group.objects.count() == 2
 
-    def test_what_raises_leaves_it_standing_and_may_be_tried_again(self) -> None:
+    def test_an_undo_that_raises_leaves_the_effect_and_may_be_tried_again(self) -> None:
         def fail() -> None:
             released()
             raise ConnectionError
@@ -280,7 +280,7 @@ class TestUndoOnce:
         assert Group.objects.count() == 1
         assert undo_once("k", released)
 
-    def test_of_the_effect_and_its_undo_at_once_nothing_stays_behind(self) -> None:
+    def test_an_effect_and_its_undo_at_once_leave_nothing_behind(self) -> None:
         with racers(2) as runners:
             for number in range(TIMES):
                 Group.objects.all().delete()

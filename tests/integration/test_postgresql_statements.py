@@ -105,7 +105,7 @@ HANDLERS: dict[type[Traced], list[str]] = {
 }
 
 
-class TestStatementsBesidesTheOrm:
+class TestStatementsBesideTheOrm:
     @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "by messages"])
     @pytest.mark.parametrize("saga", [Five, Diamond], ids=["Five", "Diamond"])
     @pytest.mark.parametrize("seed", range(15))

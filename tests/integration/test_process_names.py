@@ -81,7 +81,7 @@ class TestProcessNames:
 
 
 class TestAChildThatDied:
-    def test_its_own_attempt_is_given_up_and_not_that_of_a_replica_with_its_pid(
+    def test_loses_its_own_attempt_and_not_that_of_a_replica_with_its_pid(
         self, dead_child: Any, messages: list[str]
     ) -> None:
         mine = attempt_of(process_name(NODE, dead_child.pid))

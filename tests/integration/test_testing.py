@@ -305,5 +305,5 @@ class TestInAPlainDjangoTestCase(TestCase):
                 self.assertTrue(played.reached)  # noqa: PT009
 
     @fail_at(Five, "a")
-    def test_the_functions_work_as_decorators(self) -> None:
+    def test_fail_at_works_as_a_decorator(self) -> None:
         self.assertEqual(run_saga(started()).failed_step, "a")  # noqa: PT009

@@ -55,7 +55,7 @@ class TestTheWait:
         assert 50 < (until - timezone.now()).total_seconds() < 61
         assert f"until {until:%Y-%m-%d %H:%M:%S} UTC" in run.explain()
 
-    def test_is_not_taken_for_a_stalled_saga(self) -> None:
+    def test_is_not_called_stale(self) -> None:
         run = five(a="wait")
         later = timezone.now() + timedelta(days=1)
         assert not SagaRun.objects.stale(later).exists()

@@ -134,14 +134,14 @@ class TestAStepThatAskedItself:
         refused(lambda: answer(run, "b"), "b is succeeded since .* its compensation undo_b is")
         refused(lambda: fail_step(run, "b", error="x", reason="x"), "its compensation undo_b is")
 
-    def test_of_which_nothing_is_known_is_meant_itself(self) -> None:
+    def test_of_unknown_outcome_is_meant_itself(self) -> None:
         run = drive(five(b="unknown", undo_b="wait"))
         assert states(run, "backward")["b"] == StepState.WAITING
         refused(lambda: fail_step(run, "b", error="x", reason="x"), "b is unknown since")
         answer(run, "b")
         assert states(run)["b"] == StepState.SUCCEEDED
 
-    def test_is_named_in_the_refusal_of_an_unknown_name(self) -> None:
+    def test_an_unknown_name_is_refused_with_the_names_that_there_are(self) -> None:
         run = undoing()
         known = "it has a, b, c, take_back, undo of b, undo of a"
         refused(lambda: complete_step(run, "d", reason="x"), known)

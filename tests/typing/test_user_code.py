@@ -55,10 +55,10 @@ def _read(output: str) -> Iterator[Complaint]:
 
 @pytest.mark.timeout(300)
 class TestUserCode:
-    def test_what_is_right_passes(self, complaints: set[Complaint]) -> None:
+    def test_code_that_is_right_passes(self, complaints: set[Complaint]) -> None:
         assert {one for one in complaints if one[0] == "order_saga.py"} == set()
 
-    def test_what_is_wrong_is_said_on_its_line(self, complaints: set[Complaint]) -> None:
+    def test_each_mistake_is_said_on_its_line(self, complaints: set[Complaint]) -> None:
         expected = {
             ("mistakes.py", number, found[1])
             for number, line in enumerate((HERE / "mistakes.txt").read_text().splitlines(), 1)
@@ -67,5 +67,5 @@ class TestUserCode:
         assert {one for one in complaints if one[0] == "mistakes.py"} == expected
         assert len(expected) > 20
 
-    def test_nothing_is_said_of_the_package(self, complaints: set[Complaint]) -> None:
+    def test_nothing_is_said_of_the_package_itself(self, complaints: set[Complaint]) -> None:
         assert {one[0] for one in complaints} == {"mistakes.py"}

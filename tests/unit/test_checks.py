@@ -130,11 +130,11 @@ class TestDefinitions:
 
 
 class TestDeploy:
-    def test_good_settings_are_silent(self) -> None:
+    def test_good_settings_give_no_warning(self) -> None:
         with production():
             assert found() == {}
 
-    def test_without_deploy_settings_are_not_judged(self) -> None:
+    def test_settings_are_not_judged_without_the_deploy_flag(self) -> None:
         with production(celery={"task_always_eager": True}):
             assert found(deploy=False) == {}
 
@@ -174,13 +174,15 @@ class TestDeploy:
             ({"OPTIONS": {"isolation_level": 3}}, "sagas.W016"),
         ],
     )
-    def test_so_has_a_bad_database_setting(self, database: dict[str, Any], problem: str) -> None:
+    def test_a_bad_database_setting_has_an_id_and_a_cure(
+        self, database: dict[str, Any], problem: str
+    ) -> None:
         with production(database=database):
             messages = found()
         assert set(messages) == {problem}
         assert messages[problem].hint
 
-    def test_so_is_a_queue_that_nobody_declared_where_none_is_made(
+    def test_a_queue_that_nobody_declared_where_none_is_made_has_an_id_and_a_cure(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(checks.broker, "_queues", lambda: [("shop.Order.charge", "typo")])
@@ -204,9 +206,9 @@ class TestDeploy:
             assert found() == {}
 
 
-class TestVisibility:
+class TestVisibilityTimeout:
     @pytest.mark.parametrize(("visibility", "warned"), [(600, False), (599, True)])
-    def test_it_outlasts_the_longest_step_and_compensation(
+    def test_outlasts_the_longest_step_and_compensation(
         self, visibility: int, *, warned: bool
     ) -> None:
         class Pay(Saga[int]):
@@ -227,7 +229,7 @@ class TestVisibility:
         if warned:
             assert "Pay.charge may run for 600 s" in messages["sagas.W005"].msg
 
-    def test_redis_default_is_an_hour(self) -> None:
+    def test_is_an_hour_by_default_on_redis(self) -> None:
         class Pay(Saga[int]):
             @step(time_limit=3601, pivot=True)
             def charge(self) -> None: ...
@@ -306,7 +308,7 @@ class TestPools:
         assert kind_of(pool) == kind_of(name) == name
         assert kind_of(f"celery.concurrency.{module}:TaskPool") == name
 
-    def test_a_worker_says_it_of_its_own_pool(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_worker_judges_its_own_pool(self, caplog: pytest.LogCaptureFixture) -> None:
         with production(celery={"CELERY_DB_REUSE_MAX": 1000}):
             tell_of_pool("celery.concurrency.gevent:TaskPool", 100)
         told = [record for record in caplog.records if record.name == "sagas.worker"]
@@ -362,7 +364,7 @@ class TestApplication:
         assert "amqp://guest:**@localhost:5672//" in said
         assert "from .celery import app as celery_app" in said
 
-    def test_one_that_uses_celery_before_is_told_too(self, tmp_path: Path) -> None:
+    def test_a_process_that_uses_celery_before_is_told_too(self, tmp_path: Path) -> None:
         init = "from celery import current_app; current_app.conf.broker_url\n"
         said = check_project(tmp_path, f"{init}from .celery import app\n")
         assert "sagas.W020" in said
@@ -378,7 +380,7 @@ class TestHeaders:
         with override_settings(SAGAS={"MESSAGE_HEADERS": path}):
             assert "sagas.E021" in found(deploy=False)
 
-    def test_one_that_names_a_function_is_none(self) -> None:
+    def test_a_path_that_names_a_function_is_fine(self) -> None:
         with override_settings(SAGAS={"MESSAGE_HEADERS": "os.getcwd"}):
             assert "sagas.E021" not in found(deploy=False)
 
@@ -392,7 +394,7 @@ class TestTenants:
         with tenants(SHARED_APPS=["django_tenants", *shared], TENANT_APPS=[name]):
             assert "sagas.E020" in found(deploy=False)
 
-    def test_in_the_public_schema_alone_they_are_none(self) -> None:
+    def test_sagas_in_the_public_schema_alone_are_fine(self) -> None:
         with tenants(SHARED_APPS=["django_tenants", "sagas"], TENANT_APPS=["shop"]):
             assert "sagas.E020" not in found(deploy=False)
 

@@ -39,7 +39,7 @@ class TestRetryDelay:
         options = StepOptions(retry_backoff=3, retry_jitter=False)
         assert [retry_delay(options, attempt) for attempt in range(1, 4)] == [3, 6, 12]
 
-    def test_it_is_capped(self) -> None:
+    def test_the_delay_is_capped(self) -> None:
         options = StepOptions(retry_backoff_max=100, retry_jitter=False)
         assert retry_delay(options, 8) == 100
         assert retry_delay(options, 1_000) == 100
@@ -78,7 +78,7 @@ class TestJudge:
     def test_an_uncertain_outcome_is_unknown_at_once(self) -> None:
         assert judged(UNCERTAIN) == Verdict(state=StepState.UNKNOWN, in_doubt=True)
 
-    def test_one_that_may_pass_is_tried_again_until_the_retries_are_spent(self) -> None:
+    def test_a_failure_that_may_pass_is_tried_again_until_the_retries_are_spent(self) -> None:
         options = StepOptions(max_retries=3, retry_jitter=False)
         verdicts = [judged(NETWORK, attempt=n, options=options) for n in range(1, 5)]
         assert [v.state for v in verdicts] == ["ready"] * 3 + ["unknown"]
@@ -168,26 +168,28 @@ class TestAfterStep:
         assert following(StepState.SUCCEEDED, SagaState.COMPENSATING, backward=True) is Next.GO_ON
 
     @pytest.mark.parametrize("state", FAILURES)
-    def test_one_that_fails_is_a_dead_letter_unless_undoing_continues(
+    def test_a_compensation_that_fails_is_a_dead_letter_unless_undoing_continues(
         self, state: StepState
     ) -> None:
         at = SagaState.COMPENSATING
         assert following(state, at, backward=True) is Next.DEAD_LETTER
         assert following(state, at, backward=True, continue_undoing=True) is Next.GO_ON
 
-    def test_one_that_ends_late_stands(self) -> None:
+    def test_a_compensation_that_ends_late_moves_nothing(self) -> None:
         late = following(StepState.SUCCEEDED, SagaState.DEAD_LETTER, backward=True)
         assert late is Next.NOTHING
 
 
 class TestInTheEnd:
-    def test_one_that_was_tried_again_says_so(self) -> None:
+    def test_an_outcome_that_was_tried_again_says_so(self) -> None:
         failure = Failed(code="X", error="no answer", retryable=True)
         assert with_attempt_count(failure, 3).error == "failed after 3 attempts: no answer"
         assert with_attempt_count(failure, 3).code == "X"
 
     @pytest.mark.parametrize(("retryable", "attempts"), [(True, 1), (False, 3)])
-    def test_another_tells_its_cause_alone(self, *, retryable: bool, attempts: int) -> None:
+    def test_an_outcome_of_one_attempt_tells_its_cause_alone(
+        self, *, retryable: bool, attempts: int
+    ) -> None:
         failure = Failed(code="X", error="refused", retryable=retryable)
         assert with_attempt_count(failure, attempts) == failure
 
@@ -199,7 +201,7 @@ class TestFingerprint:
         found = {fingerprint("s", "b", "X", f"{where}{text}no answer") for text in texts}
         assert len(found) == 1
 
-    def test_the_cause_does(self) -> None:
+    def test_the_cause_tells_fingerprints_apart(self) -> None:
         assert fingerprint("s", "b", "X", "no answer") != fingerprint("s", "b", "X", "refused")
 
 
@@ -207,7 +209,7 @@ class TestWaiting:
     def test_a_step_waits_while_its_saga_goes_on(self) -> None:
         assert judged(Waiting()) == Verdict(state=StepState.WAITING, in_doubt=True)
 
-    def test_afterwards_its_outcome_is_unknown_or_asked_about(self) -> None:
+    def test_a_step_that_wants_to_wait_after_the_turn_is_unknown_or_asked_about(self) -> None:
         assert judged(Waiting(), goes_on=False) == Verdict(state=StepState.UNKNOWN, in_doubt=True)
         verdict = judge(
             Waiting(),

@@ -71,7 +71,7 @@ class TestReplan:
             best_effort = Step("a", state, ["b"], critical=False)
             assert self.places(best_effort, Step("b", "pending", [])) == {"b": ("ready", 0)}
 
-    def test_one_that_never_started_is_in_the_plan(self) -> None:
+    def test_a_step_that_never_started_is_in_the_plan(self) -> None:
         best_effort = Step("a", "cancelled", ["b"], critical=False)
         places = self.places(best_effort, Step("b", "cancelled", []))
         assert places == {"a": ("ready", 0), "b": ("pending", 1)}

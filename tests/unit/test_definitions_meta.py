@@ -37,7 +37,7 @@ def declare(name: str, **body: Any) -> type[Saga[Any]]:
 
 
 class TestMeta:
-    def test_what_is_not_said_is_the_default(self) -> None:
+    def test_an_option_that_is_not_said_has_its_default(self) -> None:
         class Pay(Saga[OrderInput]): ...
 
         definition = Pay.definition
@@ -46,7 +46,7 @@ class TestMeta:
         assert not definition.long_running
         assert definition.key_template is None
 
-    def test_what_is_said_is_kept(self) -> None:
+    def test_an_option_that_is_said_is_kept(self) -> None:
         definition = saga_with(
             label="shop.Pay",
             version=3,
@@ -84,7 +84,7 @@ class TestMeta:
             ({"step_defaults": 5}, "a dict of step options"),
         ],
     )
-    def test_what_is_wrong_is_refused_with_the_cure(
+    def test_an_option_that_is_wrong_is_refused_with_the_cure(
         self, attributes: dict[str, Any], complaint: str
     ) -> None:
         with pytest.raises(SagaDefinitionError, match=f"Pay.Meta.*{complaint}"):
@@ -94,7 +94,7 @@ class TestMeta:
         saga = saga_with(long_running=True, timeout=timedelta(days=2))
         assert saga.definition.timeout == timedelta(days=2)
 
-    def test_it_is_inherited_when_it_says_so(self) -> None:
+    def test_meta_is_inherited_when_it_says_so(self) -> None:
         class Base(Saga[OrderInput]):
             class Meta:
                 abstract = True
@@ -127,7 +127,7 @@ class TestKey:
             ("fixed", OrderInput(7), "fixed"),
         ],
     )
-    def test_it_is_filled_from_the_input(self, template: str, saga_input: Any, key: str) -> None:
+    def test_a_key_is_filled_from_the_input(self, template: str, saga_input: Any, key: str) -> None:
         assert saga_with(key=template).definition.key_for(saga_input) == key
 
     @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ class TestKey:
             saga_with(key=template).definition.key_for(saga_input)
         assert caught.value.location == "transaction"
 
-    def test_without_a_template_one_must_be_passed(self) -> None:
+    def test_without_a_template_a_key_must_be_passed(self) -> None:
         with pytest.raises(IdempotencyRequired, match="pass key= to start_saga"):
             saga_with().definition.key_for(OrderInput(7))
 

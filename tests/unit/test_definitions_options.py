@@ -100,7 +100,7 @@ class TestOptions:
             ("owner", "", "a text"),
         ],
     )
-    def test_a_wrong_one_is_refused_with_what_it_may_be(
+    def test_a_wrong_option_is_refused_with_what_it_may_be(
         self, option: str, value: object, complaint: str
     ) -> None:
         with pytest.raises(SagaDefinitionError, match=complaint):
@@ -120,7 +120,7 @@ class TestOptions:
             ("rate_limit", None),
         ],
     )
-    def test_what_celery_takes_is_taken(self, option: str, value: object) -> None:
+    def test_an_option_that_celery_takes_is_taken(self, option: str, value: object) -> None:
         class Pay(Saga[int]):
             charge = unchecked_step(**{option: value})(charge)
 
@@ -156,7 +156,7 @@ class TestOptions:
 
 
 class TestSnapshot:
-    def test_it_holds_what_differs_from_the_defaults(self) -> None:
+    def test_a_snapshot_holds_what_differs_from_the_defaults(self) -> None:
         assert StepOptions().snapshot() == {}
         assert StepOptions(queue="bank", max_retries=0).snapshot() == {
             "queue": "bank",

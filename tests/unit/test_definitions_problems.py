@@ -79,7 +79,7 @@ class TestCompensationIsDecided:
 
 
 class TestPivots:
-    def test_two_on_one_path_are_an_error(self) -> None:
+    def test_two_pivots_on_one_path_are_an_error(self) -> None:
         class Pay(Saga[OrderInput]):
             @step(pivot=True)
             def charge(self) -> None: ...
@@ -92,7 +92,7 @@ class TestPivots:
 
         assert "pivot ship comes after pivot charge" in found(Pay)["sagas.E004"]
 
-    def test_two_on_parallel_paths_are_not(self) -> None:
+    def test_two_pivots_on_parallel_paths_are_fine(self) -> None:
         class Pay(Saga[OrderInput]):
             @step(pivot=True)
             def charge(self) -> None: ...
@@ -202,7 +202,7 @@ class TestAnnotations:
         assert "tests.Pay: " in found(Pay)["sagas.E006"]
         assert "Pay.charge" in found(Pay)["sagas.E006"]
 
-    def test_so_is_an_input(self) -> None:
+    def test_an_input_that_cannot_be_stored_is_an_error(self) -> None:
         class Pay(Saga[Any]):
             @step(pivot=True)
             def charge(self) -> None: ...
@@ -251,7 +251,7 @@ class TestCompensationArgument:
             (Literal["a"], str | None),
         ],
     )
-    def test_it_takes_the_result_or_none(self, result: Any, parameter: Any) -> None:
+    def test_a_compensation_takes_the_result_or_none(self, result: Any, parameter: Any) -> None:
         assert "sagas.E007" not in found(_undo(result, parameter))
 
     @pytest.mark.parametrize(
@@ -265,12 +265,14 @@ class TestCompensationArgument:
             (list[int], list[int], r"list[int] | None"),
         ],
     )
-    def test_anything_else_is_an_error(self, result: Any, parameter: Any, wanted: str) -> None:
+    def test_a_compensation_that_takes_anything_else_is_an_error(
+        self, result: Any, parameter: Any, wanted: str
+    ) -> None:
         message = found(_undo(result, parameter))["sagas.E007"]
         assert "tests.Pay: refund takes" in message
         assert f"undoing take gives it {wanted}" in message
 
-    def test_one_whose_step_has_a_bad_annotation_is_not_judged(self) -> None:
+    def test_a_compensation_whose_step_has_a_bad_annotation_is_not_judged(self) -> None:
         class Pay(Saga[OrderInput]):
             take: Step[Any, Any] = step(unresolvable)
 
@@ -279,10 +281,10 @@ class TestCompensationArgument:
 
         assert set(found(Pay)) == {"sagas.E006"}
 
-    def test_a_generic_one_is_not_judged(self) -> None:
+    def test_a_generic_compensation_is_not_judged(self) -> None:
         assert "sagas.E007" not in found(_undo(int, T))
 
-    def test_one_without_annotation_is_not_judged(self) -> None:
+    def test_a_compensation_without_annotation_is_not_judged(self) -> None:
         class Pay(Saga[OrderInput]):
             @step
             def charge(self) -> int:
@@ -337,7 +339,7 @@ class TestTime:
 
 
 class TestCompensableUntil:
-    def test_it_names_a_step_that_comes_after(self) -> None:
+    def test_a_limit_that_names_an_earlier_step_is_an_error(self) -> None:
         class Pay(Saga[OrderInput]):
             @step
             def reserve(self) -> None: ...
@@ -359,7 +361,7 @@ class TestCompensableUntil:
         assert "charge is compensable until reserve, which does not come after it" in problem
         assert "Name a step that waits for it: confirm." in problem
 
-    def test_so_does_a_name_that_no_step_has(self) -> None:
+    def test_a_limit_that_names_no_step_is_an_error(self) -> None:
         class Pay(Saga[OrderInput]):
             @step(compensable_until="confirmed")
             def charge(self) -> None: ...
@@ -369,7 +371,7 @@ class TestCompensableUntil:
 
         assert "there is none" in found(Pay)["sagas.E016"]
 
-    def test_what_has_no_compensation_cannot_keep_one(self) -> None:
+    def test_a_step_without_compensation_can_have_no_limit(self) -> None:
         class Pay(Saga[OrderInput]):
             @step(compensable_until="confirm")
             def charge(self) -> None: ...
@@ -381,7 +383,7 @@ class TestCompensableUntil:
 
         assert "charge is compensable until confirm, and has none" in found(Pay)["sagas.E016"]
 
-    def test_a_later_one_is_fine(self) -> None:
+    def test_a_limit_further_down_is_fine(self) -> None:
         class Pay(Saga[OrderInput]):
             @step(compensable_until="confirm")
             def charge(self) -> None: ...
@@ -435,7 +437,7 @@ class TestWaitInATransaction:
 
         assert found(Pay) == {}
 
-    def test_a_mention_is_no_raise(self) -> None:
+    def test_a_mention_of_wait_is_no_raise(self) -> None:
         class Pay(Saga[OrderInput]):
             @step(atomic=True, pivot=True)
             def book(self) -> int:

@@ -141,7 +141,7 @@ class TestInheritance:
 
 
 class TestInputType:
-    def test_it_is_found_through_generic_bases(self) -> None:
+    def test_the_input_type_is_found_through_generic_bases(self) -> None:
         class Base(Saga[I], Generic[I]): ...
 
         class Pair(Base[J], Generic[I, J]): ...
@@ -152,7 +152,7 @@ class TestInputType:
 
         assert SubSub.definition.input_codec.annotation is OrderInput
 
-    def test_it_may_be_a_typed_dict(self) -> None:
+    def test_the_input_type_may_be_a_typed_dict(self) -> None:
         class Pay(Saga[OrderDict]):
             class Meta:
                 key = "order-{input.order_id}"
@@ -167,18 +167,18 @@ class TestInputType:
 
 
 class TestLabel:
-    def test_it_is_the_app_and_the_class(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_label_is_the_app_and_the_class(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Pay(Saga[OrderInput]): ...
 
         monkeypatch.setattr(Pay, "__module__", "examples.shop.payments")
         assert Pay.definition.label == "shop.Pay"
 
-    def test_outside_of_any_app_it_begins_with_the_first_package(self) -> None:
+    def test_a_label_outside_of_any_app_begins_with_the_first_package(self) -> None:
         class Pay(Saga[OrderInput]): ...
 
         assert Pay.definition.label == "tests.Pay"
 
-    def test_before_the_apps_are_ready_it_is_not_final(
+    def test_a_label_is_not_final_before_the_apps_are_ready(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class Pay(Saga[OrderInput]): ...
@@ -190,7 +190,7 @@ class TestLabel:
             assert registry.get("examples.Pay") is Pay
         assert registry.get("shop.Pay") is Pay
 
-    def test_a_class_name_that_makes_none_is_refused(self) -> None:
+    def test_a_class_name_that_makes_no_label_is_refused(self) -> None:
         with pytest.raises(SagaDefinitionError, match=r"say another by Meta.label"):
             declare("Größe")
 
@@ -226,7 +226,7 @@ class TestRegistry:
         assert Base not in registry.all()
         assert Pay in registry.all()
 
-    def test_importing_again_replaces(self) -> None:
+    def test_a_saga_that_is_imported_again_replaces_itself(self) -> None:
         _first, second = saga_with(label="shop.Pay"), saga_with(label="shop.Pay")
         assert registry.get("shop.Pay") is second
         assert registry.duplicates() == {}
@@ -237,7 +237,7 @@ class TestRegistry:
         assert registry.duplicates() == {"shop.Pay": [first, second]}
         assert registry.get("shop.Pay") is first
 
-    def test_what_is_declared_in_isolation_is_forgotten(self) -> None:
+    def test_a_saga_declared_in_isolation_is_forgotten(self) -> None:
         with registry.isolated():
             saga_with(label="shop.Pay")
         with pytest.raises(UnknownSaga):

@@ -38,25 +38,25 @@ class TestHandler:
             ("charge", "a plain method, not a str"),
         ],
     )
-    def test_it_takes_self_and_nothing_else(self, handler: Any, complaint: str) -> None:
+    def test_a_handler_takes_self_and_nothing_else(self, handler: Any, complaint: str) -> None:
         with pytest.raises(SagaDefinitionError, match=complaint):
             unchecked_step()(handler)
 
-    def test_it_is_not_async(self) -> None:
+    def test_a_handler_is_not_async(self) -> None:
         async def charge(self: Any) -> int:
             return 1
 
         with pytest.raises(SagaDefinitionError, match=r"charge: .*async_to_sync"):
             unchecked_step(charge)
 
-    def test_it_does_not_yield(self) -> None:
+    def test_a_handler_does_not_yield(self) -> None:
         def charge(self: Any) -> Any:
             yield 1
 
         with pytest.raises(SagaDefinitionError, match="its body would never run"):
             unchecked_step(charge)
 
-    def test_a_decorated_one_is_judged_by_what_it_wraps(self) -> None:
+    def test_a_decorated_handler_is_judged_by_what_it_wraps(self) -> None:
         @functools.wraps(charge)
         def logged(*args: Any) -> int:
             return charge(*args)
@@ -71,7 +71,7 @@ class TestHandler:
             @declared.compensation  # type: ignore[untyped-decorator]
             def undo(self: Any) -> None: ...
 
-    def test_it_comes_back_undecorated_for_a_unit_test_to_call(self) -> None:
+    def test_a_handler_comes_back_undecorated_for_a_unit_test_to_call(self) -> None:
         declared: Any = step(charge)
         assert declared.compensation(refund) is refund
         assert declared.condition(is_abroad) is is_abroad
@@ -90,14 +90,14 @@ def find(self: Any) -> int | None:
 
 class TestCompanions:
     @pytest.mark.parametrize("kind", ["condition", "reconcile"])
-    def test_there_is_one_of_a_kind(self, kind: str) -> None:
+    def test_a_step_has_one_companion_of_a_kind(self, kind: str) -> None:
         declared: Any = step(charge)
         getattr(declared, kind)(find)
         with pytest.raises(SagaDefinitionError, match=f"step 'charge' has a {kind} already"):
             getattr(declared, kind)(is_abroad)
 
     @pytest.mark.parametrize("kind", ["condition", "reconcile"])
-    def test_they_take_self_alone(self, kind: str) -> None:
+    def test_companions_take_self_alone(self, kind: str) -> None:
         declared: Any = step(charge)
         with pytest.raises(SagaDefinitionError, match=r"refund: .* exactly \(self\)"):
             getattr(declared, kind)(refund)
@@ -125,13 +125,13 @@ class TestCompanions:
             step(charge).no_compensation(reason)
 
     @pytest.mark.parametrize("kind", ["compensation", "condition", "reconcile"])
-    def test_none_may_replace_its_step_by_having_its_name(self, kind: str) -> None:
+    def test_no_companion_may_replace_its_step_by_having_its_name(self, kind: str) -> None:
         declared: Any = step(charge)
         with pytest.raises(SagaDefinitionError, match="would replace the step of the same name"):
             getattr(declared, kind)(charge)
 
     @pytest.mark.parametrize("kind", ["compensation", "condition", "reconcile", "no_compensation"])
-    def test_they_are_declared_in_the_body_of_their_saga(self, kind: str) -> None:
+    def test_companions_are_declared_in_the_body_of_their_saga(self, kind: str) -> None:
         class Pay(Saga[int]):
             @step
             def charge(self) -> int:
@@ -143,7 +143,7 @@ class TestCompanions:
 
 
 class TestAfter:
-    def test_without_it_a_step_comes_after_the_one_written_above(self) -> None:
+    def test_without_after_a_step_comes_after_the_one_written_above(self) -> None:
         class Pay(Saga[int]):
             @step
             def first(self) -> None: ...
@@ -184,7 +184,7 @@ class TestAfter:
             (step(charge), r"after must be a list of steps, as after=\[reserve\]"),
         ],
     )
-    def test_it_takes_a_list_of_steps(self, after: object, complaint: str) -> None:
+    def test_after_takes_a_list_of_steps(self, after: object, complaint: str) -> None:
         with pytest.raises(SagaDefinitionError, match=f"charge: {complaint}"):
             unchecked_step(after=after)(charge)
 
@@ -207,7 +207,7 @@ class TestNames:
     @pytest.mark.parametrize(
         "name", ["input", "run", "attempt", "definition", "logger", "undoing", "plan", "_private"]
     )
-    def test_the_words_of_self_are_taken(self, name: str) -> None:
+    def test_a_step_cannot_have_the_name_of_an_attribute_of_self(self, name: str) -> None:
         with pytest.raises(SagaDefinitionError, match=f"Pay.{name}: .* Rename it"):
             _declare(name)
 
@@ -242,7 +242,7 @@ class TestNames:
 
         assert Pay.definition.step("take_money").handler is charge
 
-    def test_an_unknown_one_is_refused_with_those_that_are(self) -> None:
+    def test_an_unknown_step_name_is_refused_with_those_that_are(self) -> None:
         saga = _declare("charge")
         with pytest.raises(SagaError, match="has no step 'pay' in this code; it has: charge"):
             saga.definition.step("pay")

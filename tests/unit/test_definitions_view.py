@@ -122,13 +122,13 @@ class TestInvocation:
             idempotency_key="k",
         )
 
-    def test_self_answers_from_it(self, invocation: FakeInvocation) -> None:
+    def test_self_answers_from_the_invocation(self, invocation: FakeInvocation) -> None:
         saga = Pay(OrderInput(7), invocation=invocation)
         assert (saga.attempt, saga.idempotency_key) == (3, "k")
         assert (saga.run.failed_step, saga.run.error) == ("ship", "no truck")
         assert saga.undoing.result == "it"
 
-    def test_tags_go_to_it(self, invocation: FakeInvocation) -> None:
+    def test_tags_go_to_the_invocation(self, invocation: FakeInvocation) -> None:
         Pay(OrderInput(7), invocation=invocation).release("it")
         assert invocation.tags == {"undone": "succeeded:it"}
 

@@ -16,12 +16,12 @@ from sagas.durations import format_duration, parse_duration
         ("0s", timedelta(0)),
     ],
 )
-def test_what_people_write_is_read(text: str, expected: timedelta) -> None:
+def test_durations_that_people_write_are_read(text: str, expected: timedelta) -> None:
     assert parse_duration(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1.5h", "1w", "1d 2h", "9999999d", "٣d"])
-def test_anything_else_is_refused(text: str) -> None:
+def test_a_text_that_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="use 90d"):
         parse_duration(text)
 
@@ -38,5 +38,5 @@ def test_anything_else_is_refused(text: str) -> None:
         (timedelta(days=90), "90 d 0 h"),
     ],
 )
-def test_the_largest_units_are_written(duration: timedelta, text: str) -> None:
+def test_a_duration_is_written_in_its_largest_units(duration: timedelta, text: str) -> None:
     assert format_duration(duration) == text

@@ -71,7 +71,7 @@ class TestCodes:
     def test_a_code_fits_its_column(self, code: str) -> None:
         assert len(code) <= 100
 
-    def test_no_two_errors_share_one(self) -> None:
+    def test_no_two_errors_share_a_code(self) -> None:
         codes = [error.code for error in ALL_ERRORS]
         assert len(set(codes)) == len(codes)
 
@@ -85,7 +85,7 @@ class TestMessages:
     def test_the_docstring_is_the_default_message(self, error: type[SagaError]) -> None:
         assert str(error()) == (error.__doc__ or "").strip().splitlines()[0]
 
-    def test_a_message_of_its_own_replaces_it(self) -> None:
+    def test_a_message_that_is_given_replaces_the_docstring(self) -> None:
         assert str(exceptions.UnknownSaga("no saga is labelled 'x'")) == "no saga is labelled 'x'"
 
 
@@ -125,7 +125,7 @@ class TestWait:
             (timedelta.max, timedelta(days=3650)),
         ],
     )
-    def test_its_timeout_is_one_that_the_database_can_add_to_its_clock(
+    def test_the_timeout_is_one_that_the_database_can_add_to_its_clock(
         self, timeout: float | timedelta | None, expected: timedelta | None
     ) -> None:
         assert exceptions.Wait(timeout=timeout).timeout == expected

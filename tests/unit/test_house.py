@@ -117,7 +117,7 @@ class TestRooms:
         assert lines <= MAX_FILE_LINES or name_of(path) in LONG_FILES
 
     @pytest.mark.parametrize("path", MODULES, ids=name_of)
-    def test_so_is_a_function(self, path: Path) -> None:
+    def test_a_function_is_read_in_one_go(self, path: Path) -> None:
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
@@ -136,16 +136,16 @@ class TestRooms:
             ]
             assert max(found) > MAX_FUNCTION_LINES
 
-    def test_few_things_stand_at_the_door(self) -> None:
+    def test_the_package_root_has_few_names(self) -> None:
         """The packages are rooms; beside them are few modules, and few names to import."""
         assert len(list(HOUSE.glob("*.py"))) <= MAX_NAMES
         assert len(sagas.__all__) <= MAX_NAMES
 
-    def test_no_room_is_named_after_nothing(self) -> None:
+    def test_no_module_is_named_utils_or_helpers(self) -> None:
         empty = {"utils", "util", "helpers", "helper", "manager", "managers", "core", "common"}
         assert [name_of(path) for path in MODULES if path.stem in empty] == []
 
-    def test_every_room_says_what_it_is_for(self) -> None:
+    def test_every_module_says_what_it_is_for(self) -> None:
         silent = [name_of(path) for path in MODULES if not ast.get_docstring(tree_of(path))]
         assert silent == []
 

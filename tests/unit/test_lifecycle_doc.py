@@ -67,7 +67,7 @@ class TestLifecycle:
         legal = {(a.value, b.value) for a, targets in arrows.items() for b in targets}
         assert drawn(section(title)) == legal
 
-    def test_the_table_names_them_too(
+    def test_the_table_names_exactly_the_arrows(
         self, title: str, enum: type[Enum], arrows: Mapping[Any, frozenset[Any]]
     ) -> None:
         listed = {
@@ -109,7 +109,7 @@ STEP_WORDS = {
     [(0, SAGA_WORDS, SagaState.values), (1, STEP_WORDS, StepState.values)],
     ids=["saga", "step"],
 )
-class TestOtherWords:
+class TestWordsOfTheSources:
     def test_every_word_of_the_sources_is_mapped_to_one_of_ours(
         self, number: int, words: set[str], known: list[str]
     ) -> None:

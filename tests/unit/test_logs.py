@@ -37,7 +37,7 @@ def fail_for(outage: Outage, clock: Clock, seconds: int) -> None:
 
 
 class TestOutage:
-    def test_it_is_told_at_first_and_then_every_ten_seconds(
+    def test_is_told_at_first_and_then_every_ten_seconds(
         self, outage: Outage, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
         fail_for(outage, clock, 25)
@@ -50,7 +50,7 @@ class TestOutage:
         assert {vars(record)["action"] for record in caplog.records} == {"sweep_failed"}
         assert not any(record.exc_info for record in caplog.records)
 
-    def test_its_end_is_told_once(
+    def test_that_is_over_is_told_once(
         self, outage: Outage, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
         outage.over()
@@ -61,7 +61,7 @@ class TestOutage:
         assert caplog.messages[1:] == ["sweep works again after 3 s"]
         assert caplog.records[-1].levelname == "INFO"
 
-    def test_the_next_one_is_told_at_once(
+    def test_that_comes_next_is_told_at_once(
         self, outage: Outage, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
         for _ in range(2):
@@ -69,7 +69,7 @@ class TestOutage:
             outage.over()
         assert len(caplog.messages) == 4
 
-    def test_the_tracebacks_are_there_for_who_asks(
+    def test_has_its_tracebacks_at_debug_level(
         self, outage: Outage, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG, logger="sagas.tests")

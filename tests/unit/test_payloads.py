@@ -202,7 +202,7 @@ class TestRefusals:
             (Any, _nested(100_000), "is not a valid|cannot be stored"),
         ],
     )
-    def test_what_does_not_fit_is_refused_with_the_reason(
+    def test_a_value_that_does_not_fit_is_refused_with_the_reason(
         self, annotation: Any, value: object, reason: str
     ) -> None:
         codec: Codec[Any] = Codec(annotation)
@@ -221,7 +221,7 @@ class TestRefusals:
             Codec[Any](Line).load({"sku": 1, "price": "hunter2"})
         assert "hunter2" not in str(caught.value)
 
-    def test_many_complaints_are_counted(self) -> None:
+    def test_more_complaints_than_are_told_are_counted(self) -> None:
         with pytest.raises(PayloadError, match="and 2 more"):
             Codec[Any](list[int]).load(["a", "b", "c", "d", "e"])
 
@@ -262,7 +262,7 @@ class TestSize:
         ):
             check_size({"a": 1}, what="the tags")
 
-    def test_what_was_stored_under_a_higher_limit_is_still_loaded(self) -> None:
+    def test_a_payload_stored_under_a_higher_limit_is_still_loaded(self) -> None:
         with override_settings(SAGAS={"MAX_PAYLOAD_BYTES": 1}):
             assert Codec[str](str).load("long ago") == "long ago"
 

@@ -20,7 +20,7 @@ def connect(folder: Path) -> Connection:
     return Connection("filesystem://localhost/", transport_options=options)
 
 
-def test_it_takes_the_place_of_a_transport_that_was_used_before() -> None:
+def test_the_queue_folder_takes_the_place_of_a_transport_that_was_used_before() -> None:
     transport.TRANSPORT_ALIASES["filesystem"] = "kombu.transport.filesystem:Transport"
     vars(transport)["_transport_cache"].pop("filesystem", None)
     Connection("filesystem://localhost/").transport  # noqa: B018

@@ -29,7 +29,7 @@ def record(name: str, *rates: float | None, workload: str = "5 no-op steps") -> 
 
 
 class TestRatio:
-    def test_it_is_taken_within_a_round_before_the_median(self) -> None:
+    def test_a_ratio_is_taken_within_a_round_before_the_median(self) -> None:
         found = ratio(record("ours", 20, 20, 90), record("theirs", 10, 40, 30))
         assert found is not None
         # The ratio of the medians would be 20 / 30.
@@ -41,7 +41,7 @@ class TestRatio:
         assert found is not None
         assert (found.least, found.most) == (3.0, 3.0)
 
-    def test_without_a_common_round_there_is_none(self) -> None:
+    def test_without_a_common_round_there_is_no_ratio(self) -> None:
         assert ratio(record("ours", 1, None), record("theirs", None, 1)) is None
 
 
@@ -72,7 +72,7 @@ class TestVerdicts:
         assert bounded("x", found, least=1.7)[1:] == ("≥ 1.7", found, "**missed**")
         assert bounded("x", found, most=1.5)[1:] == ("≤ 1.5", found, "**missed**")
 
-    def test_without_the_other_nothing_is_claimed(self) -> None:
+    def test_without_a_contender_nothing_is_claimed(self) -> None:
         rows = verdicts([record(BASELINE.name, 10), record(IN_PLACE.name, 20)])
         assert [row[3] for row in rows] == [
             "met", "**missed**", *["not measured"] * (len(TARGETS) - 2)
@@ -123,7 +123,7 @@ class TestStarting:
         assert "| of start_sagas() | 0.75 |" in text
         assert "| a whole apply_async() | 1.50 |" in text
 
-    def test_its_results_have_their_own_places(self) -> None:
+    def test_results_of_starting_have_their_own_places(self) -> None:
         found = [as_object(record, None) for record in self.records()]
         assert all(list(one) == FIELDS for one in found)
         assert len({(one["contender"], one["workload"]) for one in found}) == len(starting.WAYS)
@@ -155,7 +155,7 @@ class TestWaiting:
         text = self.told((40, 30), connections=17, errors=1)
         assert text.count("**missed**") == 3
 
-    def test_both_run_on_the_pool_with_as_many_at_a_time(self) -> None:
+    def test_ours_and_the_chain_run_on_the_pool_with_as_many_at_a_time(self) -> None:
         parts = Parts(postgres="postgresql://x/y", redis="redis://x", ledger="redis://z")
         for one in waiting.pair(self.POOL):
             (command,) = one.commands(one.worker, parts)

@@ -89,7 +89,7 @@ class TestColumns:
             (SagaEvent, "from_state", [*SagaState.values, *StepState.values]),
         ],
     )
-    def test_every_value_fits(self, model: type, column: str, values: list[str]) -> None:
+    def test_every_value_fits_its_column(self, model: type, column: str, values: list[str]) -> None:
         longest = model._meta.get_field(column).max_length  # type: ignore[attr-defined]
         assert max(map(len, values)) <= longest
 

@@ -12,7 +12,9 @@ UNSTORABLE = {"NUL": "a\x00b", "half a pair": "a\ud83d", "the other half": "\ude
 
 
 @pytest.mark.parametrize("text", UNSTORABLE.values(), ids=UNSTORABLE)
-def test_what_no_database_stores_is_replaced_where_it_only_tells(text: str) -> None:
+def test_characters_that_no_database_stores_are_replaced_in_a_text_that_only_tells(
+    text: str,
+) -> None:
     assert not is_storable(text)
     assert is_storable(mended(text))
     assert len(mended(text)) == len(text)
@@ -24,7 +26,7 @@ def test_any_other_text_stays_as_it_is(text: str) -> None:
     assert mended(text) == require_storable(text, what="a key", length=50) == text
 
 
-def test_what_tells_is_cut_and_need_not_be_text() -> None:
+def test_a_text_that_only_tells_is_cut_and_may_be_any_object() -> None:
     assert mended("abc", length=2) == "ab"
     assert mended(402) == "402"
 
@@ -40,6 +42,8 @@ def test_what_tells_is_cut_and_need_not_be_text() -> None:
         (None, "a key must be text, not NoneType"),
     ],
 )
-def test_what_names_is_refused_with_what_where_and_the_cure(value: Any, complaint: str) -> None:
+def test_a_text_that_names_something_is_refused_with_what_where_and_the_cure(
+    value: Any, complaint: str
+) -> None:
     with pytest.raises(PayloadError, match=complaint):
         require_storable(value, what="a key", length=5)

@@ -23,14 +23,14 @@ def test_a_worker_freezes_what_it_has_loaded() -> None:
     assert gc.get_freeze_count() > 10_000
 
 
-def test_every_worker_does_so_as_it_begins() -> None:
+def test_every_worker_freezes_as_it_begins() -> None:
     # Sent for real, it would also have Celery take this process for a worker.
     connected: Any = worker_init
     assert share_memory_with_children in connected._live_receivers(None)
 
 
 @override_settings(SAGAS={"SHARE_WORKER_MEMORY": False})
-def test_unless_its_settings_say_no() -> None:
+def test_a_worker_does_not_freeze_where_its_settings_say_no() -> None:
     before = gc.get_freeze_count()
     share_memory_with_children()
     assert gc.get_freeze_count() == before
