@@ -56,7 +56,7 @@ def problems_of_pool(pool: Any, concurrency: int | None) -> Iterator[CheckMessag
             "The pool eventlet is not supported: psycopg 3 waits for its server without letting other"
             " greenlets run, so one statement that waits for a lock stops the worker, its leases too.",
             hint="Use -P gevent, -P threads or -P prefork.",
-            id="sagas.E017",
+            id="sagas.E022",
         )
         return
     if kind != "prefork":
@@ -88,7 +88,7 @@ def _with_djangos_pool(kind: str, database: dict[str, Any]) -> Iterator[CheckMes
             'OPTIONS["pool"] of the database is set, and psycopg_pool is not installed: Django refuses'
             " every connection.",
             hint='pip install "psycopg[pool]"',
-            id="sagas.E018",
+            id="sagas.E023",
         )
     if database.get("CONN_MAX_AGE", 0) != 0:
         yield Error(
@@ -120,7 +120,7 @@ def _greenlets_without_pool() -> Iterator[CheckMessage]:
             "CELERY_DB_REUSE_MAX is set for gevent: every task is a greenlet of its own, whose"
             " connection stays open after it, until PostgreSQL has too many clients.",
             hint=_HINT,
-            id="sagas.E020",
+            id="sagas.E024",
         )
     else:
         yield Warning(

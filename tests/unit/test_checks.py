@@ -260,8 +260,8 @@ class TestPools:
     @pytest.mark.parametrize(
         ("celery", "database", "problem", "words"),
         [
-            ({"worker_pool": "eventlet"}, {}, "sagas.E017", "stops the worker, its leases too"),
-            ({"worker_pool": "gevent"}, {}, "sagas.E020", "too many clients"),
+            ({"worker_pool": "eventlet"}, {}, "sagas.E022", "stops the worker, its leases too"),
+            ({"worker_pool": "gevent"}, {}, "sagas.E024", "too many clients"),
             (
                 {"worker_pool": "gevent", "CELERY_DB_REUSE_MAX": None},
                 {"CONN_MAX_AGE": 0},
@@ -299,7 +299,7 @@ class TestPools:
     ) -> None:
         monkeypatch.setattr(checks.pools, "find_spec", lambda _: None)
         with production(celery={"CELERY_DB_REUSE_MAX": None}, database=DJANGOS_POOL):
-            assert "psycopg[pool]" in (found()["sagas.E018"].hint or "")
+            assert "psycopg[pool]" in (found()["sagas.E023"].hint or "")
 
     @pytest.mark.parametrize("name", ["prefork", "threads", "solo", "gevent", "eventlet"])
     def test_the_class_that_a_worker_has_is_known_as_its_name_is(self, name: str) -> None:
