@@ -28,8 +28,13 @@ class SagaSettings:
     """What ``SAGAS`` may hold, with the defaults. The unit is in the name."""
 
     STEP_QUEUE: str = "saga.steps"
+    """The queue of steps that name none."""
+
     COMPENSATION_QUEUE: str = "saga.compensate"
+    """The queue of compensations that name none."""
+
     COORDINATOR_QUEUE: str = "saga.coordinator"
+    """The queue of the callbacks, by which Celery tells how a step's task ended."""
 
     LEASE_SECONDS: float = 15.0
     """How long a claim lives without being renewed: the bound on noticing a dead machine."""
@@ -41,7 +46,11 @@ class SagaSettings:
     """What the error callback leaves of a lease; a living process renews it within that."""
 
     SWEEP_INTERVAL_SECONDS: float = 1.0
+    """Between two sweeps, whichever worker does them."""
+
     SWEEP_BATCH: int = 200
+    """How many rows of one kind a sweep moves at most; the next one goes on."""
+
     SWEEP_IN_WORKERS: bool = True
     """Whether every Celery worker sweeps by itself; otherwise run ``manage.py saga sweep --loop``."""
 
@@ -61,9 +70,10 @@ class SagaSettings:
     failure took, if that is longer."""
 
     IN_PLACE_STEPS: int = 100
+    """How many steps one message may carry a worker through, so that a long saga shares its worker."""
+
     IN_PLACE_SECONDS: float = 1.0
-    """How long one message may go on from step to step, so that a long saga shares its worker: the
-    next step is sent by a message after so many steps, or so long after the first one began."""
+    """How long after the first of them began the next step is sent by a message again."""
 
     SHARE_WORKER_MEMORY: bool = True
     """Whether a worker freezes what it has loaded (``gc.freeze``) before its pool forks: the children

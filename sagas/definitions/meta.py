@@ -29,11 +29,23 @@ class SagaMeta:
     """A base for other sagas: not registered, cannot be started. Not inherited."""
 
     label: str | None = None
+    """What rows call the saga, so that its class can be renamed. None: ``<app_label>.<ClassName>``."""
+
     version: int = 1
+    """Stored with each run."""
+
     key: Template | None = None
+    """The idempotency key, as a template of the input; or ``start_saga(key=...)`` says it."""
+
     timeout: timedelta = MAX_EXECUTION_DURATION
+    """How long a run may go forward before it turns back."""
+
     long_running: bool = False
+    """Whether ``timeout`` may be longer than 15 minutes."""
+
     tags: Mapping[str, Template] = field(default_factory=dict)
+    """What operators search by, as templates of the input."""
+
     step_defaults: Mapping[str, object] = field(default_factory=dict)
     on_compensation_failure: Literal["stop", "continue"] = "stop"
     in_place: bool = True
@@ -45,7 +57,7 @@ def _is_text_mapping(value: object) -> bool:
     return isinstance(value, Mapping) and all(map(is_text, [*value.keys(), *value.values()]))
 
 
-_RULES: Mapping[str, Rule] = MappingProxyType(
+RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "abstract": FLAG,
         "label": Rule(
@@ -88,7 +100,7 @@ def read_meta(meta: type | None, *, saga: str) -> SagaMeta:
     """
     place = f"{saga}.Meta"
     given = _attributes(meta)
-    check_values(given, _RULES, place=place)
+    check_values(given, RULES, place=place)
     _check_timeout(given, place)
     if "key" in given:
         given["key"] = Template.checked(given["key"], place=f"{place}.key")

@@ -16,27 +16,59 @@ class CeleryKeywords(TypedDict, total=False):
     """What Celery's ``@task`` takes too; durations are seconds."""
 
     queue: str | None
+    """Where its message goes. None: ``SAGAS["STEP_QUEUE"]``, or ``SAGAS["COMPENSATION_QUEUE"]``."""
+
     priority: int | None
+    """Of its message, where the broker knows priorities."""
+
     autoretry_for: ExceptionTypes
+    """After these another attempt may help; it may have happened all the same."""
+
     dont_autoretry_for: ExceptionTypes
+    """These are definite failures, although ``autoretry_for`` names a class above them."""
+
     max_retries: int
+    """How many attempts may follow the first."""
+
     retry_backoff: bool | int
+    """False: wait ``default_retry_delay``. True or n: wait 1, 2, 4 ... times 1 or n seconds."""
+
     retry_backoff_max: float
+    """The longest wait that doubling comes to."""
+
     retry_jitter: bool
+    """Whether a random part of that is waited, so that many do not come back at once."""
+
     default_retry_delay: float
+    """The wait before each retry where there is no backoff."""
+
     time_limit: float
+    """Of one attempt: then it is given up, and a prefork pool kills it."""
+
     soft_time_limit: float | None
+    """Of one attempt: ``SoftTimeLimitExceeded`` is raised in the handler."""
+
     rate_limit: str | float | None
+    """How many may begin in each worker, such as ``"50/s"``; kept by Celery, so never in place."""
+
     timeout: float | None
+    """The whole step, from its first attempt, retries included; later nothing is tried again."""
+
     heartbeat_timeout: float | None
+    """How long an attempt may go without ``self.heartbeat()`` before it is given up."""
+
     on_unknown: Literal["undo", "hold"]
+    """When nobody can tell whether it happened: ``undo`` it too, or ``hold`` the saga for a human."""
 
 
 class CompensationKeywords(CeleryKeywords, total=False):
     """What ``@step.compensation(...)`` takes."""
 
     atomic: bool
+    """Whether it runs in the transaction of its outcome: exactly once, in the sagas' own database."""
+
     owner: str
+    """Who is asked about it. A compensation that names nobody has its step's."""
 
 
 @dataclass(frozen=True, kw_only=True)

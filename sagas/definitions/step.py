@@ -23,8 +23,13 @@ class StepKeywords(CompensationKeywords, total=False):
     """What ``@step(...)`` takes besides ``after``."""
 
     pivot: bool
+    """Whether it is the point of no return: once it has succeeded, nothing is undone any more."""
+
     critical: bool
+    """Whether the saga fails with it. False: best effort, and the saga completes with a warning."""
+
     compensable_until: str
+    """The name of a later step; once that has succeeded, this one is no longer undone."""
 
 
 @dataclass(frozen=True, kw_only=True)

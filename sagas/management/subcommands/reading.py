@@ -27,16 +27,16 @@ def add_to(subparsers: Any) -> None:
     listing.add_argument("--label", help="of the saga's class, such as shop.FulfilOrder")
     listing.add_argument("--search", help="the start of a key, an id, or tag=value")
     listing.add_argument("--limit", type=int, default=20, help="default: 20")
-    listing.add_argument("--json", action="store_true")
+    listing.add_argument("--json", action="store_true", help="for another program")
     listing.set_defaults(do=list_runs)
 
     show = subparsers.add_parser("show", help="show a saga, its steps and events")
     show.add_argument("run", help="id or key")
-    show.add_argument("--json", action="store_true")
+    show.add_argument("--json", action="store_true", help="for another program")
     show.set_defaults(do=show_run)
 
     stats = subparsers.add_parser("stats", help="count sagas by state")
-    stats.add_argument("--json", action="store_true")
+    stats.add_argument("--json", action="store_true", help="for another program")
     stats.set_defaults(do=show_stats)
 
 

@@ -33,7 +33,7 @@ def add_to(subparsers: Any) -> None:
     doctor.add_argument(
         "--max-wait", default="5m", help="how long a due step may wait for a worker; default: 5m"
     )
-    doctor.add_argument("--json", action="store_true")
+    doctor.add_argument("--json", action="store_true", help="for another program")
     doctor.set_defaults(do=run_doctor)
 
 

@@ -1,0 +1,1 @@
+"""What whoever maintains this repository runs. It knows the package; the package does not know it."""
