@@ -12,7 +12,7 @@ MEASURED := --results benchmarks/results/latest.json --report docs/performance.m
 RACES = $(shell grep -l "import.*\bTIMES\b" tests/integration/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve check test cover faults soak faults-compare bench bench-io bench-quick matrix lint format reference lock clean
+.PHONY: help install demo serve check test cover faults soak faults-compare bench bench-io bench-quick matrix lint format reference release lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ format: install ## Put the code into shape
 
 reference: install ## Write docs/reference from the code
 	$(BIN)/python -m tools.reference
+
+release: install ## Check that VERSION=x.y.z is whole, build it into dist/; nothing is published
+	$(BIN)/python -m tools.release $(VERSION)
 
 lock: ## Take the newest versions into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
