@@ -1,4 +1,4 @@
-"""docs/lifecycle.md draws the arrows of sagas/states.py, all of them and no others (R14, R15)."""
+"""docs/lifecycle.md draws the arrows of sagas/states/lifecycle.py, all of them and no others (R14, R15)."""
 
 import ast
 import itertools
@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from sagas import states
-from sagas.states import SAGA_ARROWS, STEP_ARROWS, SagaState, StepState
+from sagas.states import SAGA_ARROWS, STEP_ARROWS, SagaState, StepState, lifecycle
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lifecycle.md").read_text()
@@ -44,7 +43,7 @@ def drawn(text: str) -> Arrows:
 
 def sentences(enum: type[Enum]) -> dict[str, str]:
     """Return the sentence below each member, as the source has it."""
-    tree = ast.parse(Path(states.__file__).read_text())
+    tree = ast.parse(Path(lifecycle.__file__).read_text())
     (body,) = (
         node.body
         for node in tree.body

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from sagas import states
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import (
     ACTIVE_SAGAS,
@@ -21,6 +20,7 @@ from sagas.states import (
     EventType,
     SagaState,
     StepState,
+    lifecycle,
 )
 
 
@@ -97,10 +97,10 @@ class TestColumns:
 class TestSentences:
     @pytest.mark.parametrize("name", ["SagaState", "StepState"])
     def test_every_state_is_explained_by_a_sentence(self, name: str) -> None:
-        tree = ast.parse(Path(states.__file__).read_text())
+        tree = ast.parse(Path(lifecycle.__file__).read_text())
         (body,) = (n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
         members = [n for n, node in enumerate(body) if isinstance(node, ast.Assign)]
-        assert len(members) == len(getattr(states, name))
+        assert len(members) == len(getattr(lifecycle, name))
         for n in members:
             sentence = body[n + 1]
             assert isinstance(sentence, ast.Expr)

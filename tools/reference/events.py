@@ -25,7 +25,7 @@ def page() -> str:
     of_run = [member for member in EventType if not _is_of_step(member)]
     return markdown.page(
         "Events",
-        "sagas/states.py",
+        "sagas/states/events.py",
         INTRODUCTION,
         "## Of a run",
         _table(of_run),
