@@ -34,7 +34,7 @@ from sagas.engine.lost_attempts import lost
 from sagas.exceptions import SagaError
 from sagas.models import StepRun
 from sagas.payloads import truncate_error
-from sagas.states import EventType, SagaState, StepState
+from sagas.states import DONE, EventType, SagaState, StepState
 
 
 MAX_POSTPONEMENT = 300.0
@@ -111,7 +111,7 @@ def apply_outcome(
     answer = answered(step, outcome)
     if answer is not None:
         return apply_outcome(change, *answer)
-    change.record_late_outcome(step, _describe(outcome))
+    transitions.record_late_outcome(change, step, _describe(outcome))
     now = transitions.heard_from(step, ended=not isinstance(outcome, Waiting))
     if isinstance(outcome, Succeeded):
         accept_late_success(change, now, outcome)
@@ -147,7 +147,7 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
     verdict = decide(in_doubt=step.in_doubt)
     if verdict.state == StepState.FAILED and _was_put_in_doubt(step, outcome):
         verdict = decide(in_doubt=True)
-    if _is_retry(verdict) and change.expires_within(step, verdict.delay):
+    if _is_retry(verdict) and transitions.expires_within(change, step, verdict.delay):
         return retries_exhausted(in_doubt=verdict.in_doubt, asking=asking)
     return verdict
 
@@ -194,10 +194,13 @@ def postpone(step: StepRun, error: SagaError, *, in_doubt: bool = False) -> bool
     """
     doubt = {"in_doubt": True} if in_doubt else {}
     with transitions.change(step.run_id) as change:
-        won = change.put_back(
+        won = transitions.put_back(
+            change,
             step,
-            _postponement(step),
-            f"{error.code}: {error}",
+            EventType.STEP_RETRYING,
+            delay=_postponement(step),
+            note=f"{error.code}: {error}",
+            guard=transitions.UNANSWERED,
             attempt=F("attempt") - 1,
             error_code=error.code,
             error=truncate_error(str(error)),
@@ -270,9 +273,17 @@ def _write(
         columns = {"in_doubt": False}
     elif isinstance(outcome, Waiting):
         columns = {"in_doubt": True, **transitions.GIVEN_UP, **transitions.at_large(step)}
+    # An answer that came meanwhile knows more than any outcome but a success, or another answer.
+    knows = verdict.state in DONE or "answer" in columns
+    guard = Q() if knows else transitions.UNANSWERED
     if verdict.state == StepState.READY:
+        event = EventType.STEP_ASKING if verdict.asking else EventType.STEP_RETRYING
         if verdict.asking:
             columns |= {"asking": True, "asked": step.asked + int(step.asking)}
-        return change.put_back(step, verdict.delay, note, **columns)
+        return transitions.put_back(
+            change, step, event, delay=verdict.delay, note=note, guard=guard, **columns
+        )
     event = _EVENTS[verdict.state]
-    return change.end_attempt(step, verdict.state, event, note, actor=actor, **columns)
+    return transitions.end_attempt(
+        change, step, verdict.state, event, note=note, actor=actor, guard=guard, **columns
+    )

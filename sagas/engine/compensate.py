@@ -28,7 +28,8 @@ def turn_back(
 
     ``anew``: it is a dead letter that had begun to undo, and what failed is tried once more.
     """
-    change.move(
+    transitions.move_run(
+        change,
         SagaState.COMPENSATING,
         EventType.TURNED_BACK,
         note=error,
@@ -53,13 +54,13 @@ def begin_undo_if_idle(
     The run is ``compensating``. Where its chain is there already, it is made anew; see
     :func:`sagas.engine.undo_chain.weave` for ``again`` and ``anew``.
     """
-    if change.has_in_flight():
+    if transitions.has_in_flight(change):
         return
     forward = _forward_steps(change)
     if any(step.state in UNSTARTED_STEPS for step in forward):
         transitions.cancel_unstarted(change)
         forward = _forward_steps(change)
-        if change.has_in_flight():
+        if transitions.has_in_flight(change):
             return
     # Only now: past the pivot the saga goes forward again, and what was skipped stays skipped.
     if not past_pivot(change.run, forward) and transitions.doubt_skipped(change):
@@ -82,7 +83,7 @@ def finish(change: transitions.RunChange) -> None:
     What may have happened and is not undone is undone now; if its undoing failed, the run is a dead
     letter. While a forward step is in flight, nothing ends.
     """
-    if change.has_in_flight():
+    if transitions.has_in_flight(change):
         return
     forward = _forward_steps(change)
     if _stands_still(change, forward):
@@ -98,7 +99,7 @@ def finish(change: transitions.RunChange) -> None:
         for row in failed:
             transitions.leave_out(change, row)
         ended = SagaState(change.run.outcome_when_undone)
-        change.move(ended, EventType(ended.value))
+        transitions.move_run(change, ended, EventType(ended.value))
 
 
 def _forward_steps(change: transitions.RunChange) -> list[StepRun]:
@@ -122,7 +123,7 @@ def _stands_still(change: transitions.RunChange, forward: Sequence[StepRun]) -> 
     if holding:
         names = ", ".join(step.name for step in holding)
         note = f"{names} may have happened, and on_unknown='hold' leaves it to a human"
-        change.note_undo_failure(note)
+        transitions.note_undo_failure(change, note)
         dead_letter.dead_letter(change, note=note, step=holding[0].name, for_a_human=True)
     return bool(holding)
 

@@ -15,14 +15,14 @@ def apply_consequences(
     """Draw the consequences of a step that ended. Requires the run's lock."""
     run = change.run
     if step.pivot and state in DONE:
-        change.pass_pivot(step, state)
+        transitions.pass_pivot(change, step, state)
     if run.state == SagaState.COMPLETED or (
         step.detached_retry and run.state != SagaState.COMPENSATING
     ):
-        change.update_warning()
+        transitions.update_warning(change)
         return
     if step.is_backward and isinstance(outcome, Failed):
-        change.note_undo_failure(f"{step.handler}: {outcome.error}")
+        transitions.note_undo_failure(change, f"{step.handler}: {outcome.error}")
     following = after_step(
         state,
         direction=Direction(step.direction),
@@ -52,20 +52,20 @@ def _failure(step: StepRun, outcome: Outcome) -> Failed:
 def _go_on(change: transitions.RunChange, step: StepRun, state: StepState) -> None:
     succeeded = state in {StepState.SUCCEEDED, StepState.SKIPPED}
     if step.is_backward and succeeded:
-        change.mark_undone(step)
+        transitions.mark_undone(change, step)
     elif not succeeded:
-        change.set_warning()
+        transitions.set_warning(change)
         step.refresh_from_db(fields=["successors"])  # the chain may have been made anew meanwhile
     if step.successors:
-        change.release_successors(step)
+        transitions.release_successors(change, step)
         return
-    change.count_down()
+    transitions.count_down(change)
     if change.run.remaining:
         return
     if step.is_backward:
         compensate.finish(change)
     else:
-        change.move(SagaState.COMPLETED, EventType.COMPLETED)
+        transitions.move_run(change, SagaState.COMPLETED, EventType.COMPLETED)
 
 
 def _turn(

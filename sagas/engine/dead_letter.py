@@ -32,7 +32,8 @@ def dead_letter(
     if retries_itself:
         columns["auto_retry_at"] = Now() + FIRST_AUTO_RETRY * 2**run.auto_retry_count
     code = columns.get("error_code", run.error_code)
-    change.move(
+    transitions.move_run(
+        change,
         SagaState.DEAD_LETTER,
         EventType.DEAD_LETTERED,
         note=note,
@@ -41,6 +42,8 @@ def dead_letter(
         **columns,
     )
     if allowed and not retries_itself:
-        change.record_event(
-            EventType.POISONED, f"automatic retries exhausted after {run.auto_retry_count} attempts"
+        transitions.record_event(
+            change,
+            EventType.POISONED,
+            f"automatic retries exhausted after {run.auto_retry_count} attempts",
         )

@@ -24,6 +24,6 @@ def end(change: transitions.RunChange, error: ExecutionTimeout) -> None:
 def _complete_without_the_rest(change: transitions.RunChange, error: ExecutionTimeout) -> None:
     left = transitions.leave_unfinished(change, note=str(error))
     note = f"without {', '.join(left)}, because {error}"
-    change.restart_count(0)
-    change.move(SagaState.COMPLETED, EventType.COMPLETED, note=note)
-    change.update_warning()
+    transitions.restart_count(change, 0)
+    transitions.move_run(change, SagaState.COMPLETED, EventType.COMPLETED, note=note)
+    transitions.update_warning(change)

@@ -78,7 +78,7 @@ class RowInvocation:
         with self._storing():
             check_tags(tags, what="the tags of self.set_tags()")
         with pooling.borrowed(), transitions.change(self._run_id) as change:
-            change.tag(tags)
+            transitions.tag(change, tags)
 
     def heartbeat(self, details: Any) -> None:
         """Write at most once a second; raise SagaCancelled when the attempt should stop."""

@@ -41,7 +41,7 @@ def undo_late_success(change: transitions.RunChange, step: StepRun, output: obje
         return
     if step.state != StepState.SUCCEEDED:
         transitions.succeed_late(change, step, output)
-        change.update_warning()
+        transitions.update_warning(change)
     _draw_consequences(change, step)
 
 
@@ -60,7 +60,7 @@ def doubt(change: transitions.RunChange, step: StepRun) -> None:
         if step.state not in {StepState.SUCCEEDED, StepState.UNKNOWN}:
             transitions.doubt_late(change, step)
             if change.run.state in GOING_FORWARD:
-                change.set_warning()
+                transitions.set_warning(change)
         _draw_consequences(change, step)
 
 
@@ -73,12 +73,12 @@ def _draw_consequences(change: transitions.RunChange, step: StepRun) -> None:
     run = change.run
     transitions.invalidate_earlier_undo_answer(step)
     if step.pivot and step.state == StepState.SUCCEEDED:
-        change.pass_pivot(step)
+        transitions.pass_pivot(change, step)
     if run.state == SagaState.DEAD_LETTER:
         _give_up_undo(change, step)
     elif run.state in {*ROLLED_BACK, SagaState.COMPENSATING} and _is_undone(step):
         if run.state in ROLLED_BACK:
-            change.reopen(f"{step.name} {_news(step)} after it had been given up")
+            transitions.reopen_run(change, f"{step.name} {_news(step)} after it had been given up")
         compensate.begin_undo_if_idle(change, again=step.name)
 
 

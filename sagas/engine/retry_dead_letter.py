@@ -20,7 +20,8 @@ def resume(change: transitions.RunChange, *, note: str, actor: str, **columns: A
     ``columns`` are further columns of the run, such as the count of retries.
     """
     undoing = is_turned(change.run, StepRun.objects.filter(run_id=change.run.pk))
-    change.move(
+    transitions.move_run(
+        change,
         SagaState.COMPENSATING if undoing else SagaState.RUNNING,
         EventType.RETRIED,
         note=note,
@@ -74,12 +75,12 @@ def resume_forward(change: transitions.RunChange) -> None:
         if row.pk in places:
             place = places[row.pk]
             anew = row.state not in IN_FLIGHT_STEPS
-            change.reset(
-                row, place.state, pending_predecessors=place.pending_predecessors, anew=anew
+            transitions.reset(
+                change, row, place.state, pending_predecessors=place.pending_predecessors, anew=anew
             )
         elif row.state in {StepState.FAILED, StepState.UNKNOWN}:
-            change.set_warning()
-    change.restart_count(sum(not row.successors for row in rows if row.pk in places))
+            transitions.set_warning(change)
+    transitions.restart_count(change, sum(not row.successors for row in rows if row.pk in places))
     if not places:
-        change.move(SagaState.COMPLETED, EventType.COMPLETED)
-    change.send_ready()
+        transitions.move_run(change, SagaState.COMPLETED, EventType.COMPLETED)
+    transitions.send_ready(change)

@@ -67,7 +67,7 @@ def _settle(found: SagaRun) -> bool:
         if not _is_stalled(found):
             return False
         note = f"nothing was ready, running or waiting while the saga was {change.run.state}"
-        change.record_event(EventType.STALLED, note)
+        transitions.record_event(change, EventType.STALLED, note)
         if change.run.state == SagaState.RUNNING:
             retry_dead_letter.resume_forward(change)
         else:
@@ -86,7 +86,7 @@ def _leave_to_human(found: SagaRun, error: Exception) -> bool:
         if not _is_stalled(found):
             return False
         note = f"the saga stalled and cannot go on by itself: {type(error).__name__}: {error}"
-        change.record_event(EventType.STALLED, note)
+        transitions.record_event(change, EventType.STALLED, note)
         dead_letter.dead_letter(change, note=note, step="", error_code=STALLED, error=note)
     return True
 

@@ -42,7 +42,7 @@ def weave(
         if row not in rows and row not in in_flight and row.state not in _OVER:
             transitions.leave_out(change, row)
     _place(change, chain, in_flight, again=again, anew=anew)
-    change.restart_count(1 if chain else len(in_flight))
+    transitions.restart_count(change, 1 if chain else len(in_flight))
 
 
 _OVER = frozenset(
@@ -68,15 +68,21 @@ def _place(
     # What is in flight was undone later than what the chain begins with, so the chain waits for it.
     head = [str(step.pk) for step in chain[:1]]
     for step in in_flight:
-        change.reset(
-            step, StepState(step.state), pending_predecessors=0, successors=head, in_place=False
+        transitions.reset(
+            change,
+            step,
+            StepState(step.state),
+            pending_predecessors=0,
+            successors=head,
+            in_place=False,
         )
     following = [[str(step.pk)] for step in chain[1:]] + [[]]
     for place, step in enumerate(chain):
         pending_predecessors = 1 if place else len(in_flight)
         was_ready = step.state == StepState.READY
         begins_anew = anew or step.name == again
-        change.reset(
+        transitions.reset(
+            change,
             step,
             StepState.PENDING if pending_predecessors else StepState.READY,
             pending_predecessors=pending_predecessors,

@@ -68,7 +68,7 @@ def resolve_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
             refuse(change.run, "resolve", "it is not a dead letter")
         waiting = StepRun.objects.filter(run_id=run.pk, state=StepState.WAITING)
         transitions.end_waits(change, waiting, ask=False)
-        change.move(
-            SagaState.RESOLVED, EventType.RESOLVED, note=truncate_error(reason), actor=actor
+        transitions.move_run(
+            change, SagaState.RESOLVED, EventType.RESOLVED, note=truncate_error(reason), actor=actor
         )
     return SagaRun.objects.get(pk=run.pk)

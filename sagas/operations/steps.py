@@ -172,11 +172,11 @@ def _go_on(
         outcome = Succeeded(output=output) if to == StepState.SUCCEEDED else Skipped()
         consequences.apply_consequences(change, step, outcome, to)
     elif step.is_backward:
-        change.mark_undone(step)
+        transitions.mark_undone(change, step)
     else:
         if step.pivot:
-            change.pass_pivot(step, to)
-        change.update_warning()
+            transitions.pass_pivot(change, step, to)
+        transitions.update_warning(change)
 
 
 def _leave_dead_letter(
@@ -184,9 +184,9 @@ def _leave_dead_letter(
 ) -> None:
     """Go on, unless another step stands in the way as well."""
     if step.is_backward:
-        change.mark_undone(step)
+        transitions.mark_undone(change, step)
     elif step.pivot:
-        change.pass_pivot(step, to)
+        transitions.pass_pivot(change, step, to)
     if blocking_steps(change.run, steps_of(change.run)):
         return
     retry_dead_letter.resume(change, note=truncate_error(f"{step.name}: {note}"), actor=actor)

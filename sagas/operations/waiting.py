@@ -91,7 +91,7 @@ def _answer(
     if step.state == StepState.WAITING:
         advance.apply_outcome(change, step, outcome, **who)
     elif isinstance(outcome, Succeeded) and _may_have_happened(step):
-        change.record_late_outcome(step, **who)
+        transitions.record_late_outcome(change, step, **who)
         _accept_late(change, step, outcome)
     elif step.state != StepState.RUNNING:
         refuse(change.run, action, _why_not(step))

@@ -94,9 +94,14 @@ SAGA_ARROWS: dict[SagaState, frozenset[SagaState]] = {
 
 STEP_ARROWS: dict[StepState, frozenset[StepState]] = {
     # Straight to running when the worker that ended its last predecessor goes on in place.
-    StepState.PENDING: frozenset({StepState.READY, StepState.RUNNING, StepState.CANCELLED}),
+    # Unknown when it has its place again in a saga that then turns back, and was in doubt before.
+    StepState.PENDING: frozenset(
+        {StepState.READY, StepState.RUNNING, StepState.CANCELLED, StepState.UNKNOWN}
+    ),
     StepState.READY: frozenset(
         {
+            # The attempt to come asks whether it happened, instead of acting.
+            StepState.READY,
             # Only in an undo chain that is made anew, behind one that goes first.
             StepState.PENDING,
             StepState.RUNNING,

@@ -299,7 +299,7 @@ class TestTimeThatIsSetDuringAPause:
         let_time_pass(run, hours=1)
         record_outcome(tell, Waiting(timeout=timedelta(minutes=10)))
         with transitions.change(run.pk) as change:
-            change.move(SagaState.COMPLETED, EventType.COMPLETED)
+            transitions.move_run(change, SagaState.COMPLETED, EventType.COMPLETED)
         assert fresh(run).paused_at is None
         assert remaining(step_of(run, "tell").lease_until) == pytest.approx(600, abs=30)
 

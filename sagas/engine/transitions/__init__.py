@@ -8,6 +8,9 @@ history never disagree.
 Lock order, everywhere: the run first, then its steps. :func:`change` takes the run's lock, which
 serialises the outcomes, turns and operators of one saga. A claim takes only its step's row; what
 shuts it out of a run that turns back is the turn's own update of that row.
+
+What takes a :class:`RunChange` first is written under that lock, and a step's state by ``move_step``
+alone. The others are guarded by the row that they write.
 """
 
 from sagas.engine.transitions.attempt import (
@@ -24,13 +27,15 @@ from sagas.engine.transitions.attempt import (
     shorten_lease,
 )
 from sagas.engine.transitions.change import RunChange, change
-from sagas.engine.transitions.claiming import claim, succeed
+from sagas.engine.transitions.claiming import claim
 from sagas.engine.transitions.compensation import (
     cancel_unstarted,
     doubt_skipped,
+    has_in_flight,
     insert_pending,
     insert_undo_chain,
     leave_out,
+    mark_undone,
     release_holds,
 )
 from sagas.engine.transitions.insert import insert_runs
@@ -45,6 +50,27 @@ from sagas.engine.transitions.late import (
 )
 from sagas.engine.transitions.living_leases import keep_condition, renew_leases
 from sagas.engine.transitions.operator import pause, reopen_step, settle, unpause
+from sagas.engine.transitions.outcome import (
+    UNANSWERED,
+    end_attempt,
+    expires_within,
+    put_back,
+    record_late_outcome,
+    succeed,
+)
+from sagas.engine.transitions.plan import release_successors, reset, send_ready
+from sagas.engine.transitions.run import (
+    count_down,
+    move_run,
+    note_undo_failure,
+    pass_pivot,
+    record_event,
+    reopen_run,
+    restart_count,
+    set_warning,
+    tag,
+    update_warning,
+)
 from sagas.engine.transitions.run_time import later
 from sagas.engine.transitions.sweeping import SweepTurns, Turn, max_sweep_gap
 from sagas.engine.transitions.unfinished import leave_unfinished
@@ -55,6 +81,7 @@ from sagas.engine.transitions.waiting import GIVEN_UP, at_large, begin_wait, end
 __all__ = [
     "GIVEN_UP",
     "NO_DETAILS",
+    "UNANSWERED",
     "Claimant",
     "InsertedRun",
     "NewRun",
@@ -68,10 +95,14 @@ __all__ = [
     "cancel_unstarted",
     "change",
     "claim",
+    "count_down",
     "doubt_late",
     "doubt_skipped",
+    "end_attempt",
     "end_leases_of",
     "end_waits",
+    "expires_within",
+    "has_in_flight",
     "heard_from",
     "insert_pending",
     "insert_runs",
@@ -85,21 +116,36 @@ __all__ = [
     "leave_unfinished",
     "mark_handler_missing",
     "mark_sent",
+    "mark_undone",
     "mark_unsent",
     "max_sweep_gap",
+    "move_run",
+    "note_undo_failure",
+    "pass_pivot",
     "pause",
     "postpone_send",
+    "put_back",
+    "record_event",
     "record_heartbeat",
+    "record_late_outcome",
     "release_holds",
+    "release_successors",
     "renew_lease",
     "renew_leases",
+    "reopen_run",
     "reopen_step",
+    "reset",
+    "restart_count",
     "send_again",
+    "send_ready",
     "send_soon",
+    "set_warning",
     "settle",
     "shorten_lease",
     "succeed",
     "succeed_late",
+    "tag",
     "undo_again",
     "unpause",
+    "update_warning",
 ]

@@ -12,9 +12,9 @@ from sagas.engine.isolation import read_committed
 from sagas.engine.transitions import postgresql
 from sagas.engine.transitions.direction import goes_its_way
 from sagas.engine.transitions.events import EventLog
-from sagas.engine.transitions.values import Claimant, Succession
+from sagas.engine.transitions.values import Claimant
 from sagas.models import StepRun
-from sagas.states import EventType, StepState
+from sagas.states import STEP_ARROWS, EventType, StepState, require_arrow
 
 
 def claim(step_id: UUID, fence: int, *, task_id: str, worker: str) -> StepRun | None:
@@ -61,18 +61,9 @@ def claim_ready(step_id: UUID, fence: int, claimant: Claimant) -> StepRun | None
     return StepRun.objects.select_related("run").get(pk=step_id) if won else None
 
 
-def succeed(step: StepRun, output: object, claimant: Claimant | None) -> Succession | None:
-    """Record a success at one stroke, if the database can and this is the common case.
-
-    None: it is not, nothing was written, and :func:`sagas.engine.transitions.change` is the way.
-    """
-    if step.detached_retry or len(step.successors) > 1 or not postgresql.in_use():
-        return None
-    return postgresql.succeed(step, output, claimant)
-
-
 def record_claim(event_log: EventLog, step: StepRun, came_from: StepState) -> None:
     """Tell that an attempt began, and where."""
+    require_arrow(STEP_ARROWS, came_from, StepState.RUNNING)
     event_log.record_step(
         EventType.STEP_CLAIMED, step, came_from, StepState.RUNNING, note=step.worker
     )

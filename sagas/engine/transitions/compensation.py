@@ -1,4 +1,4 @@
-"""Turning back under the run's lock: shut what has not started, insert what undoes."""
+"""Turning back under the run's lock: shut what has not started, insert what undoes, say what is undone."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,12 @@ from django.db.models.functions import Now
 
 from sagas.engine.transitions.change import RunChange
 from sagas.engine.transitions.insert import due_now, make_ready
+from sagas.engine.transitions.moves import move_step, move_steps
+from sagas.engine.transitions.plan import collect_ready
+from sagas.engine.transitions.run import restart_count
 from sagas.engine.transitions.waiting import end_waits
 from sagas.models import StepRun
-from sagas.states import EventType, StepState
+from sagas.states import MAY_HAVE_HAPPENED, UNSTARTED_STEPS, EventType, StepState
 
 
 def cancel_unstarted(change: RunChange) -> None:
@@ -18,64 +21,58 @@ def cancel_unstarted(change: RunChange) -> None:
     they meet here.
     """
     forward = StepRun.objects.forward().filter(run_id=change.run.pk)
-    shut = forward.filter(state__in=(StepState.PENDING, StepState.READY, StepState.WAITING))
+    shut = forward.filter(state__in=(*UNSTARTED_STEPS, StepState.WAITING))
     rows = list(
         shut.select_for_update().only(
             *("state", "attempt", "in_doubt", "asking", "options", "run_id", "name", "direction"),
             *("fence", "at_large"),
         )
     )
-    waiting = [row for row in rows if row.state == StepState.WAITING]
-    end_waits(change, waiting)
-    rows = [row for row in rows if row not in waiting]
-    ready = [row for row in rows if row.state == StepState.READY]
-    in_doubt = [row for row in ready if row.in_doubt and row.options.get("reconcile")]
-    _ask_about(change, in_doubt)
-    rows = [row for row in rows if row not in in_doubt]
-    for came_from in (StepState.PENDING, StepState.READY):
-        for to, doubt in ((StepState.CANCELLED, False), (StepState.UNKNOWN, True)):
-            moved = [r for r in rows if r.state == came_from and r.in_doubt is doubt]
-            _shut(change, moved, came_from, to)
+    end_waits(change, [row for row in rows if row.state == StepState.WAITING])
+    unstarted = [row for row in rows if row.state != StepState.WAITING]
+    asked = [row for row in unstarted if _can_be_asked(row)]
+    _ask_about(change, [row for row in asked if not row.asking])
+    rest = [row for row in unstarted if row not in asked]
+    never = [row for row in rest if not row.in_doubt]
+    move_steps(change, never, StepState.CANCELLED, EventType.STEP_CANCELLED, ended_at=None)
+    _doubt(change, [row for row in rest if row.in_doubt])
+
+
+def _can_be_asked(step: StepRun) -> bool:
+    return step.state == StepState.READY and step.in_doubt and bool(step.options.get("reconcile"))
+
+
+def _ask_about(change: RunChange, steps: Sequence[StepRun]) -> None:
+    """Steps between attempts whose outside system can be asked are asked before anything else."""
+    due = due_now(change.grace)
+    move_steps(change, steps, StepState.READY, EventType.STEP_ASKING, asking=True, **due)
+    change.made_ready += steps
+
+
+def _doubt(change: RunChange, steps: Sequence[StepRun]) -> None:
+    move_steps(change, steps, StepState.UNKNOWN, EventType.STEP_UNKNOWN, ended_at=Now())
 
 
 def doubt_skipped(change: RunChange) -> bool:
     """Steps that were skipped, and then said to have perhaps happened, are unknown; whether there were any."""
     skipped = StepRun.objects.forward().filter(run_id=change.run.pk, state=StepState.SKIPPED)
     rows = list(skipped.filter(in_doubt=True))
-    _shut(change, rows, StepState.SKIPPED, StepState.UNKNOWN)
+    _doubt(change, rows)
     return bool(rows)
 
 
-def _ask_about(change: RunChange, steps: Sequence[StepRun]) -> None:
-    """Steps between attempts whose outside system can be asked are asked before anything else."""
-    new = [step for step in steps if not step.asking]
-    StepRun.objects.filter(pk__in=[step.pk for step in new], state=StepState.READY).update(
-        asking=True, updated_at=Now(), **due_now(change.grace)
-    )
-    for step in new:
-        change.event_log.record_step(EventType.STEP_ASKING, step, StepState.READY, StepState.READY)
-    change.made_ready += new
-
-
-def _shut(change: RunChange, steps: Sequence[StepRun], came_from: StepState, to: StepState) -> None:
-    if not steps:
-        return
-    type_ = EventType.STEP_UNKNOWN if to == StepState.UNKNOWN else EventType.STEP_CANCELLED
-    StepRun.objects.filter(pk__in=[s.pk for s in steps], state=came_from).update(
-        state=to,
-        updated_at=Now(),
-        ended_at=Now() if to == StepState.UNKNOWN else None,
-    )
-    for step in steps:
-        change.event_log.record_step(type_, step, came_from, to)
+def has_in_flight(change: RunChange) -> bool:
+    """Whether a forward step of this run is running or waiting, or being asked about."""
+    forward = StepRun.objects.forward().filter(run_id=change.run.pk)
+    return forward.in_flight().exists()
 
 
 def insert_undo_chain(change: RunChange, chain: Sequence[StepRun]) -> None:
     """Insert the compensations, each the successor of the one before; the first is ready."""
     make_ready(chain[0], change.grace)
     StepRun.objects.bulk_create(chain)
-    change.restart_count(1)
-    change.collect_ready(chain[:1], StepState.PENDING)
+    restart_count(change, 1)
+    collect_ready(change, chain[:1])
 
 
 def insert_pending(step: StepRun) -> StepRun:
@@ -86,12 +83,23 @@ def insert_pending(step: StepRun) -> StepRun:
 
 def leave_out(change: RunChange, undo: StepRun) -> None:
     """A compensation that did not succeed is needed no more: nothing of its step is to be undone."""
-    came_from = StepState(undo.state)
-    begun = came_from not in {StepState.PENDING, StepState.READY}
-    to = StepState.SKIPPED if begun else StepState.CANCELLED
-    type_ = EventType.STEP_SKIPPED if begun else EventType.STEP_CANCELLED
-    if StepRun.objects.filter(pk=undo.pk, state=came_from).update(state=to, updated_at=Now()):
-        change.event_log.record_step(type_, undo, came_from, to, "nothing is left to undo")
+    to, event = StepState.SKIPPED, EventType.STEP_SKIPPED
+    if undo.state in UNSTARTED_STEPS:
+        to, event = StepState.CANCELLED, EventType.STEP_CANCELLED
+    move_step(change, undo, to, event, note="nothing is left to undo")
+
+
+def mark_undone(change: RunChange, undo: StepRun) -> None:
+    """The forward step of compensation ``undo``: succeeded or unknown → ``compensated``.
+
+    The chain may have been made anew while the attempt ran, so ``undo`` learns what follows it now.
+    """
+    both = StepRun.objects.filter(run_id=undo.run_id, name=undo.name)
+    for row in both.only("state", "run_id", "attempt", "name", "direction", "successors"):
+        if row.is_backward:
+            undo.successors = row.successors
+        elif row.state in MAY_HAVE_HAPPENED:
+            move_step(change, row, StepState.COMPENSATED, EventType.STEP_COMPENSATED)
 
 
 def release_holds(change: RunChange) -> None:

@@ -6,8 +6,9 @@ from django.db.models.functions import Now
 
 from sagas.engine.transitions.change import RunChange
 from sagas.engine.transitions.insert import due_now, fresh_life
+from sagas.engine.transitions.moves import move_step
 from sagas.models import StepRun
-from sagas.states import STEP_ARROWS, EventType, StepState, require_arrow
+from sagas.states import EventType, StepState
 
 
 def heard_from(step: StepRun, *, ended: bool) -> StepRun:
@@ -35,17 +36,13 @@ def doubt_late(change: RunChange, step: StepRun) -> bool:
 
 
 def _end_late(
-    change: RunChange, step: StepRun, to: StepState, type_: EventType, **columns: Any
+    change: RunChange, step: StepRun, to: StepState, event: EventType, **columns: Any
 ) -> bool:
-    came_from = StepState(step.state)
-    require_arrow(STEP_ARROWS, came_from, to)
-    won = StepRun.objects.filter(pk=step.pk, state=came_from).update(
-        state=to, asking=False, lease_until=None, ended_at=Now(), updated_at=Now(), **columns
-    )
+    columns |= {"asking": False, "ended_at": Now()}
+    won = move_step(change, step, to, event, note="late", **columns)
     if won:
-        change.event_log.record_step(type_, step, came_from, to, "late")
         step.state = to
-    return bool(won)
+    return won
 
 
 def keep_doubt(step: StepRun) -> None:
@@ -55,12 +52,11 @@ def keep_doubt(step: StepRun) -> None:
 
 def ask_again(change: RunChange, step: StepRun) -> None:
     """Whoever asks at this moment may have looked before the effect: the question is put anew."""
-    came_from = StepState(step.state)
-    StepRun.objects.filter(pk=step.pk, state=came_from).update(
-        state=StepState.READY, lease_until=None, updated_at=Now(), **due_now(change.grace)
-    )
-    if came_from != StepState.READY:
-        change.event_log.record_step(EventType.STEP_ASKING, step, came_from, StepState.READY)
+    due = due_now(change.grace)
+    if step.state == StepState.READY:
+        ready = StepRun.objects.filter(pk=step.pk, state=StepState.READY)
+        ready.update(updated_at=Now(), **due)
+    elif move_step(change, step, StepState.READY, EventType.STEP_ASKING, **due):
         change.made_ready.append(step)
 
 
@@ -76,9 +72,5 @@ def invalidate_earlier_undo_answer(step: StepRun) -> None:
 
 def undo_again(change: RunChange, undo: StepRun) -> None:
     """A compensation in flight may have come before the effect: it is given up, and begins once more."""
-    came_from = StepState(undo.state)
-    require_arrow(STEP_ARROWS, came_from, StepState.READY)
-    StepRun.objects.filter(pk=undo.pk, state=came_from).update(
-        state=StepState.READY, updated_at=Now(), **fresh_life(undo), **due_now(change.grace)
-    )
-    change.event_log.record_step(EventType.STEP_RESTORED, undo, came_from, StepState.READY)
+    begins = {**fresh_life(undo), **due_now(change.grace)}
+    move_step(change, undo, StepState.READY, EventType.STEP_RESTORED, **begins)

@@ -4,16 +4,16 @@ All of it happens under the run's lock, and by guarded updates: a worker that cl
 same moment wins or loses as any other does.
 """
 
-from typing import Any
-
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from sagas.engine.transitions.change import RunChange
 from sagas.engine.transitions.insert import due_now, fresh_life
+from sagas.engine.transitions.moves import move_step
+from sagas.engine.transitions.plan import send_ready
 from sagas.engine.transitions.run_time import end_pause
 from sagas.models import SagaRun, StepRun
-from sagas.states import STEP_ARROWS, EventType, SagaState, StepState
+from sagas.states import EventType, SagaState, StepState
 
 
 def pause(change: RunChange, *, note: str, actor: str) -> None:
@@ -34,18 +34,19 @@ def unpause(change: RunChange, *, note: str, actor: str) -> None:
     end_pause(change.run)
     change.event_log.record_run(EventType.RESUMED, change.run, "", "", note, actor)
     if change.run.state != SagaState.DEAD_LETTER:
-        change.send_ready()
+        send_ready(change)
 
 
 def reopen_step(change: RunChange, step: StepRun, *, note: str, actor: str) -> bool:
     """Make a step ready once more without which its saga has gone on: nothing will follow from it."""
-    won = _move(
+    won = move_step(
         change,
         step,
         StepState.READY,
         EventType.STEP_RETRIED,
-        note,
-        actor,
+        note=note,
+        actor=actor,
+        guard=Q(fence=step.fence),
         detached_retry=True,
         **fresh_life(step),
         **due_now(change.grace),
@@ -59,38 +60,18 @@ def settle(
     change: RunChange, step: StepRun, to: StepState, *, output: object, note: str, actor: str
 ) -> bool:
     """Give a step the end that a human says it has; False when a worker claimed it meanwhile."""
-    return _move(
+    return move_step(
         change,
         step,
         to,
         EventType.STEP_SETTLED,
-        note,
-        actor,
+        note=note,
+        actor=actor,
+        guard=Q(fence=step.fence),
         output=output,
         in_doubt=False,
         asking=False,
         error_code="",
         error="",
-        lease_until=None,
         ended_at=Now(),
     )
-
-
-def _move(
-    change: RunChange,
-    step: StepRun,
-    to: StepState,
-    type_: EventType,
-    note: str,
-    actor: str,
-    **columns: Any,
-) -> bool:
-    came_from = StepState(step.state)
-    if to not in STEP_ARROWS[came_from]:
-        message = f"no arrow leads from {came_from} to {to}"
-        raise AssertionError(message)
-    mine = StepRun.objects.filter(pk=step.pk, state=came_from, fence=step.fence)
-    won = mine.update(state=to, updated_at=Now(), **columns)
-    if won:
-        change.event_log.record_step(type_, step, came_from, to, note, actor)
-    return bool(won)

@@ -1,13 +1,12 @@
 """Best-effort steps that a saga completes without, because its deadline passed."""
 
-from collections.abc import Sequence
-
 from django.db.models.functions import Now
 
 from sagas.engine.transitions.change import RunChange
+from sagas.engine.transitions.moves import move_steps
 from sagas.engine.transitions.waiting import end_waits
 from sagas.models import StepRun
-from sagas.states import STEP_ARROWS, UNSTARTED_STEPS, EventType, StepState, require_arrow
+from sagas.states import UNSTARTED_STEPS, EventType, StepState
 
 
 _EVENTS = {
@@ -26,15 +25,25 @@ def leave_unfinished(change: RunChange, *, note: str) -> list[str]:
     """
     forward = StepRun.objects.forward().filter(run_id=change.run.pk, detached_retry=False)
     # Locked before the running ones are looked at: a claim does not take the run's lock.
-    columns = ("state", "attempt", "in_doubt", "options", "run_id", "name", "direction")
+    columns = (
+        "state",
+        "attempt",
+        "in_doubt",
+        "options",
+        "run_id",
+        "name",
+        "direction",
+        "fence",
+        "at_large",
+    )
     open_ends = forward.filter(state__in=(*UNSTARTED_STEPS, StepState.WAITING))
     rows = list(open_ends.select_for_update().only(*columns))
     end_waits(change, [row for row in rows if row.state == StepState.WAITING], ask=False)
     unstarted = [row for row in rows if row.state in UNSTARTED_STEPS]
-    for came_from in UNSTARTED_STEPS:
-        for to in _EVENTS:
-            moved = [row for row in unstarted if row.state == came_from and _end_of(row) == to]
-            _end(change, moved, came_from, to, note)
+    for to, event in _EVENTS.items():
+        moved = [row for row in unstarted if _end_of(row) == to]
+        ended_at = None if to == StepState.CANCELLED else Now()
+        move_steps(change, moved, to, event, note=note, asking=False, ended_at=ended_at)
     running = forward.filter(state=StepState.RUNNING)
     names = [row.name for row in rows] + list(running.values_list("name", flat=True))
     running.update(detached_retry=True, expires_at=Now(), updated_at=Now())
@@ -45,19 +54,3 @@ def _end_of(step: StepRun) -> StepState:
     if step.in_doubt:
         return StepState.UNKNOWN
     return StepState.FAILED if step.attempt else StepState.CANCELLED
-
-
-def _end(
-    change: RunChange, steps: Sequence[StepRun], came_from: StepState, to: StepState, note: str
-) -> None:
-    if not steps:
-        return
-    require_arrow(STEP_ARROWS, came_from, to)
-    StepRun.objects.filter(pk__in=[step.pk for step in steps], state=came_from).update(
-        state=to,
-        asking=False,
-        updated_at=Now(),
-        ended_at=None if to == StepState.CANCELLED else Now(),
-    )
-    for step in steps:
-        change.event_log.record_step(_EVENTS[to], step, came_from, to, note)

@@ -9,6 +9,8 @@ from django.db.models.functions import Coalesce, Least, Now
 
 from sagas.engine.transitions.change import RunChange
 from sagas.engine.transitions.insert import due_now
+from sagas.engine.transitions.moves import move_step
+from sagas.engine.transitions.outcome import UNANSWERED, end_attempt
 from sagas.engine.transitions.run_time import later
 from sagas.models import StepRun
 from sagas.states import EventType, StepState
@@ -34,11 +36,13 @@ def begin_wait(change: RunChange, step: StepRun, limit: timedelta | None, note: 
         # SQLite's least of anything and NULL is NULL.
         own = later(change.run, limit)
         until = Coalesce(Least(own, F("expires_at")), own)
-    return change.end_attempt(
+    return end_attempt(
+        change,
         step,
         StepState.WAITING,
         EventType.STEP_WAITING,
-        note,
+        note=note,
+        guard=UNANSWERED,
         lease_until=until,
         ended_at=None,
         in_doubt=True,
@@ -71,17 +75,12 @@ def keep_answer(
 def end_waits(change: RunChange, waiting: Iterable[StepRun], *, ask: bool = True) -> None:
     """Wait no longer: whether a step happened is asked, if it can be, or unknown."""
     for step in waiting:
+        # Whoever ends a wait holds the run's lock, so nobody is faster.
+        left = {**GIVEN_UP, **at_large(step)}
         if ask and step.options.get("reconcile"):
-            _end_wait(change, step, StepState.READY, asking=True, **due_now(change.grace))
+            left |= {"asking": True, **due_now(change.grace)}
+            move_step(change, step, StepState.READY, EventType.STEP_ASKING, **left)
             change.made_ready.append(step)
         else:
-            _end_wait(change, step, StepState.UNKNOWN, ended_at=Now())
-
-
-def _end_wait(change: RunChange, step: StepRun, to: StepState, **columns: Any) -> None:
-    # Whoever ends a wait holds the run's lock, so nobody was faster.
-    StepRun.objects.filter(pk=step.pk, state=StepState.WAITING).update(
-        state=to, lease_until=None, updated_at=Now(), **GIVEN_UP, **at_large(step), **columns
-    )
-    type_ = EventType.STEP_ASKING if to == StepState.READY else EventType.STEP_UNKNOWN
-    change.event_log.record_step(type_, step, StepState.WAITING, to)
+            left["ended_at"] = Now()
+            move_step(change, step, StepState.UNKNOWN, EventType.STEP_UNKNOWN, **left)

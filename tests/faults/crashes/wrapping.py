@@ -35,7 +35,8 @@ def wrap_engine() -> None:
     """Wrap what a worker does between a message and the next one."""
     _wrap(transitions, "claim", _of_id, Boundary.BEFORE_CLAIM, None)
     _wrap(advance, "record_outcome", _of_step, Boundary.BEFORE_OUTCOME, Boundary.AFTER_OUTCOME)
-    _wrap(transitions.RunChange, "end_attempt", _of_second, None, Boundary.IN_OUTCOME)
+    _wrap(transitions, "end_attempt", _of_second, None, Boundary.IN_OUTCOME)
+    _wrap(transitions, "begin_wait", _of_second, None, Boundary.IN_OUTCOME)
     _commit_later()
     _wrap(waiting, "_answer", _of_answered, Boundary.BEFORE_ANSWER, Boundary.IN_ANSWER)
     _wrap(dispatch._Outbox, "send", _of_current, Boundary.BEFORE_SEND, Boundary.AFTER_SEND)

@@ -244,7 +244,7 @@ class Engine(Resuming):
             self.move(SagaState.COMPLETED)
 
     def mark_undone(self, undo: int) -> None:
-        """``change.mark_undone``."""
+        """``transitions.mark_undone``."""
         step = undo - self.plan.size
         if self.row(step).state in {SUCCEEDED, UNKNOWN}:
             self.step_arrow(step, COMPENSATED)

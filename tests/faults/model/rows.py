@@ -72,7 +72,7 @@ class Rows:
         self.run = self.run._replace(state=to.value)
 
     def count(self, remaining: int) -> None:
-        """``change.restart_count``."""
+        """``transitions.restart_count``."""
         self.run = self.run._replace(remaining=remaining)
 
     def step_arrow(self, index: int, to: str, **columns: object) -> None:
@@ -101,7 +101,7 @@ class Rows:
         anew: bool = False,
         successors: tuple[int, ...] | None = None,
     ) -> None:
-        """``change.reset``."""
+        """``transitions.reset``."""
         came_from = self.row(index).state
         if came_from != to or (anew and to not in IN_FLIGHT):
             if came_from != to:

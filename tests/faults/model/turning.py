@@ -47,13 +47,13 @@ class Turning(Chain):
             if row.state == RUNNING:
                 self.put(index, follow="left")
             elif row.state == WAITING:
-                self.put(index, state=UNKNOWN, ended=self.now(), told=True)
+                self.step_arrow(index, UNKNOWN, ended=self.now(), told=True)
             elif row.state in {PENDING, READY} and row.in_doubt:
-                self.put(index, state=UNKNOWN, asking=False, ended=self.now(), told=True)
+                self.step_arrow(index, UNKNOWN, asking=False, ended=self.now(), told=True)
             elif row.state in {PENDING, READY} and row.attempt:
-                self.put(index, state=FAILED, asking=False, ended=self.now())
+                self.step_arrow(index, FAILED, asking=False, ended=self.now())
             elif row.state in {PENDING, READY}:
-                self.put(index, state=SHUT, asking=False, ended=0)
+                self.step_arrow(index, SHUT, asking=False, ended=0)
 
     def cancel_unstarted(self) -> None:
         """What is not under way is cancelled; between attempts it is unknown, or asked about."""
@@ -62,11 +62,11 @@ class Turning(Chain):
                 self._end_wait(index)
             elif row.state == READY and row.in_doubt and index in self.plan.reconcile:
                 if not row.asking:
-                    self.put(index, asking=True, sent=True)
+                    self.step_arrow(index, READY, asking=True, sent=True)
             elif row.state in {PENDING, READY} and row.in_doubt:
-                self.put(index, state=UNKNOWN, ended=self.now())
+                self.step_arrow(index, UNKNOWN, ended=self.now())
             elif row.state in {PENDING, READY}:
-                self.put(index, state=SHUT, ended=0)
+                self.step_arrow(index, SHUT, ended=0)
 
     def _end_wait(self, index: int) -> None:
         """``transitions.end_waits``."""
@@ -74,9 +74,9 @@ class Turning(Chain):
         if self.keeps("a party is at large"):
             self.put(index, at_large=(*row.at_large, row.fence))
         if index in self.plan.reconcile:
-            self.put(index, state=READY, asking=True, sent=True, told=True)
+            self.step_arrow(index, READY, asking=True, sent=True, told=True)
         elif self.keeps("a wait that is given up may have happened"):
-            self.put(index, state=UNKNOWN, ended=self.now(), told=True)
+            self.step_arrow(index, UNKNOWN, ended=self.now(), told=True)
         else:
             self.put(index, state=SHUT, told=True)
 
@@ -131,7 +131,7 @@ class Turning(Chain):
         """``transitions.doubt_skipped``."""
         for index, row in enumerate(self.forward()):
             if row.state == SKIPPED and row.in_doubt:
-                self.put(index, state=UNKNOWN, ended=self.now())
+                self.step_arrow(index, UNKNOWN, ended=self.now())
 
     def _wanted(self) -> list[int]:
         there = self.backward()

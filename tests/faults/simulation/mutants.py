@@ -40,15 +40,19 @@ def _no_last_look() -> Patches:
         if undo.filter(state__in=(StepState.FAILED, StepState.UNKNOWN)).exists():
             dead_letter.dead_letter(change, note=change.run.compensation_error, step="")
         else:
-            change.move(
-                SagaState(change.run.outcome_when_undone), EventType(change.run.outcome_when_undone)
+            transitions.move_run(
+                change,
+                SagaState(change.run.outcome_when_undone),
+                EventType(change.run.outcome_when_undone),
             )
 
     def leave(change: Any, step: StepRun, to: StepState, *, note: str, actor: str) -> None:
         undo = StepRun.objects.backward().filter(run_id=change.run.pk)
         if step.is_backward and not undo.exclude(state=StepState.SUCCEEDED).exists():
-            change.mark_undone(step)
-            change.move(SagaState.COMPENSATING, EventType.RETRIED, note=note, actor=actor)
+            transitions.mark_undone(change, step)
+            transitions.move_run(
+                change, SagaState.COMPENSATING, EventType.RETRIED, note=note, actor=actor
+            )
             finish(change)
         else:
             leave_dead_letter(change, step, to, note=note, actor=actor)
@@ -60,14 +64,14 @@ def _no_last_look() -> Patches:
 
 
 def _skipped_pivots_are_not_passed() -> Patches:
-    pass_pivot = transitions.RunChange.pass_pivot
+    pass_pivot = transitions.pass_pivot
 
     def if_it_succeeded(change: Any, pivot: StepRun, state: str = StepState.SUCCEEDED) -> None:
         if state == StepState.SUCCEEDED:
             pass_pivot(change, pivot, state)
 
     return {
-        "sagas.engine.transitions.RunChange.pass_pivot": if_it_succeeded,
+        "sagas.engine.transitions.pass_pivot": if_it_succeeded,
         "sagas.engine.compensate.is_final": lambda step: step.pivot,
     }
 
@@ -77,7 +81,7 @@ def _progress_is_inherited() -> Patches:
         columns = fresh_life(step)
         return {name: columns[name] for name in columns if not name.startswith("heartbeat")}
 
-    rooms = ("change", "late", "by_hand")
+    rooms = ("plan", "late", "operator")
     return {f"sagas.engine.transitions.{room}.fresh_life": with_progress for room in rooms}
 
 
@@ -90,7 +94,14 @@ def _forward_steps_of_any_run_go_on() -> Patches:
 
     def postpone(step: StepRun, error: SagaError, **_: Any) -> bool:
         with transitions.change(step.run_id) as change:
-            return change.put_back(step, 10, error.code, attempt=F("attempt") - 1)
+            return transitions.put_back(
+                change,
+                step,
+                EventType.STEP_RETRYING,
+                delay=10,
+                guard=transitions.UNANSWERED,
+                attempt=F("attempt") - 1,
+            )
 
     return {
         "sagas.engine.transitions.claiming.goes_its_way": goes_on,
@@ -109,8 +120,8 @@ def _undone_beside_the_chain() -> Patches:
         if undo is None or undo.state != StepState.SUCCEEDED:
             weave(change, wanted, again=again, anew=anew)
             return
-        change.reset(undo, StepState.READY, pending_predecessors=0, successors=[])
-        change.restart_count(change.run.remaining + 1)
+        transitions.reset(change, undo, StepState.READY, pending_predecessors=0, successors=[])
+        transitions.restart_count(change, change.run.remaining + 1)
         change.made_ready.append(undo)
 
     return {"sagas.engine.undo_chain.weave": beside}

@@ -1,0 +1,123 @@
+"""Changes of the run's own row: its state, its counters, and what it says of its steps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from sagas.engine.transitions import run_time
+from sagas.engine.transitions.change import RunChange
+from sagas.models import SagaRun, StepRun
+from sagas.payloads import truncate_error
+from sagas.states import (
+    DONE,
+    FINAL_SAGAS,
+    SAGA_ARROWS,
+    EventType,
+    SagaState,
+    StepState,
+    require_arrow,
+)
+
+
+_GOES_ON_WITHOUT = frozenset({SagaState.RUNNING, SagaState.COMPLETED})
+"""Where a saga does without a best-effort step; elsewhere what did not succeed is no warning."""
+
+
+def move_run(
+    change: RunChange,
+    to: SagaState,
+    event: EventType,
+    *,
+    note: str = "",
+    actor: str = "",
+    **columns: Any,
+) -> None:
+    """Move the locked run along an arrow, with these columns.
+
+    Raises:
+        AssertionError: no arrow leads there, which is a bug of the caller.
+    """
+    run = change.run
+    came_from = SagaState(run.state)
+    require_arrow(SAGA_ARROWS, came_from, to)
+    completed_at = Now() if to in FINAL_SAGAS else None
+    if to in FINAL_SAGAS and run.paused_at is not None:
+        run_time.end_pause(run)
+    if came_from == SagaState.DEAD_LETTER:
+        columns |= {"auto_retry_at": None, "poisoned": False}
+    _update(run, state=to, completed_at=completed_at, **columns)
+    run.state = to
+    change.event_log.record_run(event, run, came_from, to, note, actor)
+
+
+def reopen_run(change: RunChange, note: str) -> None:
+    """A run that was rolled back turns back once more: something of it stands, or may."""
+    move_run(change, SagaState.COMPENSATING, EventType.REOPENED, note=note)
+    restart_count(change, 0)
+
+
+def record_event(change: RunChange, event: EventType, note: str, actor: str = "") -> None:
+    """Record something about the run that changes no state."""
+    change.event_log.record_run(event, change.run, "", "", note, actor)
+
+
+def count_down(change: RunChange) -> None:
+    """One of the last steps of this direction ended."""
+    _update(change.run, remaining=F("remaining") - 1)
+    change.run.remaining -= 1
+
+
+def restart_count(change: RunChange, remaining: int) -> None:
+    """Say how many last steps of the resumed direction have not ended."""
+    _update(change.run, remaining=remaining)
+    change.run.remaining = remaining
+
+
+def pass_pivot(change: RunChange, pivot: StepRun, state: str = StepState.SUCCEEDED) -> None:
+    """From here on there is no way back; also if the pivot was skipped, for nothing undoes what follows."""
+    _update(change.run, pivot_passed=True)
+    change.run.pivot_passed = True
+    if state == StepState.SKIPPED:
+        record_event(change, EventType.PIVOT_PASSED, f"{pivot} was skipped, and counts as passed")
+
+
+def set_warning(change: RunChange) -> None:
+    """A best-effort step did not succeed; the run goes on and says so."""
+    if not change.run.has_warnings:
+        _update(change.run, has_warnings=True)
+        change.run.has_warnings = True
+
+
+def update_warning(change: RunChange) -> None:
+    """Warn as long as a step is left that did not succeed, or that is tried again by hand."""
+    run = change.run
+    left = Q(state__in=(StepState.FAILED, StepState.UNKNOWN))
+    left |= Q(detached_retry=True) & ~Q(state__in=(*DONE, StepState.COMPENSATED))
+    if run.state == SagaState.COMPLETED:
+        left |= Q(state=StepState.CANCELLED)
+    warns = StepRun.objects.forward().filter(left, run_id=run.pk).exists()
+    if warns != run.has_warnings and (not warns or run.state in _GOES_ON_WITHOUT):
+        _update(run, has_warnings=warns)
+        run.has_warnings = warns
+
+
+def note_undo_failure(change: RunChange, error: str) -> None:
+    """Keep beside the original error why undoing failed."""
+    change.run.compensation_error = truncate_error(error)
+    _update(change.run, compensation_error=change.run.compensation_error)
+
+
+def tag(change: RunChange, tags: Mapping[str, str]) -> None:
+    """Add to what operators search by."""
+    run = change.run
+    run.refresh_from_db(fields=["tags"])
+    run.tags = {**run.tags, **tags}
+    _update(run, tags=run.tags)
+    note = ", ".join(f"{name}={value}" for name, value in tags.items())
+    record_event(change, EventType.TAGGED, note)
+
+
+def _update(run: SagaRun, **columns: Any) -> None:
+    SagaRun.objects.filter(pk=run.pk, state=run.state).update(updated_at=Now(), **columns)
