@@ -17,10 +17,10 @@ from sagas.conf import saga_settings
 from sagas.definitions import StepOptions
 from sagas.engine import compensate, consequences, dispatch, late_success, transitions
 from sagas.engine.decisions import (
-    Asking,
     DidNotHappen,
     Failed,
     Outcome,
+    Reconciliation,
     Skipped,
     Succeeded,
     Verdict,
@@ -83,8 +83,7 @@ def record_outcome(
 
 def _in_the_end(step: StepRun, outcome: Outcome, verdict: Verdict) -> Outcome:
     """Let the error of a step that is not tried again tell how often it was tried."""
-    goes_on = verdict.state == StepState.READY and not verdict.asking
-    if goes_on or step.asking or not isinstance(outcome, Failed):
+    if verdict.is_retry or step.is_reconciling or not isinstance(outcome, Failed):
         return outcome
     final = with_attempt_count(outcome, step.attempt)
     return replace(final, error=truncate_error(final.error))
@@ -115,7 +114,7 @@ def apply_outcome(
     now = transitions.heard_from(step, ended=not isinstance(outcome, Waiting))
     if isinstance(outcome, Succeeded):
         accept_late_success(change, now, outcome)
-    elif late_success.leaves_doubt(outcome) and not step.asking:
+    elif late_success.leaves_doubt(outcome) and not step.is_reconciling:
         late_success.doubt(change, now)
     return False
 
@@ -134,7 +133,9 @@ def accept_late_success(change: transitions.RunChange, step: StepRun, outcome: S
 def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Verdict:
     """Decide, within the step's own time."""
     options = StepOptions.from_snapshot(step.options)
-    asking = Asking(possible=bool(step.options.get("reconcile")), now=step.asking, times=step.asked)
+    reconciliation = Reconciliation(
+        possible=bool(step.options.get("reconcile")), attempts=step.reconcile_attempts
+    )
     decide = partial(
         judge,
         outcome,
@@ -142,18 +143,14 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
         options=options,
         goes_on=_goes_on(step, SagaState(change.run.state), outcome),
         at_large=_may_still_act(step, outcome),
-        asking=asking,
+        reconciliation=reconciliation,
     )
     verdict = decide(in_doubt=step.in_doubt)
     if verdict.state == StepState.FAILED and _was_put_in_doubt(step, outcome):
         verdict = decide(in_doubt=True)
-    if _is_retry(verdict) and transitions.expires_within(change, step, verdict.delay):
-        return retries_exhausted(in_doubt=verdict.in_doubt, asking=asking)
+    if verdict.is_retry and transitions.expires_within(change, step, verdict.delay):
+        return retries_exhausted(in_doubt=verdict.in_doubt, reconciliation=reconciliation)
     return verdict
-
-
-def _is_retry(verdict: Verdict) -> bool:
-    return verdict.state == StepState.READY and not verdict.asking
 
 
 def _was_put_in_doubt(step: StepRun, outcome: Outcome) -> bool:
@@ -207,7 +204,7 @@ def postpone(step: StepRun, error: SagaError, *, in_doubt: bool = False) -> bool
             **doubt,
         )
         turned = change.run.state == SagaState.COMPENSATING and not step.is_backward
-        if won and turned and not step.asking:
+        if won and turned and not step.is_reconciling:
             transitions.cancel_unstarted(change)
             compensate.begin_undo_if_idle(change)
             dispatch.send_on_commit(change.run, change.made_ready)
@@ -258,9 +255,7 @@ def _write(
             "error_code": outcome.code,
             "error": outcome.error,
             # A retry leaves what a late word may have put in doubt meanwhile.
-            **(
-                {"in_doubt": verdict.in_doubt} if verdict.in_doubt or not _is_retry(verdict) else {}
-            ),
+            **({"in_doubt": verdict.in_doubt} if verdict.in_doubt or not verdict.is_retry else {}),
             **({"answer": as_answer(outcome)} if outcome.definite else {}),
             **(transitions.at_large(step) if outcome.given_up else {}),
         }
@@ -277,9 +272,10 @@ def _write(
     knows = verdict.state in DONE or "answer" in columns
     guard = Q() if knows else transitions.UNANSWERED
     if verdict.state == StepState.READY:
-        event = EventType.STEP_ASKING if verdict.asking else EventType.STEP_RETRYING
-        if verdict.asking:
-            columns |= {"asking": True, "asked": step.asked + int(step.asking)}
+        event = EventType.STEP_RETRYING
+        if verdict.is_reconciling:
+            event = EventType.STEP_RECONCILING
+            columns["reconcile_attempts"] = verdict.reconcile_attempts
         return transitions.put_back(
             change, step, event, delay=verdict.delay, note=note, guard=guard, **columns
         )

@@ -67,7 +67,7 @@ class Attempt:
     @property
     def is_atomic(self) -> bool:
         """Whether what it does is written in the transaction of its outcome."""
-        return bool(self.handler.atomic) and not self.step.asking
+        return bool(self.handler.atomic) and not self.step.is_reconciling
 
     def make(self) -> Ended:
         """Go through the phases; return how it ended."""
@@ -91,7 +91,7 @@ class Attempt:
     def _ask_condition(self, invocation: RowInvocation, saga: Saga[Any]) -> Ended | None:
         """Ask it once, before the first attempt begins: later ones must not be told of their own effect."""
         condition = self.definition.condition
-        is_forward = not (self.step.is_backward or self.step.asking)
+        is_forward = not (self.step.is_backward or self.step.is_reconciling)
         if condition is None or not is_forward or self.step.condition_met:
             return None
         try:
@@ -130,7 +130,7 @@ class Attempt:
         return self._returned(result)
 
     def _handler(self, saga: Saga[Any]) -> object:
-        if self.step.asking:
+        if self.step.is_reconciling:
             return self.definition.reconcile(saga)  # type: ignore[misc]  # asked only with one
         if not self.step.is_backward:
             return self.handler.handler(saga)
@@ -148,9 +148,9 @@ class Attempt:
 
     def _returned(self, result: object) -> Outcome:
         """Make an outcome of a result. The handler ran to its end, so failing here leaves doubt."""
-        if self.step.is_backward and not self.step.asking:
+        if self.step.is_backward and not self.step.is_reconciling:
             return Succeeded(output=None)
-        if self.step.asking and result is None:
+        if self.step.is_reconciling and result is None:
             return DidNotHappen()
         what = f"the result of {self.step.name} of {self.step.run.label}"
         try:

@@ -168,7 +168,7 @@ def _result_word(ended: Ended, recorded: Recorded) -> str:
 
 def _handler(definition: StepDefinition, step: StepRun) -> Any:
     """Return what runs the step: the definition itself, or its compensation's."""
-    if step.asking and definition.reconcile is None:
+    if step.is_reconciling and definition.reconcile is None:
         message = f"step {step.name!r} of {step.run.label} has no reconcile in this code"
         raise UnknownHandler(message)
     if not step.is_backward:

@@ -26,7 +26,9 @@ def ends_now(step: StepRun) -> bool:
     """
     if step.is_backward:
         return False
-    return step.state == StepState.READY or (step.state == StepState.RUNNING and step.asking)
+    return step.state == StepState.READY or (
+        step.state == StepState.RUNNING and step.is_reconciling
+    )
 
 
 def undo_late_success(change: transitions.RunChange, step: StepRun, output: object) -> None:
@@ -49,8 +51,8 @@ def doubt(change: transitions.RunChange, step: StepRun) -> None:
     """Take up that a forward step may have happened after all. Requires the run's lock."""
     if _is_over(change, step):
         return
-    if step.asking and ends_now(step):
-        transitions.ask_again(change, step)
+    if step.is_reconciling and ends_now(step):
+        transitions.reconcile_again(change, step)
     elif step.state in IN_FLIGHT_STEPS or step.state in UNSTARTED_STEPS:
         transitions.keep_doubt(step)
     elif step.state == StepState.SKIPPED:

@@ -23,7 +23,7 @@ def lost(step: StepRun) -> Failed:
         retryable=True,
         in_doubt=not definitely_not,
         skip_backoff=True,
-        given_up=not (definitely_not or step.asking or is_dead),
+        given_up=not (definitely_not or step.is_reconciling or is_dead),
     )
 
 

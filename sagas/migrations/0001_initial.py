@@ -96,8 +96,7 @@ class Migration(migrations.Migration):
                 ('at_large', models.JSONField(blank=True, null=True)),
                 ('attempt', models.IntegerField(default=0)),
                 ('in_doubt', models.BooleanField(default=False)),
-                ('asking', models.BooleanField(default=False)),
-                ('asked', models.SmallIntegerField(default=0)),
+                ('reconcile_attempts', models.SmallIntegerField(blank=True, null=True)),
                 ('condition_met', models.BooleanField(blank=True, null=True)),
                 ('detached_retry', models.BooleanField(default=False)),
                 ('due_at', models.DateTimeField(blank=True, null=True)),
@@ -135,7 +134,7 @@ class Migration(migrations.Migration):
             name='SagaEvent',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('type', models.CharField(choices=[('started', 'Saga started'), ('turned_back', 'Turned back'), ('completed', 'Saga completed'), ('compensated', 'Saga compensated'), ('cancelled', 'Saga cancelled'), ('dead_lettered', 'Dead lettered'), ('retried', 'Retried'), ('reopened', 'Turned back once more'), ('poisoned', 'Automatic retries spent'), ('resolved', 'Resolved by hand'), ('paused', 'Paused by hand'), ('resumed', 'Resumed by hand'), ('tagged', 'Tags changed'), ('pivot_passed', 'Point of no return'), ('stalled', 'Stalled'), ('step_ready', 'Step ready'), ('step_claimed', 'Attempt started'), ('step_waiting', 'Waiting for an outside party'), ('step_answered', 'Answered while it ran'), ('step_succeeded', 'Step succeeded'), ('step_failed', 'Step failed'), ('step_retrying', 'Attempt failed, retrying'), ('step_unknown', 'Outcome unknown'), ('step_asking', 'Asking whether it happened'), ('step_skipped', 'Step skipped'), ('step_cancelled', 'Step never started'), ('step_restored', 'Step back in the plan'), ('step_compensated', 'Step undone'), ('step_retried', 'Step retried by hand'), ('step_settled', 'Step settled by hand'), ('step_late', 'Late outcome'), ('handler_unknown', 'No handler found')], max_length=20)),
+                ('type', models.CharField(choices=[('started', 'Saga started'), ('turned_back', 'Turned back'), ('completed', 'Saga completed'), ('compensated', 'Saga compensated'), ('cancelled', 'Saga cancelled'), ('dead_lettered', 'Dead lettered'), ('retried', 'Retried'), ('reopened', 'Turned back once more'), ('poisoned', 'Automatic retries spent'), ('resolved', 'Resolved by hand'), ('paused', 'Paused by hand'), ('resumed', 'Resumed by hand'), ('tagged', 'Tags changed'), ('pivot_passed', 'Point of no return'), ('stalled', 'Stalled'), ('step_ready', 'Step ready'), ('step_claimed', 'Attempt started'), ('step_waiting', 'Waiting for an outside party'), ('step_answered', 'Answered while it ran'), ('step_succeeded', 'Step succeeded'), ('step_failed', 'Step failed'), ('step_retrying', 'Attempt failed, retrying'), ('step_unknown', 'Outcome unknown'), ('step_reconciling', 'Asking whether it happened'), ('step_skipped', 'Step skipped'), ('step_cancelled', 'Step never started'), ('step_restored', 'Step back in the plan'), ('step_compensated', 'Step undone'), ('step_retried', 'Step retried by hand'), ('step_settled', 'Step settled by hand'), ('step_late', 'Late outcome'), ('handler_unknown', 'No handler found')], max_length=20)),
                 ('from_state', models.CharField(blank=True, default='', max_length=12)),
                 ('to_state', models.CharField(blank=True, default='', max_length=12)),
                 ('attempt', models.IntegerField(default=0)),
@@ -195,6 +194,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='steprun',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'ready'), _negated=True), models.Q(('due_at__isnull', False), ('send_at__isnull', False)), _connector='OR'), name='sagas_step_due'),
+        ),
+        migrations.AddConstraint(
+            model_name='steprun',
+            constraint=models.CheckConstraint(condition=models.Q(('reconcile_attempts__isnull', True), ('state__in', ('ready', 'running')), _connector='OR'), name='sagas_step_reconcile'),
         ),
         migrations.AddIndex(
             model_name='sagaevent',

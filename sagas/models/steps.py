@@ -26,7 +26,11 @@ Moment = datetime | Combinable
 GOES_ITS_WAY = (
     Q(direction=Direction.BACKWARD, run__state=SagaState.COMPENSATING)
     | Q(direction=Direction.FORWARD, run__state=SagaState.RUNNING)
-    | Q(direction=Direction.FORWARD, run__state=SagaState.COMPENSATING, asking=True)
+    | Q(
+        direction=Direction.FORWARD,
+        run__state=SagaState.COMPENSATING,
+        reconcile_attempts__isnull=False,
+    )
     | Q(direction=Direction.FORWARD, run__state=SagaState.COMPLETED, detached_retry=True)
 )
 """The run goes in the step's direction: only then may the step begin."""
@@ -45,7 +49,8 @@ class StepRunQuerySet(WriterQuerySet["StepRun"]):
 
     def in_flight(self) -> Self:
         """Running, waiting for an outside party, or to be asked whether it happened."""
-        return self.filter(Q(state__in=IN_FLIGHT_STEPS) | Q(state=StepState.READY, asking=True))
+        reconciling = Q(state=StepState.READY, reconcile_attempts__isnull=False)
+        return self.filter(Q(state__in=IN_FLIGHT_STEPS) | reconciling)
 
     def unsent(self, now: Moment) -> Self:
         """Ready, of a run that goes its way, and its message is due (again)."""
@@ -84,8 +89,9 @@ class StepRun(models.Model):
     ``pending_predecessors`` counts the predecessors that are not done; ``successors`` are the ids of the rows
     whose ``pending_predecessors`` this one lowers, so that finishing a step costs the same in any saga.
     ``in_place``: the worker that ended it may go on with its one successor without a message.
-    ``in_doubt`` says that an earlier attempt may have taken effect; then, while ``asking``, an
-    attempt asks the outside system by ``reconcile`` instead of acting. ``at_large`` are the fences of
+    ``in_doubt`` says that an earlier attempt may have taken effect. Where ``reconcile_attempts`` is a
+    number, the attempt that is ready or running calls ``reconcile`` instead of acting, and so many have
+    before it. ``at_large`` are the fences of
     attempts that were given up and may be alive: each may still act. ``dead_fence`` is that of an
     attempt whose process is known to be gone. ``condition_met``: its condition was asked and said yes,
     so that no later attempt asks again. ``sent_at`` is since when the message of the attempt to come
@@ -120,8 +126,7 @@ class StepRun(models.Model):
     at_large = models.JSONField(null=True, blank=True)
     attempt = models.IntegerField(default=0)
     in_doubt = models.BooleanField(default=False)
-    asking = models.BooleanField(default=False)
-    asked = models.SmallIntegerField(default=0)
+    reconcile_attempts = models.SmallIntegerField(null=True, blank=True)
     condition_met = models.BooleanField(null=True, blank=True)
     detached_retry = models.BooleanField(default=False)
     due_at = models.DateTimeField(null=True, blank=True)
@@ -174,6 +179,10 @@ class StepRun(models.Model):
                 condition=~Q(state="ready") | Q(due_at__isnull=False, send_at__isnull=False),
                 name="sagas_step_due",
             ),
+            models.CheckConstraint(
+                condition=Q(reconcile_attempts__isnull=True) | Q(state__in=("ready", "running")),
+                name="sagas_step_reconcile",
+            ),
         )
         indexes = (
             models.Index(fields=("send_at",), condition=Q(state="ready"), name="sagas_step_send"),
@@ -198,6 +207,11 @@ class StepRun(models.Model):
         return self.direction == Direction.BACKWARD
 
     @property
+    def is_reconciling(self) -> bool:
+        """Whether the attempt that is ready or running asks if the step happened, instead of acting."""
+        return self.reconcile_attempts is not None
+
+    @property
     def happened(self) -> bool:
         """Whether it is known to have happened, undone since or not."""
         return self.state == StepState.SUCCEEDED or (
@@ -207,7 +221,8 @@ class StepRun(models.Model):
     def explain(self) -> str:
         """Say what this step waits for, as the second half of a sentence."""
         if self.state == StepState.RUNNING:
-            return f"attempt {self.attempt} of {self} runs on {self.worker or 'a worker'}."
+            does = "asks whether it happened" if self.is_reconciling else "runs"
+            return f"attempt {self.attempt} of {self} {does} on {self.worker or 'a worker'}."
         if self.state == StepState.WAITING:
             until = f", until {format_moment(self.lease_until)}" if self.lease_until else ""
             return f"{self} waits for an outside party to complete it{until}."

@@ -67,7 +67,7 @@ def resolve_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
         if change.run.state != SagaState.DEAD_LETTER:
             refuse(change.run, "resolve", "it is not a dead letter")
         waiting = StepRun.objects.filter(run_id=run.pk, state=StepState.WAITING)
-        transitions.end_waits(change, waiting, ask=False)
+        transitions.end_waits(change, waiting, reconcile=False)
         transitions.move_run(
             change, SagaState.RESOLVED, EventType.RESOLVED, note=truncate_error(reason), actor=actor
         )

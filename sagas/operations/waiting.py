@@ -104,7 +104,7 @@ def _may_have_happened(step: StepRun) -> bool:
     if step.state == StepState.READY:
         return step.in_doubt
     if step.state == StepState.RUNNING:
-        return step.asking
+        return step.is_reconciling
     if step.is_backward or step.answer is not None:
         return False
     if step.state == StepState.SKIPPED:

@@ -76,7 +76,7 @@ class EventType(TextChoices):
     STEP_UNKNOWN = "step_unknown", _("Outcome unknown")
     """It may have happened, and nobody is left to ask."""
 
-    STEP_ASKING = "step_asking", _("Asking whether it happened")
+    STEP_RECONCILING = "step_reconciling", _("Asking whether it happened")
     """The next attempt asks ``reconcile`` instead of acting."""
 
     STEP_SKIPPED = "step_skipped", _("Step skipped")

@@ -151,11 +151,11 @@ class TestALateWord:
         run = start_saga(Paid, "x", key="k")
         attempt = give_up(claimed(run, "pay"))
         question = claimed(run, "pay")
-        assert question.asking
+        assert question.is_reconciling
         record_outcome(attempt, TIMED_OUT)
         assert not record_outcome(question, DidNotHappen())
         row = step_of(run, "pay")
-        assert (row.state, row.asking) == (StepState.READY, True)
+        assert (row.state, row.reconcile_attempts) == (StepState.READY, 0)
 
     @pytest.mark.parametrize("word", [TIMED_OUT, LATE], ids=["may have", "did"])
     @pytest.mark.parametrize("retried", [False, True])
@@ -217,7 +217,7 @@ class TestAnAttemptAtLarge:
         run, attempt = self.lost()
         record_outcome(attempt, TIMED_OUT)
         question = claimed(run, "pay")
-        assert question.asking
+        assert question.is_reconciling
         give_up(question)
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["find"]
@@ -289,11 +289,13 @@ class TestTheLastLook:
         run = start_saga(Five, Script(), key="k")
         run_one(run)
         cancel_saga(run, reason="x")
-        StepRun.objects.filter(run=run, name="b").update(state=StepState.READY, asking=True)
+        StepRun.objects.filter(run=run, name="b").update(
+            state=StepState.READY, reconcile_attempts=0
+        )
         StepRun.objects.filter(run=run, name="b").update(due_at=run.created_at)
         row = step_of(run, "b")
         StepRun.objects.filter(pk=row.pk).update(
-            state=StepState.RUNNING, lease_until=run.deadline, asking=False, fence=1
+            state=StepState.RUNNING, lease_until=run.deadline, reconcile_attempts=None, fence=1
         )
         run_one(run, "a")
         assert fresh(run).state == SagaState.COMPENSATING

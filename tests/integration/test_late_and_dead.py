@@ -5,7 +5,7 @@ from django.db.models.functions import Now
 
 from sagas import start_saga
 from sagas.engine.advance import record_outcome
-from sagas.engine.decisions import Failed, Succeeded
+from sagas.engine.decisions import DidNotHappen, Failed, Succeeded
 from sagas.engine.recover import sweep
 from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga, retry_saga
@@ -134,11 +134,13 @@ class TestAskedBeforeTheDeadLetter:
     def test_a_retry_acts_instead_of_asking_again(self) -> None:
         run = start_saga(Five, Script(), key="k")
         attempt = claimed(run, "a")
-        StepRun.objects.filter(pk=attempt.pk).update(
-            state=StepState.FAILED, asking=True, asked=3, lease_until=None
-        )
-        SagaRun.objects.filter(pk=run.pk).update(state=SagaState.DEAD_LETTER)
+        StepRun.objects.filter(pk=attempt.pk).update(reconcile_attempts=3, in_doubt=True)
+        SagaRun.objects.filter(pk=run.pk).update(pivot_passed=True)
+        record_outcome(step_of(run, "a"), DidNotHappen())
+        row = step_of(run, "a")
+        assert (row.state, row.reconcile_attempts) == (StepState.FAILED, None)
+        assert fresh(run).state == SagaState.DEAD_LETTER
         retry_saga(run, reason="again")
         row = step_of(run, "a")
-        assert (row.state, row.asking, row.asked) == (StepState.READY, False, 0)
+        assert (row.state, row.reconcile_attempts) == (StepState.READY, None)
         assert drive(run).state == SagaState.COMPLETED

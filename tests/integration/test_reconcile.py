@@ -1,6 +1,7 @@
 """An unknown outcome is asked about before anything is decided (R41, R42)."""
 
 import pytest
+from django.db import IntegrityError
 from django.db.models.functions import Now
 
 from sagas import Saga, start_saga, step
@@ -8,7 +9,7 @@ from sagas.engine.advance import record_outcome
 from sagas.engine.decisions import MAX_RECONCILE_ATTEMPTS, DidNotHappen, Succeeded
 from sagas.engine.recover import sweep
 from sagas.engine.transitions import claim
-from sagas.models import SagaRun
+from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga, retry_saga
 from sagas.states import EventType, SagaState, StepState
 from tests.driving import drive, expire_lease, fresh, run_one, step_of
@@ -98,10 +99,10 @@ class TestAnswersOfReconcile:
         run = start(act="network", find="network")
         for _ in range(3):
             run_one_now(run)
-        assert step_of(run, "act_outside").asked == 0
+        assert step_of(run, "act_outside").reconcile_attempts == 0
         run_one_now(run)
         row = step_of(run, "act_outside")
-        assert (row.state, row.asking, row.asked) == (StepState.READY, True, 1)
+        assert (row.state, row.reconcile_attempts) == (StepState.READY, 1)
         assert row.send_at is not None
         assert fresh(run).state == SagaState.RUNNING
 
@@ -138,7 +139,7 @@ class TestLateAnswers:
             expire_lease(row.pk)
             sweep()
         row = step_of(run, "act_outside")
-        assert row.asking
+        assert row.is_reconciling
         question = claim(row.pk, row.fence, task_id="", worker="")
         zombie = attempts[-1]
         assert zombie is not None
@@ -147,6 +148,15 @@ class TestLateAnswers:
         assert not record_outcome(question, DidNotHappen())
         assert drive(run).state == SagaState.COMPLETED
         assert step_of(run, "act_outside").output == {"of": "late"}
+
+
+class TestEnded:
+    @pytest.mark.parametrize("state", ["pending", "waiting", "failed", "unknown", "cancelled"])
+    def test_a_step_of_which_no_attempt_is_to_be_made_is_not_reconciling(self, state: str) -> None:
+        run = start(act="network")
+        row = StepRun.objects.filter(run=run, name="act_outside")
+        with pytest.raises(IntegrityError, match="sagas_step_reconcile"):
+            row.update(state=state, reconcile_attempts=0)
 
 
 class TestTurningBack:
@@ -162,7 +172,7 @@ class TestTurningBack:
 
     def test_the_question_is_an_event(self) -> None:
         run = drive(start(act="network"))
-        assert run.events.filter(type=EventType.STEP_ASKING).count() == 1
+        assert run.events.filter(type=EventType.STEP_RECONCILING).count() == 1
 
 
 class TestHold:

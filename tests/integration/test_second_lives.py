@@ -260,21 +260,21 @@ class TestTheDirectionOfAStep:
             (SagaState.DEAD_LETTER, False),
         ],
     )
-    @pytest.mark.parametrize("stray", ["forward", "backward", "asking", "detached_retry"])
+    @pytest.mark.parametrize("stray", ["forward", "backward", "reconciling", "detached_retry"])
     def test_a_claim_looks_where_the_saga_goes(
         self, state: SagaState, stray: str, *, wanted: bool
     ) -> None:
         run = start_saga(Five, Script(), key="k")
         StepRun.objects.filter(run=run, name="a").update(
             direction="backward" if stray == "backward" else "forward",
-            asking=stray == "asking",
+            reconcile_attempts=0 if stray == "reconciling" else None,
             detached_retry=stray == "detached_retry",
         )
         completed = {"completed_at": Now()} if state in {"completed", "compensated"} else {}
         SagaRun.objects.filter(pk=run.pk).update(state=state, **completed)
         if stray == "backward":
             wanted = state == SagaState.COMPENSATING
-        elif stray == "asking":
+        elif stray == "reconciling":
             wanted |= state == SagaState.COMPENSATING
         elif stray == "detached_retry":
             wanted |= state == SagaState.COMPLETED
@@ -297,7 +297,7 @@ class TestHeartbeats:
             (SagaState.RUNNING, {}, True),
             (SagaState.DEAD_LETTER, {}, True),
             (SagaState.COMPENSATING, {}, False),
-            (SagaState.COMPENSATING, {"asking": True}, True),
+            (SagaState.COMPENSATING, {"reconcile_attempts": 0}, True),
             (SagaState.COMPLETED, {"detached_retry": True}, True),
             (SagaState.COMPLETED, {}, False),
             (SagaState.COMPENSATING, {"direction": "backward"}, True),
@@ -324,7 +324,7 @@ class TestHeartbeats:
         record_heartbeat(attempt, "page 7")
         record_outcome(attempt, Failed(code="X", error="x", in_doubt=True))
         question = claimed(run, "tell")
-        assert question.asking
+        assert question.is_reconciling
         assert record_heartbeat(question, "statement 1 of 3")
         assert step_of(run, "tell").heartbeat == "page 7"
 

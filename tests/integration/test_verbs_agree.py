@@ -184,7 +184,7 @@ class Life:
         if self.attempts:
             attempt = self.attempts.pop(self.random.randrange(len(self.attempts)))
             outcome = self.random.choice((*OUTCOMES, *[OUTCOMES[0]] * len(OUTCOMES)))
-            if attempt.asking:
+            if attempt.is_reconciling:
                 outcome = self.random.choice((DidNotHappen(), OUTCOMES[0], OUTCOMES[3]))
             elif not attempt.is_backward and attempt.attempt == 1 and self.random.random() < 0.1:
                 outcome = Skipped()

@@ -189,7 +189,7 @@ class TestTimeOut:
         assert step_of(run, "act_outside").state == StepState.WAITING
         assert CALLS == ["act", "act"]
         run_out(run, "act_outside")
-        assert step_of(run, "act_outside").asking
+        assert step_of(run, "act_outside").is_reconciling
 
     def test_the_outside_system_is_asked_before_anything_is_decided(self) -> None:
         run = drive(start_saga(Patient, Script({"act": "wait=60"}), key="k"))

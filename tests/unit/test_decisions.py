@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from sagas.definitions import StepOptions
 from sagas.engine.decisions import (
-    Asking,
     DidNotHappen,
     Failed,
     Next,
     Outcome,
+    Reconciliation,
     Skipped,
     Succeeded,
     Verdict,
@@ -217,16 +217,20 @@ class TestWaiting:
             options=PLAIN,
             in_doubt=False,
             goes_on=False,
-            asking=Asking(possible=True),
+            reconciliation=Reconciliation(possible=True),
         )
-        assert verdict == Verdict(state=StepState.READY, in_doubt=True, asking=True)
+        assert verdict == Verdict(state=StepState.READY, in_doubt=True, reconcile_attempts=0)
 
-    def test_a_question_cannot_wait_and_is_asked_again(self) -> None:
-        asking = Asking(possible=True, now=True)
+    def test_a_reconcile_cannot_wait_and_is_called_again(self) -> None:
         verdict = judge(
-            Waiting(), attempt=1, options=PLAIN, in_doubt=True, goes_on=True, asking=asking
+            Waiting(),
+            attempt=1,
+            options=PLAIN,
+            in_doubt=True,
+            goes_on=True,
+            reconciliation=Reconciliation(possible=True, attempts=0),
         )
-        assert (verdict.state, verdict.asking) == (StepState.READY, True)
+        assert (verdict.state, verdict.reconcile_attempts) == (StepState.READY, 1)
 
     @pytest.mark.parametrize(
         "outcome", [Failed(code="X", error="x", definite=True), DidNotHappen()]

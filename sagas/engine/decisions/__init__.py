@@ -5,11 +5,11 @@ Nothing here reads a row or writes one, so every rule can be tried in microsecon
 
 from sagas.engine.decisions.outcomes import (
     MAX_RECONCILE_ATTEMPTS,
-    Asking,
     DidNotHappen,
     Failed,
     Next,
     Outcome,
+    Reconciliation,
     Skipped,
     Succeeded,
     Verdict,
@@ -26,12 +26,12 @@ from sagas.engine.decisions.plans import Place, replan, undo_order
 
 __all__ = [
     "MAX_RECONCILE_ATTEMPTS",
-    "Asking",
     "DidNotHappen",
     "Failed",
     "Next",
     "Outcome",
     "Place",
+    "Reconciliation",
     "Skipped",
     "Succeeded",
     "Verdict",

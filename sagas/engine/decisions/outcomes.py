@@ -88,21 +88,29 @@ class Verdict:
     state: StepState
     in_doubt: bool = False
     delay: float = 0.0
-    asking: bool = False
-    """The next attempt asks whether it happened, instead of acting."""
+    reconcile_attempts: int | None = None
+    """How often ``reconcile`` was called, if the next attempt calls it instead of acting."""
+
+    @property
+    def is_reconciling(self) -> bool:
+        """Whether the next attempt asks if the step happened."""
+        return self.reconcile_attempts is not None
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether the next attempt acts once more."""
+        return self.state == StepState.READY and not self.is_reconciling
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking:
+class Reconciliation:
     """Whether the outside system can be asked, and how often it was."""
 
     possible: bool = False
     """The step declares ``reconcile``."""
 
-    now: bool = False
-    """The attempt that ended was such a question."""
-
-    times: int = 0
+    attempts: int | None = None
+    """How often it was called before, if the attempt that ended called it too; None: that one acted."""
 
 
 def judge(
@@ -113,7 +121,7 @@ def judge(
     in_doubt: bool,
     goes_on: bool,
     at_large: bool = False,
-    asking: Asking = Asking(),
+    reconciliation: Reconciliation = Reconciliation(),
 ) -> Verdict:
     """Decide what an attempt's outcome makes of its step.
 
@@ -128,16 +136,16 @@ def judge(
         return Verdict(state=StepState.UNKNOWN, in_doubt=True)
     if known is not None:
         return Verdict(state=known)
-    if asking.now:
-        return _ask_again(options, asking.times)
+    if reconciliation.attempts is not None:
+        return _reconcile_again(options, reconciliation.attempts)
     if not isinstance(outcome, Failed):
         waits = Verdict(state=StepState.WAITING, in_doubt=True)
-        return waits if goes_on else retries_exhausted(in_doubt=True, asking=asking)
+        return waits if goes_on else retries_exhausted(in_doubt=True, reconciliation=reconciliation)
     in_doubt = in_doubt or outcome.in_doubt
     if outcome.retryable and goes_on and attempt <= options.max_retries:
         delay = 0.0 if outcome.skip_backoff else retry_delay(options, attempt)
         return Verdict(state=StepState.READY, in_doubt=in_doubt, delay=delay)
-    return retries_exhausted(in_doubt=in_doubt, asking=asking)
+    return retries_exhausted(in_doubt=in_doubt, reconciliation=reconciliation)
 
 
 def _known(outcome: Outcome) -> StepState | None:
@@ -154,18 +162,19 @@ _ENDS: Mapping[type, StepState] = {
 }
 
 
-def retries_exhausted(*, in_doubt: bool, asking: Asking) -> Verdict:
+def retries_exhausted(*, in_doubt: bool, reconciliation: Reconciliation) -> Verdict:
     """Decide what becomes of a step that is not tried again."""
-    if in_doubt and asking.possible:
-        return Verdict(state=StepState.READY, in_doubt=True, asking=True)
+    if in_doubt and reconciliation.possible:
+        return Verdict(state=StepState.READY, in_doubt=True, reconcile_attempts=0)
     return Verdict(state=StepState.UNKNOWN if in_doubt else StepState.FAILED, in_doubt=in_doubt)
 
 
-def _ask_again(options: StepOptions, times: int) -> Verdict:
-    if times >= MAX_RECONCILE_ATTEMPTS:
+def _reconcile_again(options: StepOptions, before: int) -> Verdict:
+    if before >= MAX_RECONCILE_ATTEMPTS:
         return Verdict(state=StepState.UNKNOWN, in_doubt=True)
-    delay = retry_delay(options, times + 1)
-    return Verdict(state=StepState.READY, in_doubt=True, asking=True, delay=delay)
+    attempts = before + 1
+    delay = retry_delay(options, attempts)
+    return Verdict(state=StepState.READY, in_doubt=True, delay=delay, reconcile_attempts=attempts)
 
 
 def with_attempt_count(failure: Failed, attempts: int) -> Failed:

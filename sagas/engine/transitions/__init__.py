@@ -40,11 +40,11 @@ from sagas.engine.transitions.compensation import (
 )
 from sagas.engine.transitions.insert import insert_runs
 from sagas.engine.transitions.late import (
-    ask_again,
     doubt_late,
     heard_from,
     invalidate_earlier_undo_answer,
     keep_doubt,
+    reconcile_again,
     succeed_late,
     undo_again,
 )
@@ -89,7 +89,6 @@ __all__ = [
     "Succession",
     "SweepTurns",
     "Turn",
-    "ask_again",
     "at_large",
     "begin_wait",
     "cancel_unstarted",
@@ -125,6 +124,7 @@ __all__ = [
     "pause",
     "postpone_send",
     "put_back",
+    "reconcile_again",
     "record_event",
     "record_heartbeat",
     "record_late_outcome",

@@ -39,7 +39,7 @@ def record_heartbeat(step: StepRun, details: Any = NO_DETAILS) -> bool:
 
     It should when it was given up, and when the run no longer goes in its direction. A dead letter
     stands still, and may go on in either. Without ``details`` it only shows that it goes on; and what a
-    question says of its progress is not the step's own.
+    reconcile says of its progress is not the step's own.
     """
     mine = StepRun.objects.filter(
         goes_its_way(SagaState.DEAD_LETTER),
@@ -48,7 +48,7 @@ def record_heartbeat(step: StepRun, details: Any = NO_DETAILS) -> bool:
         fence=step.fence,
     )
     lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
-    said = {} if details is NO_DETAILS or step.asking else {"heartbeat": details}
+    said = {} if details is NO_DETAILS or step.is_reconciling else {"heartbeat": details}
     with statement_alone(saga_database()):
         return bool(mine.update(heartbeat_at=Now(), lease_until=ClockNow() + lease, **said))
 

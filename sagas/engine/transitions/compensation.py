@@ -24,28 +24,37 @@ def cancel_unstarted(change: RunChange) -> None:
     shut = forward.filter(state__in=(*UNSTARTED_STEPS, StepState.WAITING))
     rows = list(
         shut.select_for_update().only(
-            *("state", "attempt", "in_doubt", "asking", "options", "run_id", "name", "direction"),
+            *(
+                "state",
+                "attempt",
+                "in_doubt",
+                "reconcile_attempts",
+                "options",
+                "run_id",
+                "name",
+                "direction",
+            ),
             *("fence", "at_large"),
         )
     )
     end_waits(change, [row for row in rows if row.state == StepState.WAITING])
     unstarted = [row for row in rows if row.state != StepState.WAITING]
-    asked = [row for row in unstarted if _can_be_asked(row)]
-    _ask_about(change, [row for row in asked if not row.asking])
+    asked = [row for row in unstarted if _can_reconcile(row)]
+    _reconcile(change, [row for row in asked if not row.is_reconciling])
     rest = [row for row in unstarted if row not in asked]
     never = [row for row in rest if not row.in_doubt]
     move_steps(change, never, StepState.CANCELLED, EventType.STEP_CANCELLED, ended_at=None)
     _doubt(change, [row for row in rest if row.in_doubt])
 
 
-def _can_be_asked(step: StepRun) -> bool:
+def _can_reconcile(step: StepRun) -> bool:
     return step.state == StepState.READY and step.in_doubt and bool(step.options.get("reconcile"))
 
 
-def _ask_about(change: RunChange, steps: Sequence[StepRun]) -> None:
+def _reconcile(change: RunChange, steps: Sequence[StepRun]) -> None:
     """Steps between attempts whose outside system can be asked are asked before anything else."""
-    due = due_now(change.grace)
-    move_steps(change, steps, StepState.READY, EventType.STEP_ASKING, asking=True, **due)
+    begins = {"reconcile_attempts": 0, **due_now(change.grace)}
+    move_steps(change, steps, StepState.READY, EventType.STEP_RECONCILING, **begins)
     change.made_ready += steps
 
 

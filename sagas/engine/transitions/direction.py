@@ -11,7 +11,7 @@ from sagas.states import Direction, SagaState
 def goes_its_way(*also: SagaState, **conditions: Any) -> Q:
     """Return the condition that the run goes in the step's direction, or is in one of these states.
 
-    A forward step goes on in a running saga; a question whether it happened while the saga turns back as
+    A forward step goes on in a running saga; an attempt that reconciles while the saga turns back as
     well, and one that is tried again by hand after its saga completed. ``conditions`` are further
     ones of the run. :data:`sagas.models.steps.GOES_ITS_WAY` is the same for a query that joins.
     """
@@ -24,6 +24,6 @@ def goes_its_way(*also: SagaState, **conditions: Any) -> Q:
     return (
         (Q(direction=Direction.BACKWARD) & run_is(SagaState.COMPENSATING, *also))
         | (forward & run_is(SagaState.RUNNING, *also))
-        | (forward & Q(asking=True) & run_is(SagaState.COMPENSATING))
+        | (forward & Q(reconcile_attempts__isnull=False) & run_is(SagaState.COMPENSATING))
         | (forward & Q(detached_retry=True) & run_is(SagaState.COMPLETED))
     )

@@ -124,8 +124,7 @@ def fresh_life(step: StepRun) -> dict[str, Any]:
     progress = {"heartbeat": None, "heartbeat_at": None} if step.is_backward else {}
     return {
         "attempt": 0,
-        "asking": False,
-        "asked": 0,
+        "reconcile_attempts": None,
         "answer": None,
         "lease_until": None,
         "started_at": None,

@@ -38,8 +38,7 @@ def doubt_late(change: RunChange, step: StepRun) -> bool:
 def _end_late(
     change: RunChange, step: StepRun, to: StepState, event: EventType, **columns: Any
 ) -> bool:
-    columns |= {"asking": False, "ended_at": Now()}
-    won = move_step(change, step, to, event, note="late", **columns)
+    won = move_step(change, step, to, event, note="late", ended_at=Now(), **columns)
     if won:
         step.state = to
     return won
@@ -50,13 +49,13 @@ def keep_doubt(step: StepRun) -> None:
     StepRun.objects.filter(pk=step.pk).update(in_doubt=True, updated_at=Now())
 
 
-def ask_again(change: RunChange, step: StepRun) -> None:
-    """Whoever asks at this moment may have looked before the effect: the question is put anew."""
+def reconcile_again(change: RunChange, step: StepRun) -> None:
+    """Whoever is asked at this moment may have looked before the effect: ``reconcile`` is called anew."""
     due = due_now(change.grace)
     if step.state == StepState.READY:
         ready = StepRun.objects.filter(pk=step.pk, state=StepState.READY)
         ready.update(updated_at=Now(), **due)
-    elif move_step(change, step, StepState.READY, EventType.STEP_ASKING, **due):
+    elif move_step(change, step, StepState.READY, EventType.STEP_RECONCILING, **due):
         change.made_ready.append(step)
 
 

@@ -21,6 +21,9 @@ from sagas.states import STEP_ARROWS, EventType, StepState, require_arrow
 ANY: Final = Q()
 """Nothing more is asked of the row."""
 
+_ATTEMPTED = frozenset({StepState.READY, StepState.RUNNING})
+"""An attempt is to come, or under way; it acts or reconciles."""
+
 
 def move_step(
     change: RunChange,
@@ -35,8 +38,8 @@ def move_step(
 ) -> bool:
     """Move a step from ``step.state`` to another state; False when its row is no longer as it was read.
 
-    ``guard`` is what must hold of the row besides; ``columns`` are written with the state. ``step``
-    itself stays as it is.
+    ``guard`` is what must hold of the row besides; ``columns`` are written with the state. A lease
+    ends with the state that it is for, and so does reconciling. ``step`` itself stays as it is.
 
     Raises:
         AssertionError: no arrow leads there, which is a bug of the caller.
@@ -61,13 +64,16 @@ def move_steps(
 
     Of several, the rows are locked by this transaction, so that all are moved. Returns how many were.
     """
+    columns = {"lease_until": None, **columns}
+    if to not in _ATTEMPTED:
+        columns["reconcile_attempts"] = None
     moved = 0
     of_state = attrgetter("state")
     for came_from, group in groupby(sorted(steps, key=of_state), key=of_state):
         require_arrow(STEP_ARROWS, StepState(came_from), to)
         rows = list(group)
         there = StepRun.objects.filter(guard, pk__in=[row.pk for row in rows], state=came_from)
-        won = there.update(**{"state": to, "lease_until": None, "updated_at": Now(), **columns})
+        won = there.update(state=to, updated_at=Now(), **columns)
         for row in rows if won else ():
             change.event_log.record_step(event, row, came_from, to, note, actor)
         moved += won

@@ -70,7 +70,6 @@ def settle(
         guard=Q(fence=step.fence),
         output=output,
         in_doubt=False,
-        asking=False,
         error_code="",
         error="",
         ended_at=Now(),

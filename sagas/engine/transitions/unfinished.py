@@ -38,12 +38,12 @@ def leave_unfinished(change: RunChange, *, note: str) -> list[str]:
     )
     open_ends = forward.filter(state__in=(*UNSTARTED_STEPS, StepState.WAITING))
     rows = list(open_ends.select_for_update().only(*columns))
-    end_waits(change, [row for row in rows if row.state == StepState.WAITING], ask=False)
+    end_waits(change, [row for row in rows if row.state == StepState.WAITING], reconcile=False)
     unstarted = [row for row in rows if row.state in UNSTARTED_STEPS]
     for to, event in _EVENTS.items():
         moved = [row for row in unstarted if _end_of(row) == to]
         ended_at = None if to == StepState.CANCELLED else Now()
-        move_steps(change, moved, to, event, note=note, asking=False, ended_at=ended_at)
+        move_steps(change, moved, to, event, note=note, ended_at=ended_at)
     running = forward.filter(state=StepState.RUNNING)
     names = [row.name for row in rows] + list(running.values_list("name", flat=True))
     running.update(detached_retry=True, expires_at=Now(), updated_at=Now())

@@ -72,14 +72,14 @@ def keep_answer(
     return bool(won)
 
 
-def end_waits(change: RunChange, waiting: Iterable[StepRun], *, ask: bool = True) -> None:
+def end_waits(change: RunChange, waiting: Iterable[StepRun], *, reconcile: bool = True) -> None:
     """Wait no longer: whether a step happened is asked, if it can be, or unknown."""
     for step in waiting:
         # Whoever ends a wait holds the run's lock, so nobody is faster.
         left = {**GIVEN_UP, **at_large(step)}
-        if ask and step.options.get("reconcile"):
-            left |= {"asking": True, **due_now(change.grace)}
-            move_step(change, step, StepState.READY, EventType.STEP_ASKING, **left)
+        if reconcile and step.options.get("reconcile"):
+            left |= {"reconcile_attempts": 0, **due_now(change.grace)}
+            move_step(change, step, StepState.READY, EventType.STEP_RECONCILING, **left)
             change.made_ready.append(step)
         else:
             left["ended_at"] = Now()

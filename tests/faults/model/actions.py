@@ -100,7 +100,7 @@ def _of_worker(plan: Plan, state: State, worker: Worker) -> Iterator[Action]:
     yield Action("crash", index, fence)
     if worker.did == SAW:
         yield Action("end the wait", index, fence)
-    elif worker.asking:
+    elif worker.reconciling:
         yield from _of_question(worker)
     elif worker.did == "wonders":
         if state.world[index] not in {DONE, STRAY, LATE, VOID}:
@@ -227,8 +227,8 @@ def _found_dead(engine: Engine, action: Action) -> None:
 
 
 def _lost(engine: Engine, action: Action, told: Told) -> None:
-    asking = engine.row(action.row).asking
-    engine.record_outcome(action.row, action.fence, told, asking=asking)
+    reconciling = engine.row(action.row).is_reconciling
+    engine.record_outcome(action.row, action.fence, told, reconciling=reconciling)
 
 
 def _did(engine: Engine, action: Action, did: str) -> Worker:
@@ -254,7 +254,7 @@ def _beat(engine: Engine, action: Action) -> None:
 
 def _put_back(engine: Engine, action: Action) -> None:
     worker = engine.workers.pop(_worker(engine, action))
-    engine.postpone(action.row, action.fence, asking=worker.asking)
+    engine.postpone(action.row, action.fence, reconciling=worker.reconciling)
 
 
 def _act(engine: Engine, action: Action) -> None:
@@ -278,11 +278,11 @@ def _tell(engine: Engine, action: Action) -> None:
     told = action.told
     assert told is not None
     of_it = told in LEAVES_DOUBT or told is Told.SUCCEEDED
-    if told is Told.NO_ANSWER and worker.asking:
+    if told is Told.NO_ANSWER and worker.reconciling:
         of_it = False
     if of_it and not engine.is_backward(worker.row) and engine.world[worker.row] == STRAY:
         engine.world[worker.row] = LATE
-    engine.record_outcome(worker.row, worker.fence, told, asking=worker.asking)
+    engine.record_outcome(worker.row, worker.fence, told, reconciling=worker.reconciling)
 
 
 def _outside_decides(engine: Engine, action: Action) -> None:
@@ -290,7 +290,7 @@ def _outside_decides(engine: Engine, action: Action) -> None:
     engine.parties[action.row] = DENIED if denied else ACTED
     if not denied:
         row = engine.row(action.row)
-        given_up = row.state not in IN_FLIGHT or row.asking
+        given_up = row.state not in IN_FLIGHT or row.is_reconciling
         take_effect(engine, action.row, given_up=given_up)
 
 

@@ -40,7 +40,7 @@ class Answering(Engine):
         if row.state == READY:
             return row.in_doubt
         if row.state == RUNNING:
-            return row.asking
+            return row.is_reconciling
         if self.is_backward(index) or row.answer:
             return False
         if row.state == SKIPPED:

@@ -69,9 +69,7 @@ class ByHand(Answering):
         back = self.is_backward(index)
         to = StepState.SUCCEEDED if with_result or back else StepState.SKIPPED
         ended = self.now()
-        self.step_arrow(
-            index, to.value, in_doubt=False, asking=False, ended=ended, sent=False, told=True
-        )
+        self.step_arrow(index, to.value, in_doubt=False, ended=ended, sent=False, told=True)
         if self.run.state == SagaState.DEAD_LETTER:
             if back:
                 self.mark_undone(index)
@@ -116,14 +114,14 @@ class ByHand(Answering):
             if row.state == UNKNOWN and row.holds:
                 self.put(index, holds=False)
 
-    def postpone(self, index: int, fence: int, *, asking: bool) -> None:
+    def postpone(self, index: int, fence: int, *, reconciling: bool) -> None:
         """``advance.postpone``."""
         row = self.row(index)
         if (row.state, row.fence) != (RUNNING, fence) or row.answer:
             return
         self.put(index, state=READY, attempt=row.attempt - 1, sent=False, told=True)
         turned = self.run.state == SagaState.COMPENSATING and not self.is_backward(index)
-        if turned and not asking and self.keeps("what is put back is shut"):
+        if turned and not reconciling and self.keeps("what is put back is shut"):
             self.cancel_unstarted()
             self.settle()
 

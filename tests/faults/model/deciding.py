@@ -6,12 +6,12 @@ from functools import cache
 
 from sagas.definitions import StepOptions
 from sagas.engine.decisions import (
-    Asking,
     DidNotHappen,
     Failed,
     Next,
     Outcome,
     Place,
+    Reconciliation,
     Skipped,
     Succeeded,
     Verdict,
@@ -74,8 +74,7 @@ def verdict(  # noqa: PLR0913, PLR0917
     in_doubt: bool,  # noqa: FBT001
     goes_on: bool,  # noqa: FBT001
     can_ask: bool,  # noqa: FBT001
-    asking: bool,  # noqa: FBT001
-    asked: int,
+    reconcile_attempts: int | None,
     at_large: bool,  # noqa: FBT001
 ) -> Verdict:
     """Ask :func:`sagas.engine.decisions.judge`."""
@@ -86,7 +85,7 @@ def verdict(  # noqa: PLR0913, PLR0917
         in_doubt=in_doubt,
         goes_on=goes_on,
         at_large=at_large,
-        asking=Asking(possible=can_ask, now=asking, times=asked),
+        reconciliation=Reconciliation(possible=can_ask, attempts=reconcile_attempts),
     )
 
 

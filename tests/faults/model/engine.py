@@ -3,7 +3,7 @@
 Each guard can be taken out (``Plan.without``), to show that the search would miss it.
 """
 
-from sagas.engine.decisions import Asking, Next, Verdict
+from sagas.engine.decisions import Next, Reconciliation, Verdict
 from sagas.engine.decisions.outcomes import retries_exhausted
 from sagas.states import ACTIVE_SAGAS, Direction, SagaState, StepState
 from tests.faults.model import deciding
@@ -19,6 +19,7 @@ from tests.faults.model.state import (
     SUCCEEDED,
     UNKNOWN,
     WAITING,
+    Row,
     Worker,
 )
 from tests.faults.model.world import require_its_turn
@@ -48,7 +49,7 @@ class Engine(Resuming):
             return state == SagaState.COMPENSATING
         return (
             state == SagaState.RUNNING
-            or (row.asking and state == SagaState.COMPENSATING)
+            or (row.is_reconciling and state == SagaState.COMPENSATING)
             or (bool(row.follow) and state == SagaState.COMPLETED)
         )
 
@@ -75,14 +76,14 @@ class Engine(Resuming):
             sent=False,
             told=False,
         )
-        self.workers.append(Worker(index, row.fence + 1, row.asking, self._begins(index)))
+        self.workers.append(Worker(index, row.fence + 1, row.is_reconciling, self._begins(index)))
         if self.is_backward(index):
             self.parties[index] = ""  # an answer names the step, not the request: none is that late
         return True
 
     def _begins(self, index: int) -> str:
         row = self.row(index)
-        if index in self.plan.conditions and not row.asking:
+        if index in self.plan.conditions and not row.is_reconciling:
             asked = row.met and self.keeps("a condition is asked once")
             return "" if asked else "wonders"
         return "resumes" if row.progress else ""
@@ -94,12 +95,12 @@ class Engine(Resuming):
             require("what holds is left to a human", not nobody_knows, f"step {step}")
             require_its_turn(self, step)
 
-    def record_outcome(self, index: int, fence: int, told: Told, *, asking: bool) -> None:
+    def record_outcome(self, index: int, fence: int, told: Told, *, reconciling: bool) -> None:
         """``advance.record_outcome``."""
-        self.apply_outcome(index, fence, told, came_from=RUNNING, asking=asking)
+        self.apply_outcome(index, fence, told, came_from=RUNNING, reconciling=reconciling)
 
     def apply_outcome(
-        self, index: int, fence: int, told: Told, *, came_from: str, asking: bool = False
+        self, index: int, fence: int, told: Told, *, came_from: str, reconciling: bool = False
     ) -> None:
         """``advance.apply_outcome``."""
         row = self.row(index)
@@ -121,7 +122,7 @@ class Engine(Resuming):
         ):
             self.apply_outcome(index, fence, Told[row.answer], came_from=RUNNING)
         else:
-            self._tell_late(index, fence, told, asking=asking)
+            self._tell_late(index, fence, told, reconciling=reconciling)
 
     def _judge(self, index: int, told: Told) -> Verdict:
         row = self.row(index)
@@ -133,15 +134,17 @@ class Engine(Resuming):
             row.in_doubt and self.keeps("doubt stays"),
             self._goes_on(index, told),
             index in self.plan.reconcile,
-            row.asking,
-            row.asked + self.plan.asks_left_out,
+            self._reconcile_attempts(row),
             told in NOT_THERE and bool(row.at_large) and self.keeps("no is final at the end alone"),
         )
-        is_retry = verdict.state == StepState.READY and not verdict.asking
-        if is_retry and row.follow == "left":
-            asking = Asking(possible=index in self.plan.reconcile, now=row.asking, times=row.asked)
-            return retries_exhausted(in_doubt=verdict.in_doubt, asking=asking)
+        if verdict.is_retry and row.follow == "left":
+            reconciliation = Reconciliation(possible=index in self.plan.reconcile)
+            return retries_exhausted(in_doubt=verdict.in_doubt, reconciliation=reconciliation)
         return verdict
+
+    def _reconcile_attempts(self, row: Row) -> int | None:
+        attempts = row.reconcile_attempts
+        return None if attempts is None else attempts + self.plan.asks_left_out
 
     def _goes_on(self, index: int, told: Told) -> bool:
         state = self.run.state
@@ -155,14 +158,14 @@ class Engine(Resuming):
     def _overlooks(self, to: str) -> bool:
         return to == WAITING and not self.keeps("a wait looks for an early answer")
 
-    def _tell_late(self, index: int, fence: int, told: Told, *, asking: bool) -> None:
+    def _tell_late(self, index: int, fence: int, told: Told, *, reconciling: bool) -> None:
         if not self.keeps("only the winner lowers counters"):
             self.release_successors(index)
         if told is not Told.WAITS:
             self.heard_from(index, fence)
         if told is Told.SUCCEEDED and self.keeps("a late success is taken up"):
             self.take_up(index)
-        elif told in LEAVES_DOUBT and not asking and self.keeps("a late doubt is taken up"):
+        elif told in LEAVES_DOUBT and not reconciling and self.keeps("a late doubt is taken up"):
             self.doubt(index)
 
     def take_up(self, index: int) -> None:
@@ -177,7 +180,7 @@ class Engine(Resuming):
         row, to = self.row(index), verdict.state.value
         columns: dict[str, object] = {"state": to, "told": to != WAITING}
         columns["in_doubt"] = verdict.in_doubt
-        given_up = told is Told.LOST and not row.asking
+        given_up = told is Told.LOST and not row.is_reconciling
         asked_in_vain = told is Told.SILENCE or (told is Told.WAITS and to != WAITING)
         if given_up or (asked_in_vain and self.keeps("a party is at large")):
             columns["at_large"] = (*row.at_large, row.fence)
@@ -187,8 +190,9 @@ class Engine(Resuming):
             columns["waited"] = True
         elif to == READY:
             columns["sent"] = False
-            if verdict.asking:
-                columns |= {"asking": True, "asked": row.asked + int(row.asking)}
+            if verdict.is_reconciling:
+                before = row.reconcile_attempts
+                columns["reconcile_attempts"] = 0 if before is None else before + 1
         else:
             columns["ended"] = self.now()
         self.put(index, **columns)

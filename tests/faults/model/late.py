@@ -35,7 +35,7 @@ class Late(Turning):
         row = self.row(index)
         if self.is_backward(index):
             return False
-        return row.state == READY or (row.state == RUNNING and row.asking)
+        return row.state == READY or (row.state == RUNNING and row.is_reconciling)
 
     def take_up_late(self, index: int) -> None:
         """``late_success.undo_late_success``."""
@@ -56,7 +56,7 @@ class Late(Turning):
         row = self.row(index)
         if self._is_over(index):
             return
-        if row.asking and self.ends_now(index):
+        if row.is_reconciling and self.ends_now(index):
             self.put(index, state=READY, sent=row.sent or row.state == RUNNING)
         elif row.state in IN_FLIGHT or row.state in {PENDING, READY}:
             self.put(index, in_doubt=True)
@@ -77,9 +77,7 @@ class Late(Turning):
 
     def _end_late(self, index: int, to: str, *, in_doubt: bool) -> None:
         ended = self.now()
-        self.step_arrow(
-            index, to, in_doubt=in_doubt, asking=False, ended=ended, sent=False, told=True
-        )
+        self.step_arrow(index, to, in_doubt=in_doubt, ended=ended, sent=False, told=True)
 
     def _draw_consequences(self, index: int) -> None:
         row, run = self.row(index), self.run

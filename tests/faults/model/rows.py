@@ -1,7 +1,7 @@
 """The rows of one saga under change, and the promises that a change can break."""
 
 from sagas.states import SAGA_ARROWS, STEP_ARROWS, SagaState, StepState
-from tests.faults.model.state import IN_FLIGHT, READY, Plan, Row, Run, State, Worker
+from tests.faults.model.state import IN_FLIGHT, READY, RUNNING, Plan, Row, Run, State, Worker
 
 
 class Violation(Exception):
@@ -45,7 +45,10 @@ class Rows:
         return row
 
     def put(self, index: int, **columns: object) -> None:
-        """Update a row."""
+        """Update a row; one that no attempt is to be made of is not being reconciled."""
+        ends = columns.get("state", READY) not in {READY, RUNNING}
+        if ends and self.keeps("a retry acts and does not ask"):
+            columns["reconcile_attempts"] = None
         self.rows[index] = self.row(index)._replace(**columns)  # type: ignore[arg-type]
 
     def is_backward(self, index: int) -> bool:
@@ -85,7 +88,7 @@ class Rows:
         """``transitions.insert.fresh_life``."""
         columns: dict[str, object] = {"attempt": 0, "answer": "", "ended": 0}
         if self.keeps("a retry acts and does not ask"):
-            columns |= {"asking": False, "asked": 0}
+            columns["reconcile_attempts"] = None
         if self.row(index).follow == "left":
             columns["follow"] = "hand"  # its own time begins anew
         if self.is_backward(index) and self.keeps("a second life inherits no progress"):

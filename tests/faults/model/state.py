@@ -32,8 +32,7 @@ class Row(NamedTuple):
     fence: int = 0
     attempt: int = 0
     in_doubt: bool = False
-    asking: bool = False
-    asked: int = 0
+    reconcile_attempts: int | None = None
     ended: int = 0
     """When it ended, as a rank among the rows; 0: it did not."""
 
@@ -65,6 +64,11 @@ class Row(NamedTuple):
     waited: bool = False
     """It was left to an outside party once."""
 
+    @property
+    def is_reconciling(self) -> bool:
+        """Whether the attempt that is ready or running asks if the step happened."""
+        return self.reconcile_attempts is not None
+
 
 class Run(NamedTuple):
     """The saga, as its row has it."""
@@ -83,9 +87,9 @@ class Worker(NamedTuple):
 
     row: int
     fence: int
-    asking: bool = False
+    reconciling: bool = False
     did: str = ""
-    """``acted``; of a question ``found`` or ``absent``; ``saw`` a wait run out; or nothing so far.
+    """``acted``; of a reconcile ``found`` or ``absent``; ``saw`` a wait run out; or nothing so far.
 
     Before it acts: ``wonders`` whether the condition is met, which was ``unmet``; or ``resumes`` from a
     heartbeat.

@@ -46,14 +46,12 @@ class Turning(Chain):
                 continue
             if row.state == RUNNING:
                 self.put(index, follow="left")
-            elif row.state == WAITING:
+            elif row.state == WAITING or (row.state in {PENDING, READY} and row.in_doubt):
                 self.step_arrow(index, UNKNOWN, ended=self.now(), told=True)
-            elif row.state in {PENDING, READY} and row.in_doubt:
-                self.step_arrow(index, UNKNOWN, asking=False, ended=self.now(), told=True)
             elif row.state in {PENDING, READY} and row.attempt:
-                self.step_arrow(index, FAILED, asking=False, ended=self.now())
+                self.step_arrow(index, FAILED, ended=self.now())
             elif row.state in {PENDING, READY}:
-                self.step_arrow(index, SHUT, asking=False, ended=0)
+                self.step_arrow(index, SHUT, ended=0)
 
     def cancel_unstarted(self) -> None:
         """What is not under way is cancelled; between attempts it is unknown, or asked about."""
@@ -61,8 +59,8 @@ class Turning(Chain):
             if row.state == WAITING and self.keeps("turning back ends waits"):
                 self._end_wait(index)
             elif row.state == READY and row.in_doubt and index in self.plan.reconcile:
-                if not row.asking:
-                    self.step_arrow(index, READY, asking=True, sent=True)
+                if not row.is_reconciling:
+                    self.step_arrow(index, READY, reconcile_attempts=0, sent=True)
             elif row.state in {PENDING, READY} and row.in_doubt:
                 self.step_arrow(index, UNKNOWN, ended=self.now())
             elif row.state in {PENDING, READY}:
@@ -74,7 +72,7 @@ class Turning(Chain):
         if self.keeps("a party is at large"):
             self.put(index, at_large=(*row.at_large, row.fence))
         if index in self.plan.reconcile:
-            self.step_arrow(index, READY, asking=True, sent=True, told=True)
+            self.step_arrow(index, READY, reconcile_attempts=0, sent=True, told=True)
         elif self.keeps("a wait that is given up may have happened"):
             self.step_arrow(index, UNKNOWN, ended=self.now(), told=True)
         else:
@@ -83,7 +81,8 @@ class Turning(Chain):
     def in_flight(self) -> bool:
         """Whether a forward step is under way, waits, or is being asked about."""
         return any(
-            row.state in IN_FLIGHT or (row.state == READY and row.asking) for row in self.forward()
+            row.state in IN_FLIGHT or (row.state == READY and row.is_reconciling)
+            for row in self.forward()
         )
 
     def past_pivot(self) -> bool:

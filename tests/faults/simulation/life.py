@@ -197,7 +197,7 @@ class Life:
     def attempt(self, claimed: Callable[[], Told], step: StepRun) -> Told:
         """A claimed step is executed: the one of the message, or one in place."""
         process = self.running[-1] = Process(old=self.running[-1].old, step_id=step.pk)
-        kind = "ask " if step.asking else "undo " if step.is_backward else ""
+        kind = "ask " if step.is_reconciling else "undo " if step.is_backward else ""
         name = f"{kind}{step.name}"
         self.attempts[name] += 1
         nth = self.attempts[name]

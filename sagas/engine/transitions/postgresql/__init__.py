@@ -33,8 +33,16 @@ def _in_order(model: type[models.Model], *names: str) -> tuple[str, ...]:
 STEP_COLUMNS = _in_order(
     StepRun,
     *("id", "run_id", "name", "direction", "position", "handler", "state", "successors"),
-    *("in_place", "pivot", "critical", "options", "fence", "attempt", "in_doubt", "asking"),
-    *("asked", "condition_met", "detached_retry", "sends", "lease_until", "timeout", "expires_at"),
+    *("in_place", "pivot", "critical", "options", "fence", "attempt", "in_doubt"),
+    *(
+        "reconcile_attempts",
+        "condition_met",
+        "detached_retry",
+        "sends",
+        "lease_until",
+        "timeout",
+        "expires_at",
+    ),
     *("heartbeat", "worker", "idempotency_key", "error_code", "error", "started_at"),
 )
 RUN_COLUMNS = _in_order(

@@ -28,7 +28,7 @@ claimed AS (
       AND run.id = step.run_id
       AND CASE
               WHEN step.direction = 'backward' THEN run.state = 'compensating'
-              WHEN step.asking AND run.state = 'compensating' THEN true
+              WHEN step.reconcile_attempts IS NOT NULL AND run.state = 'compensating' THEN true
               WHEN step.detached_retry AND run.state = 'completed' THEN true
               ELSE run.state = 'running'
           END

@@ -1,5 +1,5 @@
 -- Runs come into being with their steps and first events, where their label and key are free.
--- birth.insert_runs() is the specification.
+-- insert.insert_runs() is the specification.
 -- $1 runs, as a JSON list of what each has of its own · $2 their plan, as a JSON object
 -- $3 grace of a first message
 WITH plan AS (
@@ -39,12 +39,12 @@ planned AS (
 stepped AS (
     INSERT INTO sagas_steprun
         (id, run_id, name, direction, position, handler, compensation, state, pending_predecessors, successors,
-         in_place, pivot, critical, options, fence, attempt, in_doubt, asking, asked, detached_retry,
+         in_place, pivot, critical, options, fence, attempt, in_doubt, detached_retry,
          due_at, send_at, sent_at, sends, timeout, task_id, worker, idempotency_key, error_code, error,
          created_at, updated_at)
     SELECT id, run_id, name, 'forward', position, name, compensation,
            CASE pending_predecessors WHEN 0 THEN 'ready' ELSE 'pending' END, pending_predecessors, followers,
-           in_place, pivot, critical, options, 0, 0, false, false, 0, false,
+           in_place, pivot, critical, options, 0, 0, false, false,
            CASE pending_predecessors WHEN 0 THEN STATEMENT_TIMESTAMP() END,
            CASE pending_predecessors WHEN 0 THEN STATEMENT_TIMESTAMP() + $3::interval END,
            CASE pending_predecessors WHEN 0 THEN STATEMENT_TIMESTAMP() END,

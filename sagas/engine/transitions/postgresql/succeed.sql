@@ -20,6 +20,7 @@ ended AS (
         error_code = '',
         error = '',
         in_doubt = false,
+        reconcile_attempts = NULL,
         lease_until = NULL,
         ended_at = STATEMENT_TIMESTAMP(),
         updated_at = STATEMENT_TIMESTAMP()
