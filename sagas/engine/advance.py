@@ -8,7 +8,6 @@ and only by the winner; if the process dies in between, the rows are ready and t
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -17,11 +16,8 @@ from sagas.conf import saga_settings
 from sagas.definitions import StepOptions
 from sagas.engine import compensate, consequences, dispatch, late_success, transitions
 from sagas.engine.decisions import (
-    DidNotHappen,
-    Failed,
     Outcome,
     Reconciliation,
-    Skipped,
     Succeeded,
     Verdict,
     Waiting,
@@ -29,23 +25,16 @@ from sagas.engine.decisions import (
     retries_exhausted,
     with_attempt_count,
 )
-from sagas.engine.early_answers import answered, as_answer
+from sagas.engine.early_answers import answered
 from sagas.engine.lost_attempts import lost
 from sagas.exceptions import SagaError
 from sagas.models import StepRun
 from sagas.payloads import truncate_error
-from sagas.states import DONE, EventType, SagaState, StepState
+from sagas.states import EventType, SagaState, StepState
 
 
 MAX_POSTPONEMENT = 300.0
 """Seconds between tries of a step that nobody has a handler for."""
-
-_EVENTS = {
-    StepState.SUCCEEDED: EventType.STEP_SUCCEEDED,
-    StepState.FAILED: EventType.STEP_FAILED,
-    StepState.UNKNOWN: EventType.STEP_UNKNOWN,
-    StepState.SKIPPED: EventType.STEP_SKIPPED,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +72,10 @@ def record_outcome(
 
 def _in_the_end(step: StepRun, outcome: Outcome, verdict: Verdict) -> Outcome:
     """Let the error of a step that is not tried again tell how often it was tried."""
-    if verdict.is_retry or step.is_reconciling or not isinstance(outcome, Failed):
+    failure = outcome.failure
+    if failure is None or verdict.is_retry or step.is_reconciling:
         return outcome
-    final = with_attempt_count(outcome, step.attempt)
+    final = with_attempt_count(failure, step.attempt)
     return replace(final, error=truncate_error(final.error))
 
 
@@ -110,11 +100,11 @@ def apply_outcome(
     answer = answered(step, outcome)
     if answer is not None:
         return apply_outcome(change, *answer)
-    transitions.record_late_outcome(change, step, _describe(outcome))
-    now = transitions.heard_from(step, ended=not isinstance(outcome, Waiting))
+    transitions.record_late_outcome(change, step, truncate_error(outcome.describe()))
+    now = transitions.heard_from(step, ended=not outcome.leaves_at_large)
     if isinstance(outcome, Succeeded):
         accept_late_success(change, now, outcome)
-    elif late_success.leaves_doubt(outcome) and not step.is_reconciling:
+    elif outcome.leaves_doubt and not step.is_reconciling:
         late_success.doubt(change, now)
     return False
 
@@ -155,14 +145,15 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
 
 def _was_put_in_doubt(step: StepRun, outcome: Outcome) -> bool:
     """Whether a late word said since the claim that an earlier attempt may have taken effect."""
-    if not isinstance(outcome, Failed) or outcome.definite:
+    failure = outcome.failure
+    if failure is None or failure.definite:
         return False
     return StepRun.objects.filter(pk=step.pk, in_doubt=True).exists()
 
 
 def _may_still_act(step: StepRun, outcome: Outcome) -> bool:
     """Whether, after who says that nothing happened has looked, an earlier attempt may still act."""
-    if isinstance(outcome, DidNotHappen) or (isinstance(outcome, Failed) and outcome.definite):
+    if outcome.ends_as is StepState.FAILED:
         return StepRun.objects.filter(pk=step.pk, at_large__isnull=False).exists()
     return False
 
@@ -227,16 +218,6 @@ def _goes_on(step: StepRun, run_state: SagaState, outcome: Outcome) -> bool:
     )
 
 
-def _describe(outcome: Outcome) -> str:
-    if isinstance(outcome, Failed):
-        return truncate_error(f"{outcome.code}: {outcome.error}")
-    if isinstance(outcome, DidNotHappen):
-        return "it did not happen"
-    if isinstance(outcome, Waiting):
-        return outcome.note
-    return "skipped" if isinstance(outcome, Skipped) else "succeeded"
-
-
 def _write(
     change: transitions.RunChange,
     step: StepRun,
@@ -248,38 +229,16 @@ def _write(
 ) -> bool:
     if isinstance(outcome, Waiting) and verdict.state == StepState.WAITING:
         return transitions.begin_wait(change, step, outcome.timeout, outcome.note)
-    columns: dict[str, Any] = {}
-    if isinstance(outcome, Failed):
-        note = truncate_error("; ".join(filter(None, (note, _describe(outcome)))))
-        columns = {
-            "error_code": outcome.code,
-            "error": outcome.error,
-            # A retry leaves what a late word may have put in doubt meanwhile.
-            **({"in_doubt": verdict.in_doubt} if verdict.in_doubt or not verdict.is_retry else {}),
-            **({"answer": as_answer(outcome)} if outcome.definite else {}),
-            **(transitions.at_large(step) if outcome.given_up else {}),
-        }
-    elif isinstance(outcome, Succeeded):
-        columns = {"output": outcome.output, "error_code": "", "error": "", "in_doubt": False}
-    elif isinstance(outcome, DidNotHappen):
-        columns = {"in_doubt": verdict.in_doubt}
-    elif isinstance(outcome, Skipped):
-        # A condition is asked before the first handler begins: nothing can have happened.
-        columns = {"in_doubt": False}
-    elif isinstance(outcome, Waiting):
-        columns = {"in_doubt": True, **transitions.GIVEN_UP, **transitions.at_large(step)}
-    # An answer that came meanwhile knows more than any outcome but a success, or another answer.
-    knows = verdict.state in DONE or "answer" in columns
-    guard = Q() if knows else transitions.UNANSWERED
+    if outcome.failure:
+        note = truncate_error("; ".join(filter(None, (note, outcome.describe()))))
+    columns = {**outcome.columns(), **verdict.columns()}
+    if outcome.leaves_at_large:
+        columns |= transitions.at_large(step)
+    guard = transitions.UNANSWERED if outcome.yields_to_answer else transitions.ANY
     if verdict.state == StepState.READY:
-        event = EventType.STEP_RETRYING
-        if verdict.is_reconciling:
-            event = EventType.STEP_RECONCILING
-            columns["reconcile_attempts"] = verdict.reconcile_attempts
         return transitions.put_back(
-            change, step, event, delay=verdict.delay, note=note, guard=guard, **columns
+            change, step, verdict.event, delay=verdict.delay, note=note, guard=guard, **columns
         )
-    event = _EVENTS[verdict.state]
     return transitions.end_attempt(
-        change, step, verdict.state, event, note=note, actor=actor, guard=guard, **columns
+        change, step, verdict.state, verdict.event, note=note, actor=actor, guard=guard, **columns
     )

@@ -41,10 +41,17 @@ class Misfit:
     error: SagaError
     in_doubt: bool = False
 
+    @property
+    def word(self) -> str:
+        """As an outcome has one."""
+        return self.error.code
+
 
 @dataclass(frozen=True, kw_only=True)
 class GivenUp:
     """The attempt was given up before its handler began."""
+
+    word = "late"
 
 
 Ended = Outcome | Misfit | GivenUp

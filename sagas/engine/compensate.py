@@ -115,9 +115,7 @@ def _undo_failed(change: transitions.RunChange) -> list[StepRun]:
 def _stands_still(change: transitions.RunChange, forward: Sequence[StepRun]) -> bool:
     """Leave to a human what must not be undone, or not yet; whether there was such a thing."""
     if past_pivot(change.run, forward):
-        dead_letter.dead_letter(
-            change, note=str(PivotPassed()), step="", error_code=PivotPassed.code
-        )
+        dead_letter.dead_letter(change, note=str(PivotPassed()), step="", code=PivotPassed.code)
         return True
     holding = held(forward)
     if holding:

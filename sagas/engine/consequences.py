@@ -21,8 +21,8 @@ def apply_consequences(
     ):
         transitions.update_warning(change)
         return
-    if step.is_backward and isinstance(outcome, Failed):
-        transitions.note_undo_failure(change, f"{step.handler}: {outcome.error}")
+    if step.is_backward and outcome.failure:
+        transitions.note_undo_failure(change, f"{step.handler}: {outcome.failure.error}")
     following = after_step(
         state,
         direction=Direction(step.direction),
@@ -39,23 +39,18 @@ def apply_consequences(
         compensate.begin_undo_if_idle(change)
     else:
         held = state == StepState.UNKNOWN and step.options.get("on_unknown") == "hold"
-        _turn(change, step, _failure(step, outcome), following, held=held)
-
-
-def _failure(step: StepRun, outcome: Outcome) -> Failed:
-    """Return why the step ended; of one that was asked about, the error before the question."""
-    if isinstance(outcome, Failed):
-        return outcome
-    return Failed(code=step.error_code, error=step.error)
+        # Of one that was asked about, the error is that from before the question.
+        failure = outcome.failure or Failed(code=step.error_code, error=step.error)
+        _turn(change, step, failure, following, held=held)
 
 
 def _go_on(change: transitions.RunChange, step: StepRun, state: StepState) -> None:
-    succeeded = state in {StepState.SUCCEEDED, StepState.SKIPPED}
-    if step.is_backward and succeeded:
-        transitions.mark_undone(change, step)
-    elif not succeeded:
+    if state not in DONE:
         transitions.set_warning(change)
-        step.refresh_from_db(fields=["successors"])  # the chain may have been made anew meanwhile
+        if step.is_backward:  # whose chain may have been made anew meanwhile
+            step.refresh_from_db(fields=["successors"])
+    elif step.is_backward:
+        transitions.mark_undone(change, step)
     if step.successors:
         transitions.release_successors(change, step)
         return
@@ -88,8 +83,8 @@ def _turn(
             note=failure.error,
             step=step.name,
             for_a_human=held,
+            code=failure.code,
             failed_step=step.name,
-            error_code=failure.code,
             error=failure.error,
             failed_at=Now(),
         )

@@ -18,11 +18,13 @@ def dead_letter(
     *,
     note: str,
     step: str,
+    code: str | None = None,
     for_a_human: bool = False,
     **columns: Any,
 ) -> None:
     """Make the run a dead letter because of ``step``. Requires its lock.
 
+    ``code`` is what it failed with, if that is not what the run had failed with before.
     ``Meta.auto_retry`` times it will be retried by itself; after the last it is ``poisoned``. Not so
     one that is ``for_a_human`` to decide, because nobody knows whether a step happened.
     """
@@ -31,7 +33,10 @@ def dead_letter(
     retries_itself = run.auto_retry_count < allowed
     if retries_itself:
         columns["auto_retry_at"] = Now() + FIRST_AUTO_RETRY * 2**run.auto_retry_count
-    code = columns.get("error_code", run.error_code)
+    if code is None:
+        code = run.error_code
+    else:
+        columns["error_code"] = code
     transitions.move_run(
         change,
         SagaState.DEAD_LETTER,

@@ -73,7 +73,7 @@ def execute(
 
     ``in_place``: go on with what follows, within bounds, where that needs no message. Returns what
     came of the last attempt, for logs and task results: ``"succeeded"``, ``"skipped"``,
-    ``"waiting"``, an error code, ``"late"`` when the attempt was given up meanwhile, or
+    ``"waiting"``, ``"did not happen"``, an error code, ``"late"`` when the attempt was given up meanwhile, or
     ``"not claimed"``.
     """
     budget = InPlaceBudget(Claimant(task_id=task_id, worker=worker), in_place=in_place)
@@ -155,15 +155,7 @@ def _execute_claimed(step: StepRun, budget: InPlaceBudget) -> tuple[str, StepRun
             with suppress(Exception):
                 transitions.shorten_lease(step.pk, step.fence)
             raise
-    return _result_word(ended, recorded), recorded.taken
-
-
-def _result_word(ended: Ended, recorded: Recorded) -> str:
-    if not recorded:
-        return "late"
-    if isinstance(ended, Misfit):
-        return ended.error.code
-    return ended.code if isinstance(ended, Failed) else type(ended).__name__.lower()
+    return ended.word if recorded else "late", recorded.taken
 
 
 def _handler(definition: StepDefinition, step: StepRun) -> Any:
@@ -240,8 +232,7 @@ def _unrecorded(outcome: Outcome, error: Exception) -> Failed:
     A success is in doubt, and tried again as one whose process was lost.
     """
     cause = type(error).__name__
-    if isinstance(outcome, Failed):
-        return replace(outcome, code=cause, error="what it failed with cannot be recorded")
-    what = type(outcome).__name__.lower()
-    error_text = f"the outcome, {what}, cannot be recorded"
+    if outcome.failure:
+        return replace(outcome.failure, code=cause, error="what it failed with cannot be recorded")
+    error_text = f"the outcome, {outcome.word}, cannot be recorded"
     return Failed(code=cause, error=error_text, retryable=True, in_doubt=True)

@@ -5,18 +5,12 @@ otherwise. Nothing that it did, or may have done, may stay behind a run that say
 """
 
 from sagas.engine import compensate, transitions
-from sagas.engine.decisions import Failed, Outcome, Waiting
 from sagas.models import StepRun
 from sagas.states import IN_FLIGHT_STEPS, UNSTARTED_STEPS, SagaState, StepState
 
 
 ROLLED_BACK = frozenset({SagaState.COMPENSATED, SagaState.CANCELLED})
 GOING_FORWARD = frozenset({SagaState.RUNNING, SagaState.COMPLETED})
-
-
-def leaves_doubt(outcome: Outcome) -> bool:
-    """Whether an attempt that says this may have had an effect."""
-    return isinstance(outcome, Waiting) or (isinstance(outcome, Failed) and outcome.in_doubt)
 
 
 def ends_now(step: StepRun) -> bool:

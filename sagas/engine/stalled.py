@@ -73,7 +73,7 @@ def _settle(found: SagaRun) -> bool:
         else:
             compensate.begin_undo_if_idle(change)
         if change.run.state in ACTIVE_SAGAS and _is_stalled(found):
-            dead_letter.dead_letter(change, note=note, step="", error_code=STALLED, error=note)
+            dead_letter.dead_letter(change, note=note, step="", code=STALLED, error=note)
         dispatch.send_on_commit(change.run, change.made_ready)
     facts = {"action": "stalled", "saga_id": str(found.pk)}
     text = "saga %s (%s) had stalled: %s; it is %s now"
@@ -87,7 +87,7 @@ def _leave_to_human(found: SagaRun, error: Exception) -> bool:
             return False
         note = f"the saga stalled and cannot go on by itself: {type(error).__name__}: {error}"
         transitions.record_event(change, EventType.STALLED, note)
-        dead_letter.dead_letter(change, note=note, step="", error_code=STALLED, error=note)
+        dead_letter.dead_letter(change, note=note, step="", code=STALLED, error=note)
     return True
 
 

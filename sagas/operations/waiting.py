@@ -4,7 +4,6 @@ from typing import Any
 
 from sagas.engine import advance, consequences, dispatch, transitions
 from sagas.engine.decisions import Failed, Succeeded
-from sagas.engine.early_answers import as_answer
 from sagas.models import SagaRun, StepRun
 from sagas.models.moments import format_moment
 from sagas.operations.addressing import addressed
@@ -95,7 +94,7 @@ def _answer(
         _accept_late(change, step, outcome)
     elif step.state != StepState.RUNNING:
         refuse(change.run, action, _why_not(step))
-    elif not transitions.keep_answer(change, step, as_answer(outcome), **who):
+    elif not transitions.keep_answer(change, step, outcome.as_answer(), **who):
         refuse(change.run, action, f"{step} has its answer already, or has just ended")
 
 
@@ -125,7 +124,7 @@ def _accept_late(change: transitions.RunChange, step: StepRun, outcome: Succeede
         consequences.apply_consequences(change, step, outcome, StepState.SUCCEEDED)
     else:
         step.refresh_from_db()
-        transitions.keep_answer(change, step, as_answer(outcome), note="", actor="")
+        transitions.keep_answer(change, step, outcome.as_answer(), note="", actor="")
 
 
 def _why_not(step: StepRun) -> str:

@@ -4,24 +4,25 @@ Nothing here reads a row or writes one, so every rule can be tried in microsecon
 """
 
 from sagas.engine.decisions.outcomes import (
-    MAX_RECONCILE_ATTEMPTS,
     DidNotHappen,
     Failed,
-    Next,
     Outcome,
-    Reconciliation,
     Skipped,
     Succeeded,
-    Verdict,
     Waiting,
-    after_step,
     fingerprint,
+    from_answer,
+    with_attempt_count,
+)
+from sagas.engine.decisions.plans import Next, Place, after_step, replan, undo_order
+from sagas.engine.decisions.verdicts import (
+    MAX_RECONCILE_ATTEMPTS,
+    Reconciliation,
+    Verdict,
     judge,
     retries_exhausted,
     retry_delay,
-    with_attempt_count,
 )
-from sagas.engine.decisions.plans import Place, replan, undo_order
 
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Waiting",
     "after_step",
     "fingerprint",
+    "from_answer",
     "judge",
     "replan",
     "retries_exhausted",

@@ -1,14 +1,61 @@
-"""What follows what: in place, in which order steps are undone, and where a resumed saga stands."""
+"""What follows what: a step that ended, in which order steps are undone, and where a resumed saga stands."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from typing import Any, Protocol, TypeVar
 
-from sagas.states import IN_FLIGHT_STEPS, StepState
+from sagas.states import DONE, IN_FLIGHT_STEPS, Direction, SagaState, StepState
+
+
+class Next(Enum):
+    """What an ended step means for its run."""
+
+    GO_ON = auto()
+    """Release what follows; at the end of the way the run is done."""
+
+    TURN_BACK = auto()
+    """A critical step failed before the point of no return."""
+
+    BEGIN_UNDO_WHEN_IDLE = auto()
+    """The run is turning back already: undo as soon as nothing is in flight."""
+
+    DEAD_LETTER = auto()
+    """No way forward or back; a human decides."""
+
+    NOTHING = auto()
+    """The run stands still; the outcome is recorded and nothing moves."""
+
+
+def after_step(  # noqa: PLR0913 each is one fact
+    state: StepState,
+    *,
+    direction: Direction,
+    critical: bool,
+    pivot: bool,
+    run_state: SagaState,
+    pivot_passed: bool,
+    continue_undoing: bool,
+    hold_unknown: bool = False,
+) -> Next:
+    """Decide what a step that ended in ``state`` means for its run."""
+    succeeded = state in DONE
+    if direction == Direction.BACKWARD:
+        goes_on = succeeded or continue_undoing
+        standing = run_state != SagaState.COMPENSATING
+        return Next.NOTHING if standing else Next.GO_ON if goes_on else Next.DEAD_LETTER
+    if run_state == SagaState.COMPENSATING:
+        return Next.BEGIN_UNDO_WHEN_IDLE
+    if run_state != SagaState.RUNNING:
+        return Next.NOTHING
+    if succeeded or not critical:
+        return Next.GO_ON
+    no_way_back = pivot_passed or (state == StepState.UNKNOWN and (pivot or hold_unknown))
+    return Next.DEAD_LETTER if no_way_back else Next.TURN_BACK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +106,7 @@ def _is_done(step: Planned) -> bool:
         return True
     if step.state in {StepState.FAILED, StepState.UNKNOWN}:
         return not step.critical
-    return step.state in {StepState.SUCCEEDED, StepState.SKIPPED}
+    return step.state in DONE
 
 
 def _place(step: Planned, pending_predecessors: int) -> Place:

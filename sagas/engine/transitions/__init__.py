@@ -49,6 +49,7 @@ from sagas.engine.transitions.late import (
     undo_again,
 )
 from sagas.engine.transitions.living_leases import keep_condition, renew_leases
+from sagas.engine.transitions.moves import ANY
 from sagas.engine.transitions.operator import pause, reopen_step, settle, unpause
 from sagas.engine.transitions.outcome import (
     UNANSWERED,
@@ -75,11 +76,11 @@ from sagas.engine.transitions.run_time import later
 from sagas.engine.transitions.sweeping import SweepTurns, Turn, max_sweep_gap
 from sagas.engine.transitions.unfinished import leave_unfinished
 from sagas.engine.transitions.values import Claimant, InsertedRun, NewRun, Succession
-from sagas.engine.transitions.waiting import GIVEN_UP, at_large, begin_wait, end_waits, keep_answer
+from sagas.engine.transitions.waiting import at_large, begin_wait, end_waits, keep_answer
 
 
 __all__ = [
-    "GIVEN_UP",
+    "ANY",
     "NO_DETAILS",
     "UNANSWERED",
     "Claimant",

@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import F
 from django.db.models.functions import Coalesce, Least, Now
 
+from sagas.engine.decisions import Waiting
 from sagas.engine.transitions.change import RunChange
 from sagas.engine.transitions.insert import due_now
 from sagas.engine.transitions.moves import move_step
@@ -14,13 +15,6 @@ from sagas.engine.transitions.outcome import UNANSWERED, end_attempt
 from sagas.engine.transitions.run_time import later
 from sagas.models import StepRun
 from sagas.states import EventType, StepState
-
-
-GIVEN_UP: dict[str, Any] = {
-    "error_code": "WAIT_GIVEN_UP",
-    "error": "the wait was abandoned because the saga turned back",
-}
-"""What an outcome that nobody waits for any more leaves in its step."""
 
 
 def begin_wait(change: RunChange, step: StepRun, limit: timedelta | None, note: str) -> bool:
@@ -76,7 +70,7 @@ def end_waits(change: RunChange, waiting: Iterable[StepRun], *, reconcile: bool 
     """Wait no longer: whether a step happened is asked, if it can be, or unknown."""
     for step in waiting:
         # Whoever ends a wait holds the run's lock, so nobody is faster.
-        left = {**GIVEN_UP, **at_large(step)}
+        left = {**Waiting().columns(), **at_large(step)}
         if reconcile and step.options.get("reconcile"):
             left |= {"reconcile_attempts": 0, **due_now(change.grace)}
             move_step(change, step, StepState.READY, EventType.STEP_RECONCILING, **left)

@@ -3,8 +3,7 @@
 Each guard can be taken out (``Plan.without``), to show that the search would miss it.
 """
 
-from sagas.engine.decisions import Next, Reconciliation, Verdict
-from sagas.engine.decisions.outcomes import retries_exhausted
+from sagas.engine.decisions import Next, Reconciliation, Verdict, retries_exhausted
 from sagas.states import ACTIVE_SAGAS, Direction, SagaState, StepState
 from tests.faults.model import deciding
 from tests.faults.model.deciding import Told
