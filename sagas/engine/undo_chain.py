@@ -27,7 +27,9 @@ def weave(
     ``again`` names a step whose undoing, if it has begun, came too early. ``anew``: the run is a dead
     letter that goes on, so that what failed is tried once more, with its attempts before it.
     """
-    undo = {row.name: row for row in StepRun.objects.backward().filter(run_id=change.run.pk)}
+    backward = StepRun.objects.backward().filter(run_id=change.run.pk)
+    # Locked, because a claim does not take the run's lock: what is claimed right now is in flight.
+    undo = {row.name: row for row in backward.select_for_update()}
     if not undo:
         in_place = change.run.options.get("in_place", False)
         transitions.insert_undo_chain(change, planned(wanted, in_place=in_place))

@@ -1,6 +1,10 @@
 """A success that comes after its attempt was given up counts, and is undone (R42)."""
 
+import threading
+import time
+
 import pytest
+from django.db import connections, transaction
 
 from sagas import start_saga
 from sagas.engine.advance import record_outcome
@@ -54,6 +58,30 @@ class TestALateSuccessDuringTheUndo:
         assert not record_outcome(undoing, Succeeded(output=None))
         assert drive(run).state == SagaState.COMPENSATED
         assert CALLS == ["a", "undo_b(late)", "undo_a(a)"]
+
+
+@pytest.mark.postgres
+def test_an_undo_that_is_claimed_while_the_chain_is_made_anew_ends_first(stalled: StepRun) -> None:
+    run = stalled.run
+    run_one(run)
+    claims, held = [], threading.Event()
+
+    def claim_slowly() -> None:
+        with transaction.atomic():
+            claims.append(claimed(run, "a", "backward"))
+            held.set()
+            time.sleep(0.5)
+        connections.close_all()
+
+    thread = threading.Thread(target=claim_slowly)
+    thread.start()
+    held.wait(10)
+    record_outcome(stalled, LATE)
+    thread.join()
+    assert states(run, "backward") == {"b": StepState.PENDING, "a": StepState.RUNNING}
+    record_outcome(claims[0], Succeeded(output=None))
+    assert drive(run).state == SagaState.COMPENSATED
+    assert CALLS == ["a", "undo_b(None)", "undo_b(late)"]
 
 
 class TestALateSuccessAfterTheUndo:
