@@ -11,4 +11,6 @@ The life of a saga, module by module::
 
 Three rooms serve them: :mod:`~sagas.engine.decisions` is pure, :mod:`~sagas.engine.transitions` is
 the only writer of state, and :mod:`~sagas.engine.database` knows what a lost connection looks like.
+
+What takes a ``change`` is called under the lock of its run: to have one is to hold it.
 """

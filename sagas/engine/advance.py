@@ -87,7 +87,7 @@ def apply_outcome(
     note: str = "",
     actor: str = "",
 ) -> bool:
-    """Record an outcome as :func:`record_outcome` does. Requires the run's lock.
+    """Record an outcome as :func:`record_outcome` does.
 
     ``note`` and ``actor`` are of the person or the outside party who told it.
     """
@@ -110,7 +110,7 @@ def apply_outcome(
 
 
 def accept_late_success(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
-    """Take up a success that comes after its attempt was given up. Requires the run's lock.
+    """Take up a success that comes after its attempt was given up.
 
     ``step`` is the row as it is now.
     """

@@ -24,7 +24,7 @@ def turn_back(
     actor: str = "",
     anew: bool = False,
 ) -> None:
-    """Make the run ``compensating``; undo at once if nothing is in flight. Requires its lock.
+    """Make the run ``compensating``; undo at once if nothing is in flight.
 
     ``anew``: it is a dead letter that had begun to undo, and what failed is tried once more.
     """
@@ -49,7 +49,7 @@ def turn_back(
 def begin_undo_if_idle(
     change: transitions.RunChange, *, again: str = "", anew: bool = False
 ) -> None:
-    """Undo what is to be undone, unless a forward step is in flight. Requires the run's lock.
+    """Undo what is to be undone, unless a forward step is in flight.
 
     The run is ``compensating``. Where its chain is there already, it is made anew; see
     :func:`sagas.engine.undo_chain.weave` for ``again`` and ``anew``.

@@ -12,7 +12,7 @@ from sagas.states import DONE, Direction, EventType, SagaState, StepState
 def apply_consequences(
     change: transitions.RunChange, step: StepRun, outcome: Outcome, state: StepState
 ) -> None:
-    """Draw the consequences of a step that ended. Requires the run's lock."""
+    """Draw the consequences of a step that ended."""
     run = change.run
     if step.pivot and state in DONE:
         transitions.pass_pivot(change, step, state)

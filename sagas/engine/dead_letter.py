@@ -22,7 +22,7 @@ def dead_letter(
     for_a_human: bool = False,
     **columns: Any,
 ) -> None:
-    """Make the run a dead letter because of ``step``. Requires its lock.
+    """Make the run a dead letter because of ``step``.
 
     ``code`` is what it failed with, if that is not what the run had failed with before.
     ``Meta.auto_retry`` times it will be retried by itself; after the last it is ``poisoned``. Not so

@@ -11,7 +11,7 @@ from sagas.states import DONE, EventType, SagaState
 
 
 def end(change: transitions.RunChange, error: ExecutionTimeout) -> None:
-    """End a running saga that is out of time. Requires the run's lock."""
+    """End a running saga that is out of time."""
     critical = StepRun.objects.forward().filter(run_id=change.run.pk, critical=True)
     if critical.exclude(state__in=DONE).exists():
         compensate.turn_back(

@@ -26,7 +26,7 @@ def ends_now(step: StepRun) -> bool:
 
 
 def undo_late_success(change: transitions.RunChange, step: StepRun, output: object) -> None:
-    """Take up a late success of a forward step. Requires the run's lock; ``step`` is as it is now.
+    """Take up a late success of a forward step. ``step`` is as it is now.
 
     While another attempt is under way, that one tells the outcome: it has the same key.
     """
@@ -42,7 +42,7 @@ def undo_late_success(change: transitions.RunChange, step: StepRun, output: obje
 
 
 def doubt(change: transitions.RunChange, step: StepRun) -> None:
-    """Take up that a forward step may have happened after all. Requires the run's lock."""
+    """Take up that a forward step may have happened after all."""
     if _is_over(change, step):
         return
     if step.is_reconciling and ends_now(step):

@@ -15,7 +15,7 @@ from sagas.states import IN_FLIGHT_STEPS, EventType, SagaState, StepState
 
 
 def resume(change: transitions.RunChange, *, note: str, actor: str, **columns: Any) -> None:
-    """Let a dead letter go on in its direction, forward with a fresh deadline. Requires its lock.
+    """Let a dead letter go on in its direction, forward with a fresh deadline.
 
     ``columns`` are further columns of the run, such as the count of retries.
     """
@@ -68,7 +68,7 @@ def _timeout(run: SagaRun) -> timedelta:
 
 
 def resume_forward(change: transitions.RunChange) -> None:
-    """Give every forward step that is not done its place again. Requires the run's lock."""
+    """Give every forward step that is not done its place again."""
     rows = list(StepRun.objects.forward().filter(run_id=change.run.pk))
     places = decisions.replan(rows)
     for row in rows:

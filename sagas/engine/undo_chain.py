@@ -22,7 +22,7 @@ def weave(
     again: str = "",
     anew: bool = False,
 ) -> None:
-    """Have the forward steps ``wanted`` undone in this order. Requires the run's lock.
+    """Have the forward steps ``wanted`` undone in this order.
 
     ``again`` names a step whose undoing, if it has begun, came too early. ``anew``: the run is a dead
     letter that goes on, so that what failed is tried once more, with its attempts before it.

@@ -44,7 +44,7 @@ def refuse_held(run: SagaRun, action: str) -> None:
 
 
 def resume_counted(change: transitions.RunChange, *, reason: str, actor: str) -> None:
-    """Let a dead letter go on, if it was not retried too often. Requires its lock."""
+    """Let a dead letter go on, if it was not retried too often."""
     run = change.run
     count = run.retry_count
     if count >= MAX_RETRY_COUNT:
