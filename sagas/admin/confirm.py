@@ -1,4 +1,4 @@
-"""Doing a verb to one run or to several: ask first, then do it, then say what came of it.
+"""Doing a verb to one run or to several: ask first, then do it, then report.
 
 A page can be hours old when its button is pressed. So it carries what it showed of each run, and a
 run that has changed since is left alone.
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
@@ -16,13 +15,15 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 
 from sagas import operations
 from sagas.admin.badges import run_badges
-from sagas.admin.verbs import Verb
+from sagas.admin.forms import ReasonForm
+from sagas.admin.verbs import VerbPage, is_allowed
 from sagas.exceptions import SagaError
 from sagas.models import SagaRun, StepRun
+from sagas.operations.verbs import RunVerb
 
 
 BULK_LIMIT = 200
@@ -31,21 +32,6 @@ BULK_LIMIT = 200
 REFUSALS_SHOWN = 10
 
 TEMPLATE = "admin/sagas/sagarun/confirm.html"
-
-
-class ReasonForm(forms.Form):
-    """Why the operator does it; kept with the saga's events and in the admin's history."""
-
-    reason = forms.CharField(
-        label=gettext_lazy("Reason"),
-        max_length=500,
-        widget=forms.Textarea(attrs={"rows": 3, "autofocus": True}),
-        help_text=gettext_lazy("Kept with the saga for whoever looks at it after you."),
-    )
-
-    def details(self) -> dict[str, object]:
-        """Return what else was typed in, as the verb's own options."""
-        return {}
 
 
 @dataclass(frozen=True)
@@ -87,60 +73,69 @@ class Results:
 
 
 def confirm_one(
-    model_admin: "admin.ModelAdmin[SagaRun]", request: HttpRequest, run_id: str, verb: Verb
+    model_admin: "admin.ModelAdmin[SagaRun]",
+    request: HttpRequest,
+    run_id: str,
+    page: VerbPage[RunVerb],
 ) -> HttpResponse:
-    """Show or carry out ``verb`` on one run; only a POST with a reason does anything."""
+    """Show or carry out a verb on one run; only a POST with a reason does anything."""
     run = model_admin.get_object(request, run_id)
-    if not (verb.is_permitted(request) and model_admin.has_view_permission(request, run)):
+    if not (page.is_permitted(request) and model_admin.has_view_permission(request, run)):
         raise PermissionDenied
     if run is None:
         raise Http404(_("There is no saga with this id."))
     detail = reverse(f"{url_prefix(model_admin)}_change", args=[run.pk])
-    subject = Subject(run, verb.is_allowed(run))
+    subject = Subject(run, is_allowed(page, run))
     form = ReasonForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
-        results = perform(model_admin, request, verb, [subject], form.cleaned_data["reason"])
-        report(request, verb, results)
+        results = perform(model_admin, request, page, [subject], form.cleaned_data["reason"])
+        report(request, page, results)
         return HttpResponseRedirect(detail)
     if not subject.is_allowed:
-        messages.error(request, not_allowed(verb, run))
+        messages.error(request, not_allowed(page, run))
         return HttpResponseRedirect(detail)
-    planned = operations.preview_compensation(run) if verb.undoes else None
-    return page(model_admin, request, verb, [subject], form, back=detail, planned=planned)
+    planned = operations.preview_compensation(run) if page.verb.undoes else None
+    return show(model_admin, request, page, [subject], form, back=detail, planned=planned)
 
 
 def confirm_many(
-    model_admin: "admin.ModelAdmin[SagaRun]", request: HttpRequest, queryset: Any, verb: Verb
+    model_admin: "admin.ModelAdmin[SagaRun]",
+    request: HttpRequest,
+    queryset: Any,
+    page: VerbPage[RunVerb],
 ) -> HttpResponse | None:
-    """Show or carry out ``verb`` on the runs selected in the list."""
+    """Show or carry out a verb on the runs selected in the list."""
     ids = list(queryset.values_list("pk", flat=True)[: BULK_LIMIT + 1])
     if len(ids) > BULK_LIMIT:
         text = _("Select at most %(limit)d sagas at once, by a filter or a search.")
         messages.error(request, text % {"limit": BULK_LIMIT})
         return None
     runs = SagaRun.objects.filter(pk__in=ids)
-    subjects = [Subject(run, verb.is_allowed(run)) for run in runs]
+    subjects = [Subject(run, is_allowed(page, run)) for run in runs]
     confirmed = "confirmed" in request.POST
     form = ReasonForm(request.POST if confirmed else None)
     # The page below posts to the bare list: a run that changed must not fall out of a filter unseen.
     filters = request.POST.get("filters", "") if confirmed else request.GET.urlencode()
     back = f"{reverse(f'{url_prefix(model_admin)}_changelist')}{'?' if filters else ''}{filters}"
     if form.is_valid():
-        results = perform(model_admin, request, verb, subjects, form.cleaned_data["reason"])
-        report(request, verb, results)
+        results = perform(model_admin, request, page, subjects, form.cleaned_data["reason"])
+        report(request, page, results)
         return HttpResponseRedirect(back)
-    return page(model_admin, request, verb, subjects, form, back=back, filters=filters)
+    return show(model_admin, request, page, subjects, form, back=back, filters=filters)
 
 
 def perform(
     model_admin: "admin.ModelAdmin[SagaRun]",
     request: HttpRequest,
-    verb: Verb,
+    page: VerbPage[Any],
     subjects: Sequence[Subject],
     reason: str,
     **details: Any,
 ) -> Results:
-    """Do it to each run that is still as the page showed it; ``details`` are the verb's own."""
+    """Do it to each run that is still as the page showed it.
+
+    ``details`` are the verb's own: the name of the step if it is done to one, and what was typed in.
+    """
     results = Results()
     for subject in subjects:
         run = subject.run
@@ -151,20 +146,21 @@ def perform(
             results.refusals.append(text % {"run": run, "state": run.get_state_display()})
             continue
         try:
-            verb.perform(run, reason=reason, actor=request.user.get_username(), **details)
+            actor = request.user.get_username()
+            page.verb.operation(run, reason=reason, actor=actor, **details)
         except SagaError as error:
             results.refusals.append(str(error))
             continue
-        what = f"{verb.title} {subject.step}" if subject.step else verb.title
+        what = f"{page.title} {subject.step}" if subject.step else page.title
         model_admin.log_change(request, run, f"{what}: {reason}")
         results.done += 1
     return results
 
 
-def report(request: HttpRequest, verb: Verb, results: Results) -> None:
+def report(request: HttpRequest, page: VerbPage[Any], results: Results) -> None:
     """Say on the next page what came of it."""
     if results.done:
-        messages.success(request, verb.done(results.done))
+        messages.success(request, page.done(results.done))
     for refusal in results.refusals[:REFUSALS_SHOWN]:
         messages.error(request, refusal)
     unshown = len(results.refusals) - REFUSALS_SHOWN
@@ -173,10 +169,10 @@ def report(request: HttpRequest, verb: Verb, results: Results) -> None:
         messages.error(request, text % {"count": unshown})
 
 
-def page(
+def show(
     model_admin: "admin.ModelAdmin[SagaRun]",
     request: HttpRequest,
-    verb: Verb,
+    page: VerbPage[Any],
     subjects: Sequence[Subject],
     form: ReasonForm,
     **extra: Any,
@@ -184,10 +180,10 @@ def page(
     """Show what is about to be done, and ask for a reason."""
     context = {
         **model_admin.admin_site.each_context(request),
-        "title": verb.title,
+        "title": page.title,
         "opts": model_admin.opts,
         "media": model_admin.media,
-        "verb": verb,
+        "verb": page,
         "subjects": subjects,
         "any_allowed": any(subject.is_allowed for subject in subjects),
         "form": form,
@@ -199,10 +195,10 @@ def page(
     return TemplateResponse(request, TEMPLATE, context)
 
 
-def not_allowed(verb: Verb, run: SagaRun) -> str:
+def not_allowed(page: VerbPage[Any], run: SagaRun) -> str:
     """Say that the state does not allow it, before anybody tries."""
     text = _("%(run)s is %(state)s: %(verb)s is not possible now.")
-    return text % {"run": run, "state": run.get_state_display(), "verb": verb.title}
+    return text % {"run": run, "state": run.get_state_display(), "verb": page.title}
 
 
 def url_prefix(model_admin: "admin.ModelAdmin[SagaRun]") -> str:

@@ -1,7 +1,7 @@
 """What the page of one run shows: its steps and events, ready to print."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,12 +14,13 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
 
 from sagas.admin.badges import state_badge
-from sagas.admin.verbs import Verb, legal_step_verbs
+from sagas.admin.verbs import VerbPage, legal_step_pages
 from sagas.admin.waits import Wait, waits_of
 from sagas.conf import saga_settings
 from sagas.durations import format_duration
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.models.moments import aware
+from sagas.operations.verbs import StepVerb
 from sagas.states import SagaState, StepState
 
 
@@ -38,7 +39,7 @@ class StepLine:
     queue: str
     duration: str
     task_url: str
-    verbs: Sequence[Verb]
+    verbs: Sequence[VerbPage[StepVerb]]
     """What this user can do to it now."""
     payloads: tuple[tuple[str, str], ...]
     wait: Wait | None
@@ -62,8 +63,7 @@ def step_lines(run: SagaRun, request: HttpRequest, now: datetime) -> list[StepLi
     """Return the steps of ``run``, forward and then backward."""
     task_results = _task_results_url(request)
     steps = list(_steps_with_cut_payloads(run))
-    verbs = legal_step_verbs(run, steps, request)
-    undoing = {step.name for step in steps if step.is_backward}
+    verbs = legal_step_pages(run, steps, request)
     waits = waits_of(run, steps, steps[0].read_at) if steps else {}
     return [
         StepLine(
@@ -72,17 +72,12 @@ def step_lines(run: SagaRun, request: HttpRequest, now: datetime) -> list[StepLi
             queue=_queue(step),
             duration=_duration(step.started_at, step.ended_at, now),
             task_url=f"{task_results}?task_id={step.task_id}" if task_results else "",
-            verbs=verbs.get(step.name, []) if _is_meant(step, undoing) else [],
+            verbs=verbs.get(step.pk, ()),
             payloads=_payloads(step),
             wait=waits.get(step.pk),
         )
         for step in steps
     ]
-
-
-def _is_meant(step: StepRun, undoing: Collection[str]) -> bool:
-    """Whether a verb that names the step means this row, and not its compensation."""
-    return step.is_backward or step.name not in undoing
 
 
 def latest_events(run: SagaRun, *, everything: bool) -> Events:

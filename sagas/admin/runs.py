@@ -18,11 +18,12 @@ from sagas.admin.badges import run_badges
 from sagas.admin.confirm import confirm_many, confirm_one
 from sagas.admin.confirm_step import confirm_step
 from sagas.admin.filters import FollowUpFilter, GroupFilter, LabelFilter, OwnerFilter
-from sagas.admin.verbs import CANCEL, RETRY, STEP_VERBS, VERBS, legal_verbs
+from sagas.admin.verbs import CANCEL, RETRY, RUN_PAGES, STEP_PAGES, VerbPage, legal_pages
 from sagas.conf import MAX_RETRY_COUNT
 from sagas.durations import format_duration
 from sagas.health import sweep_status
 from sagas.models import SagaRun, moments
+from sagas.operations.verbs import RunVerb, StepVerb
 
 
 # ruff: noqa: ARG002 the signatures are Django's
@@ -67,7 +68,7 @@ class SagaRunAdminMixin(_Admin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: SagaRun | None = None) -> bool:
-        """Only what is over can go."""
+        """Only a saga that has ended may be deleted."""
         return super().has_delete_permission(request, obj) and (obj is None or obj.is_final)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
@@ -79,11 +80,11 @@ class SagaRunAdminMixin(_Admin):
         return CANCEL.is_permitted(request)
 
     def delete_model(self, request: HttpRequest, obj: SagaRun) -> None:
-        """Delete, unless the run came back to life meanwhile."""
+        """Delete it, unless it has begun to run again meanwhile."""
         SagaRun.objects.finished().filter(pk=obj.pk).delete()
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        """Delete those that are still over."""
+        """Delete those that have not begun to run again meanwhile."""
         SagaRun.objects.finished().filter(pk__in=queryset.values("pk")).delete()
 
     def delete_view(
@@ -114,7 +115,7 @@ class SagaRunAdminMixin(_Admin):
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
-        """Search as every other door does."""
+        """Search as the command line does."""
         return (queryset.search(search_term) if search_term.strip() else queryset), False
 
     def changelist_view(
@@ -174,33 +175,35 @@ class SagaRunAdminMixin(_Admin):
     def get_urls(self) -> list[URLPattern]:
         """Add a confirmation page for each verb."""
         name = f"{self.opts.app_label}_{self.opts.model_name}"
-        verbs = [
+        of_runs = [
             path(
-                f"<uuid:run_id>/{verb.name}/",
-                self.admin_site.admin_view(partial(self.confirm_view, verb=verb)),
-                name=f"{name}_{verb.name}",
+                f"<uuid:run_id>/{page.name}/",
+                self.admin_site.admin_view(partial(self.confirm_view, page=page)),
+                name=f"{name}_{page.name}",
             )
-            for verb in VERBS
+            for page in RUN_PAGES
         ]
-        steps = [
+        of_steps = [
             path(
-                f"<uuid:run_id>/{verb.name}/<path:step>/",
-                self.admin_site.admin_view(partial(self.confirm_step_view, verb=verb)),
-                name=f"{name}_{verb.name}",
+                f"<uuid:run_id>/{page.name}/<path:step>/",
+                self.admin_site.admin_view(partial(self.confirm_step_view, page=page)),
+                name=f"{name}_{page.name}",
             )
-            for verb in STEP_VERBS
+            for page in STEP_PAGES
         ]
-        return verbs + steps + super().get_urls()
+        return of_runs + of_steps + super().get_urls()
 
-    def confirm_view(self, request: HttpRequest, run_id: Any, verb: Any) -> HttpResponse:
+    def confirm_view(
+        self, request: HttpRequest, run_id: Any, page: VerbPage[RunVerb]
+    ) -> HttpResponse:
         """Ask for a reason, then do the verb."""
-        return confirm_one(self, request, str(run_id), verb)
+        return confirm_one(self, request, str(run_id), page)
 
     def confirm_step_view(
-        self, request: HttpRequest, run_id: Any, step: str, verb: Any
+        self, request: HttpRequest, run_id: Any, step: str, page: VerbPage[StepVerb]
     ) -> HttpResponse:
         """Ask for a reason, and what else the verb wants to know, then do it to one step."""
-        return confirm_step(self, request, str(run_id), step, verb)
+        return confirm_step(self, request, str(run_id), step, page)
 
     def get_fieldsets(self, request: HttpRequest, obj: SagaRun | None = None) -> Any:
         """The page shows what matters by itself; a project may add fieldsets to it."""
@@ -221,7 +224,7 @@ class SagaRunAdminMixin(_Admin):
             "input": detail.pretty(run.input),
             "max_retry_count": MAX_RETRY_COUNT,
             "duration": detail.run_duration(run, now),
-            "verbs": legal_verbs(run, request),
+            "verbs": legal_pages(run, request),
             "forward": [line for line in steps if not line.step.is_backward],
             "backward": [line for line in steps if line.step.is_backward],
             "events": detail.latest_events(run, everything="all-events" in request.GET),

@@ -1,62 +1,47 @@
-"""What an operator can do to a run: the words for it. The doing is :mod:`sagas.operations`."""
+"""What an operator can do to a run, in the words of a page. The doing is :mod:`sagas.operations`."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+from uuid import UUID
 
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from sagas import operations
+from sagas.admin.forms import FailureForm, OptionalResultForm, ReasonForm, ResultForm
 from sagas.models import SagaRun, StepRun
+from sagas.operations import dead_letters, pausing, steps, turning_back, waiting
+from sagas.operations.addressing import rows_by_name
+from sagas.operations.predicates import steps_of
+from sagas.operations.verbs import RunVerb, StepVerb
 
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
 
-class _Operation(Protocol):
-    def __call__(self, run: SagaRun, /, *, reason: str, actor: str, **options: Any) -> SagaRun: ...
+V = TypeVar("V", bound=RunVerb | StepVerb)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verb:
-    """One operator verb, as a page talks about it."""
+class VerbPage(Generic[V]):
+    """How a page talks about a verb, and what it asks for."""
 
-    name: str
+    verb: V
     title: "StrOrPromise"
     effect: "StrOrPromise"
     danger: "StrOrPromise" = ""
-    permission: str = ""
-    """The verb whose permission it takes; its own by default."""
-    operation: str = ""
-    """The function that does it; by default the one that is named like the verb."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    undoes: bool = False
-    """Whether its page lists what would be undone."""
-    without_result: "StrOrPromise" = ""
-    """What it means that no result is typed in; nothing where none is asked for."""
-    names_row: bool = False
-    """Whether it says of a step that its compensation is meant; else that goes without saying."""
+    form: type[ReasonForm] = ReasonForm
+
+    @property
+    def name(self) -> str:
+        """The verb's name, which is part of the page's address."""
+        return self.verb.name
 
     def is_permitted(self, request: HttpRequest) -> bool:
         """Whether this user may do it to any run at all."""
-        return request.user.has_perm(f"sagas.{self.permission or self.name}_sagarun")
-
-    def is_allowed(self, run: SagaRun) -> bool:
-        """Whether the run's state allows it."""
-        return self.name in operations.allowed_actions(run)
-
-    def perform(self, run: SagaRun, *, reason: str, actor: str, **details: Any) -> SagaRun:
-        """Do it, to the step that ``details`` name if there are any. Raises a SagaError, such as ActionNotAllowed, that says why it cannot be done."""
-        # Looked up when called, so that there is one place to replace a verb.
-        operation: _Operation = getattr(operations, self.operation or f"{self.name}_saga")
-        return operation(run, reason=reason, actor=actor, **self.options, **details)
-
-    def name_of(self, step: StepRun) -> str:
-        """Return what the operation calls the step."""
-        return str(step) if self.names_row else step.name
+        return request.user.has_perm(self.verb.permission)
 
     def done(self, count: int) -> str:
         """Say what was done."""
@@ -70,36 +55,34 @@ _NOT_VERIFIED = _(
     "This is not verified. Look at what the step does outside before you say how it ended."
 )
 
-RETRY = Verb(
-    name="retry",
+RETRY = VerbPage(
+    verb=dead_letters.RETRY,
     title=_("Retry"),
     effect=_(
         "The saga goes on exactly where it stopped: the step or the compensation that failed is "
         "attempted again, with the same idempotency key. Work that is done is not repeated."
     ),
 )
-CANCEL = Verb(
-    name="cancel",
+CANCEL = VerbPage(
+    verb=turning_back.CANCEL,
     title=_("Cancel"),
     effect=_(
         "Nothing new starts. When the running steps have ended, everything that ran or may have "
         "run is undone, the latest first. The saga ends as cancelled."
     ),
-    undoes=True,
     danger=_CANNOT_BE_REDONE,
 )
-COMPENSATE = Verb(
-    name="compensate",
+COMPENSATE = VerbPage(
+    verb=turning_back.COMPENSATE,
     title=_("Compensate"),
     effect=_(
         "The saga gives up its goal. Everything that ran or may have run is undone, the latest "
         "first. The saga ends as compensated."
     ),
-    undoes=True,
     danger=_CANNOT_BE_REDONE,
 )
-RESOLVE = Verb(
-    name="resolve",
+RESOLVE = VerbPage(
+    verb=dead_letters.RESOLVE,
     title=_("Resolve by hand"),
     effect=_(
         "The saga is closed as it stands. No step runs any more, forward or backward: you say that "
@@ -108,45 +91,39 @@ RESOLVE = Verb(
     danger=_("This is final. The saga can never be retried or compensated afterwards."),
 )
 
-REVERT = Verb(
-    name="revert",
+REVERT = VerbPage(
+    verb=turning_back.REVERT,
     title=_("Revert"),
     effect=_(
         "The saga was completed, and that is taken back. Everything that ran is undone, the latest "
         "first. The saga ends as compensated."
     ),
-    undoes=True,
     danger=_("Others may rely on what was completed. What is undone cannot be redone."),
-    operation="compensate_saga",
-    options={"revert_completed": True},
 )
-PAUSE = Verb(
-    name="pause",
+PAUSE = VerbPage(
+    verb=pausing.PAUSE,
     title=_("Pause"),
     effect=_(
         "No step starts any more, forward or backward, until the saga is resumed. Steps that run "
         "now may end. The deadline stands still."
     ),
 )
-RESUME = Verb(
-    name="resume",
+RESUME = VerbPage(
+    verb=pausing.RESUME,
     title=_("Resume"),
     effect=_("The saga goes on where it is, with as much time left as it had."),
-    permission="pause",
 )
 
-RETRY_STEP = Verb(
-    name="retry_step",
+RETRY_STEP = VerbPage(
+    verb=steps.RETRY_STEP,
     title=_("Retry step"),
     effect=_(
         "The step is attempted again, with the same idempotency key. A saga that waits because of it "
         "goes on when it succeeds; one that went on without it does not wait."
     ),
-    permission="retry",
-    operation="retry_step",
 )
-SKIP_STEP = Verb(
-    name="skip_step",
+SKIP_STEP = VerbPage(
+    verb=steps.SKIP_STEP,
     title=_("Skip step"),
     effect=_(
         "The step does not run any more: you say how it ended, and the saga goes on from there. With "
@@ -154,24 +131,20 @@ SKIP_STEP = Verb(
         "never undone. Skipping a compensation says that you have undone its step by hand."
     ),
     danger=_NOT_VERIFIED,
-    operation="skip_step",
-    without_result=_("Leave empty to skip it without a result."),
+    form=OptionalResultForm,
 )
-COMPLETE_STEP = Verb(
-    name="complete_step",
+COMPLETE_STEP = VerbPage(
+    verb=waiting.COMPLETE_STEP,
     title=_("Complete step"),
     effect=_(
         "You answer for the outside party: what the step waits for has happened. It succeeded, and "
         "the saga goes on from there. It is undone if the saga turns back."
     ),
     danger=_NOT_VERIFIED,
-    permission="answer_step",
-    operation="complete_step",
-    without_result=_("Leave empty for null."),
-    names_row=True,
+    form=ResultForm,
 )
-FAIL_STEP = Verb(
-    name="fail_step",
+FAIL_STEP = VerbPage(
+    verb=waiting.FAIL_STEP,
     title=_("Fail step"),
     effect=_(
         "You answer for the outside party: what the step waits for definitely did not happen. The "
@@ -179,33 +152,45 @@ FAIL_STEP = Verb(
         "without it. If a compensation fails, its saga waits for a human."
     ),
     danger=_NOT_VERIFIED,
-    permission="answer_step",
-    operation="fail_step",
-    names_row=True,
+    form=FailureForm,
 )
 
-STEP_VERBS = (COMPLETE_STEP, FAIL_STEP, RETRY_STEP, SKIP_STEP)
-VERBS = (RETRY, RESUME, PAUSE, CANCEL, COMPENSATE, REVERT, RESOLVE)
+STEP_PAGES: Sequence[VerbPage[StepVerb]] = (COMPLETE_STEP, FAIL_STEP, RETRY_STEP, SKIP_STEP)
+RUN_PAGES: Sequence[VerbPage[RunVerb]] = (
+    RETRY,
+    RESUME,
+    PAUSE,
+    CANCEL,
+    COMPENSATE,
+    REVERT,
+    RESOLVE,
+)
 
 
-def legal_verbs(run: SagaRun, request: HttpRequest) -> list[Verb]:
+def is_allowed(page: VerbPage[RunVerb], run: SagaRun) -> bool:
+    """Whether the run's state allows it."""
+    return page.verb.is_offered(run, steps_of(run))
+
+
+def legal_pages(run: SagaRun, request: HttpRequest) -> list[VerbPage[RunVerb]]:
     """Return what this user can do to this run now."""
-    permitted = _permitted(VERBS, request)
-    return _among(permitted, operations.allowed_actions(run)) if permitted else []
+    rows = steps_of(run)
+    return [
+        page for page in RUN_PAGES if page.is_permitted(request) and page.verb.is_offered(run, rows)
+    ]
 
 
-def legal_step_verbs(
-    run: SagaRun, steps: Sequence[StepRun], request: HttpRequest
-) -> dict[str, list[Verb]]:
-    """Return what this user can do to single steps of this run now, by the step's name."""
-    permitted = _permitted(STEP_VERBS, request)
-    allowed = operations.allowed_step_actions(run, steps) if permitted else {}
-    return {name: _among(permitted, actions) for name, actions in allowed.items()}
+def legal_step_pages(
+    run: SagaRun, rows: Sequence[StepRun], request: HttpRequest
+) -> dict[UUID, list[VerbPage[StepVerb]]]:
+    """Return what this user can do to single steps of this run now, by the id of the row.
 
-
-def _permitted(verbs: Sequence[Verb], request: HttpRequest) -> list[Verb]:
-    return [verb for verb in verbs if verb.is_permitted(request)]
-
-
-def _among(verbs: Sequence[Verb], allowed: Collection[str]) -> list[Verb]:
-    return [verb for verb in verbs if verb.name in allowed]
+    ``rows`` are all steps of the run. Of a step and its compensation, one is offered: the one that
+    the step's name means.
+    """
+    permitted = [page for page in STEP_PAGES if page.is_permitted(request)]
+    meant: Iterable[StepRun] = rows_by_name(run, rows).values() if permitted else ()
+    return {
+        row.pk: [page for page in permitted if page.verb.is_offered(run, rows, row)]
+        for row in meant
+    }

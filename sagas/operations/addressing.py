@@ -1,38 +1,67 @@
-"""Which row an answer is for: a step and its compensation may both wait for somebody, one after the other."""
+"""Which row the name of a step means: a step and its compensation have one, and so may several."""
 
 from collections.abc import Sequence
 
 from sagas.models import SagaEvent, SagaRun, StepRun
-from sagas.operations.allowed import refuse
+from sagas.operations.predicates import Steps, blocking_steps, is_held
+from sagas.operations.verbs import Naming, Refused
 from sagas.states import IN_FLIGHT_STEPS, EventType, StepState
 
 
 _STILL_TO_END = IN_FLIGHT_STEPS | {StepState.READY}
 
 
-def addressed(run: SagaRun, name: str, action: str) -> StepRun:
-    """Return the row that ``name`` means; refuse where nobody could tell.
+def rows_by_name(run: SagaRun, steps: Steps) -> dict[str, StepRun]:
+    """Return the row that the name of each step means, of which ``steps`` are all rows.
 
-    That is a step; or a compensation, by its method, or as ``undo of b``, which also is its own
-    where several steps are undone by one method. The name of a step means its compensation when
-    that is what is left to answer: the step is known to have happened, and asked nobody.
+    Its compensation if it has one, unless the saga stands still because nobody knows whether the
+    step itself happened.
     """
-    found = _found(run, name, action)
-    return StepRun.objects.get(pk=found.pk)
+    rows = {step.name: step for step in sorted(steps, key=lambda step: step.is_backward)}
+    if is_held(run, steps):
+        rows |= {step.name: step for step in blocking_steps(run, steps)}
+    return rows
 
 
-def _found(run: SagaRun, name: str, action: str) -> StepRun:
-    of_run = StepRun.objects.filter(run_id=run.pk)
-    rows = list(of_run.defer("input", "output", "options", "error"))
-    backward = [row for row in rows if row.is_backward]
-    for row in rows:
+def _find_step(run: SagaRun, steps: Steps, name: str) -> StepRun:
+    rows = rows_by_name(run, steps)
+    if name not in rows:
+        raise Refused(f"it has no such step; it has {', '.join(_names(steps))}")
+    return rows[name]
+
+
+def _find_row(_run: SagaRun, steps: Steps, name: str) -> StepRun:
+    """Find a step; or a compensation by its method, or as ``undo of b``.
+
+    The latter is the only name of its own where several steps are undone by one method. The name of a
+    step means its compensation when that is what is left to answer: the step is known to have
+    happened, and asked nobody.
+    """
+    backward = [row for row in steps if row.is_backward]
+    for row in steps:
         if str(row) == name:
             return _or_its_compensation(row, backward)
     named = [row for row in backward if row.handler == name]
     if not named:
-        known = dict.fromkeys([row.handler for row in rows] + [str(row) for row in backward])
-        refuse(run, action, f"it has no such step; it has {', '.join(known)}")
-    return _the_one_in_flight(run, named, action)
+        known = dict.fromkeys([row.handler for row in steps] + [str(row) for row in backward])
+        raise Refused(f"it has no such step; it has {', '.join(known)}")
+    return _the_one_in_flight(named)
+
+
+BY_STEP = Naming(
+    find=_find_step,
+    name_of=lambda step: step.name,
+    help="its name, which stands for its compensation too",
+)
+BY_ROW = Naming(
+    find=_find_row,
+    name_of=str,
+    help="its name, its compensation's, or 'undo of NAME'",
+)
+
+
+def _names(steps: Steps) -> list[str]:
+    return [step.name for step in steps if not step.is_backward]
 
 
 def _or_its_compensation(step: StepRun, backward: Sequence[StepRun]) -> StepRun:
@@ -48,12 +77,12 @@ def _asked_somebody(step: StepRun) -> bool:
     return SagaEvent.objects.filter(step=step, type__in=asked).exists()
 
 
-def _the_one_in_flight(run: SagaRun, named: Sequence[StepRun], action: str) -> StepRun:
+def _the_one_in_flight(named: Sequence[StepRun]) -> StepRun:
     """Return what an answer can be for, of compensations that are one method."""
     in_flight = [row for row in named if row.state in IN_FLIGHT_STEPS]
     possible = in_flight or [row for row in named if row.state == StepState.READY] or named
     if len(possible) > 1:
         names = " or ".join(repr(str(row)) for row in possible)
         which = "in flight" if in_flight else "at hand"
-        refuse(run, action, f"{len(possible)} compensations of that name are {which}: say {names}")
+        raise Refused(f"{len(possible)} compensations of that name are {which}: say {names}")
     return possible[0]

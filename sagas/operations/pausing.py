@@ -1,9 +1,10 @@
 """``pause`` and ``resume``: nothing new starts for a while."""
 
-from sagas.engine import dispatch, transitions
+from sagas.engine import transitions
 from sagas.models import SagaRun
-from sagas.operations.allowed import refuse
-from sagas.operations.locking import locked
+from sagas.operations.operating import operating, reloaded
+from sagas.operations.predicates import Steps
+from sagas.operations.verbs import RunVerb, entered
 from sagas.payloads import truncate_error
 from sagas.states import ACTIVE_SAGAS
 
@@ -18,13 +19,26 @@ def pause_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     Raises:
         ActionNotAllowed: it is not active, or paused already.
     """
-    with locked(run, "pause") as change:
-        if change.run.state not in ACTIVE_SAGAS:
-            refuse(change.run, "pause", "it is neither running nor compensating")
-        if change.run.paused_at is not None:
-            refuse(change.run, "pause", "it is paused already")
+    with operating(run, PAUSE) as change:
         transitions.pause(change, note=truncate_error(reason), actor=actor)
-    return SagaRun.objects.get(pk=run.pk)
+    return reloaded(run)
+
+
+def _pause_refusal(run: SagaRun, _steps: Steps) -> str | None:
+    if run.state not in ACTIVE_SAGAS:
+        return "it is neither running nor compensating"
+    return None if run.paused_at is None else "it is paused already"
+
+
+PAUSE = entered(
+    RunVerb(
+        name="pause",
+        help="start no step of it any more, until it is resumed",
+        permission="sagas.pause_sagarun",
+        operation=pause_saga,
+        refusal=_pause_refusal,
+    )
+)
 
 
 def resume_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
@@ -35,9 +49,21 @@ def resume_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     Raises:
         ActionNotAllowed: it is not paused.
     """
-    with locked(run, "resume") as change:
-        if change.run.paused_at is None:
-            refuse(change.run, "resume", "it is not paused")
+    with operating(run, RESUME) as change:
         transitions.unpause(change, note=truncate_error(reason), actor=actor)
-        dispatch.send_on_commit(change.run, change.made_ready)
-    return SagaRun.objects.get(pk=run.pk)
+    return reloaded(run)
+
+
+def _resume_refusal(run: SagaRun, _steps: Steps) -> str | None:
+    return "it is not paused" if run.paused_at is None else None
+
+
+RESUME = entered(
+    RunVerb(
+        name="resume",
+        help="let a paused saga go on",
+        permission="sagas.pause_sagarun",
+        operation=resume_saga,
+        refusal=_resume_refusal,
+    )
+)

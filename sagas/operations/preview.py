@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sagas.engine import compensate, decisions, undo_chain
 from sagas.models import SagaRun, StepRun, moments
-from sagas.operations.allowed import is_undoing, may_be_past_pivot
+from sagas.operations.predicates import is_undoing, may_be_past_pivot
 from sagas.states import IN_FLIGHT_STEPS, MAY_HAVE_HAPPENED, UNSTARTED_STEPS, SagaState, StepState
 
 

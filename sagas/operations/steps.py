@@ -1,24 +1,25 @@
 """``retry_step`` and ``skip_step``: what a human decides about one step."""
 
-from typing import Any
-
-from sagas.definitions import NO_VALUE, registry
-from sagas.engine import consequences, dispatch, retry_dead_letter, transitions
+from sagas.definitions import NO_VALUE
+from sagas.engine import consequences, retry_dead_letter, transitions
 from sagas.engine.decisions import Skipped, Succeeded
 from sagas.models import SagaRun, StepRun
-from sagas.operations.allowed import (
-    NOT_RUNNING,
+from sagas.operations.addressing import BY_STEP
+from sagas.operations.dead_letters import hold_refusal, resume_counted
+from sagas.operations.operating import operating_on_step, reloaded
+from sagas.operations.predicates import (
+    UNCLAIMED,
+    Steps,
     blocking_steps,
-    is_held,
     is_open_end,
-    refuse,
+    is_over,
+    retries_spent,
     steps_of,
 )
-from sagas.operations.dead_letters import refuse_held, resume_counted
-from sagas.operations.locking import locked
-from sagas.payloads import Codec, annotation_name, truncate_error
-from sagas.states import ACTIVE_SAGAS, SagaState, StepState
-from sagas.texts import mended
+from sagas.operations.results import refuse_result_of_undo, result_as_json
+from sagas.operations.verbs import Refused, StepVerb, entered
+from sagas.payloads import truncate_error
+from sagas.states import SagaState, StepState
 
 
 def retry_step(run: SagaRun, name: str, *, reason: str, actor: str = "") -> SagaRun:
@@ -29,23 +30,54 @@ def retry_step(run: SagaRun, name: str, *, reason: str, actor: str = "") -> Saga
     :func:`~sagas.operations.retry_saga` does, and counts as such a retry.
 
     Raises:
-        ActionNotAllowed: the step or the saga stands otherwise.
+        ActionNotAllowed: the state of the step, or of the saga, is another.
         RetryCapExceeded: the dead letter was retried as often as allowed.
     """
-    action = f"retry_step {name}"
-    with locked(run, action) as change:
-        step = _step(change.run, name, action)
-        _require_unsuccessful(change.run, step, action)
+    with operating_on_step(run, RETRY_STEP, name) as (change, step):
         if change.run.state == SagaState.DEAD_LETTER:
-            refuse_held(change.run, action)
-            _refuse_others_in_the_way(change.run, step, action)
             resume_counted(change, reason=f"{name}: {reason}", actor=actor)
-        elif change.run.state in {SagaState.RUNNING, SagaState.COMPLETED}:
-            transitions.reopen_step(change, step, note=truncate_error(reason), actor=actor)
         else:
-            refuse(change.run, action, "it is not going forward")
-        dispatch.send_on_commit(change.run, change.made_ready)
-    return SagaRun.objects.get(pk=run.pk)
+            transitions.reopen_step(change, step, note=truncate_error(reason), actor=actor)
+    return reloaded(run)
+
+
+def _retry_refusal(run: SagaRun, steps: Steps, step: StepRun) -> str | None:
+    if run.state == SagaState.DEAD_LETTER:
+        return (
+            _success_refusal(run, step)
+            or hold_refusal(run, steps)
+            or _bystander_refusal(run, steps, step)
+            or _others_refusal(run, steps, step)
+            or retries_spent(run)
+        )
+    goes_forward = run.state in {SagaState.RUNNING, SagaState.COMPLETED}
+    return _success_refusal(run, step) or (None if goes_forward else "it is not going forward")
+
+
+def _success_refusal(run: SagaRun, step: StepRun) -> str | None:
+    return None if is_open_end(run, step) else f"{step} is {step.state}, neither failed nor unknown"
+
+
+def _bystander_refusal(run: SagaRun, steps: Steps, step: StepRun) -> str | None:
+    """Refuse a step that is not why its saga is a dead letter."""
+    return None if step in blocking_steps(run, steps) else f"{step} is not what stopped the saga"
+
+
+def _others_refusal(run: SagaRun, steps: Steps, step: StepRun) -> str | None:
+    others = ", ".join(str(other) for other in blocking_steps(run, steps) if other != step)
+    return f"{others} stopped it as well: retry the saga, or skip those" if others else None
+
+
+RETRY_STEP = entered(
+    StepVerb(
+        name="retry_step",
+        help="try a failed step again, by itself or with its dead letter",
+        permission="sagas.retry_sagarun",
+        operation=retry_step,
+        refusal=_retry_refusal,
+        naming=BY_STEP,
+    )
+)
 
 
 def skip_step(
@@ -59,101 +91,46 @@ def skip_step(
     compensation says that you have undone its step by hand; it takes no result.
 
     Raises:
-        ActionNotAllowed: the step or the saga stands otherwise, or a worker has just claimed it.
+        ActionNotAllowed: the state of the step, or of the saga, is another, or a worker has just
+            claimed the step.
         PayloadError: ``result`` is not of the step's result type.
         UnknownSaga, UnknownHandler: this code cannot tell what type that is.
     """
-    action = f"skip_step {name}"
-    output = NO_VALUE if result is NO_VALUE else result_as_json(run, name, result)
-    with locked(run, action) as change:
-        step = _step(change.run, name, action)
-        if step.is_backward and output is not NO_VALUE and output is not None:
-            refuse(change.run, action, "a compensation has no result")
-        _require_skippable(change.run, step, action)
-        succeeds = step.is_backward or output is not NO_VALUE
-        to = StepState.SUCCEEDED if succeeds else StepState.SKIPPED
-        output = output if succeeds and output is not NO_VALUE else None
+    has_result = result is not NO_VALUE
+    output = result_as_json(run, name, result) if has_result else None
+    with operating_on_step(run, SKIP_STEP, name) as (change, step):
+        refuse_result_of_undo(step, output)
+        to = StepState.SUCCEEDED if has_result or step.is_backward else StepState.SKIPPED
         note = truncate_error(reason)
         if not transitions.settle(change, step, to, output=output, note=note, actor=actor):
-            refuse(change.run, action, "a worker has just claimed the step")
+            raise Refused("a worker has just claimed the step")
         _go_on(change, step, to, output=output, note=note, actor=actor)
-        dispatch.send_on_commit(change.run, change.made_ready)
-    return SagaRun.objects.get(pk=run.pk)
+    return reloaded(run)
 
 
-def result_from_json(run: SagaRun, name: str, data: object) -> object:
-    """Return the result of a step from plain JSON data, as :func:`skip_step` takes it.
-
-    Raises:
-        PayloadError: the data is not of the step's result type.
-        UnknownSaga, UnknownHandler: this code cannot tell what type that is.
-    """
-    return _codec(run, name).load(data, what=f"the result of {name} of {run.label}")
-
-
-def result_type(run: SagaRun, name: str) -> str:
-    """Name the type of a step's result, for whoever is to type one in.
-
-    Raises:
-        UnknownSaga, UnknownHandler: this code cannot tell.
-    """
-    return annotation_name(_codec(run, name).annotation)
+def _skip_refusal(run: SagaRun, steps: Steps, step: StepRun) -> str | None:
+    if is_over(run):
+        return "nothing of it will run any more"
+    if run.state == SagaState.DEAD_LETTER:
+        return _success_refusal(run, step) or _bystander_refusal(run, steps, step)
+    # Of a saga that turns back, what ended forward is for the compensations.
+    turned = run.state == SagaState.COMPENSATING and not step.is_backward
+    if step.state in UNCLAIMED or (is_open_end(run, step) and not turned):
+        return None
+    return f"{step} is {step.state}, neither ready, waiting, failed nor unknown"
 
 
-def result_as_json(run: SagaRun, name: str, result: object) -> object:
-    """Return the result of a step as it is stored.
-
-    Raises:
-        PayloadError: it is not of the step's result type.
-    """
-    return _codec(run, name).dump(result, what=f"the result of {name} of {run.label}")
-
-
-def _codec(run: SagaRun, name: str) -> Codec[Any]:
-    return registry.get(run.label).definition.step(name).result_codec
-
-
-def _step(run: SagaRun, name: str, action: str) -> StepRun:
-    """Return the step's row; of a saga on its way back, its compensation if there is one.
-
-    Unless the saga stands still because nobody knows whether that step happened.
-    """
-    rows = {row.direction: row for row in StepRun.objects.filter(run_id=run.pk, name=mended(name))}
-    if not rows:
-        names = StepRun.objects.forward().filter(run_id=run.pk).values_list("name", flat=True)
-        refuse(run, action, f"it has no such step; it has {', '.join(names)}")
-    steps = steps_of(run)
-    if is_held(run, steps) and rows["forward"] in blocking_steps(run, steps):
-        return rows["forward"]
-    return rows.get("backward") or rows["forward"]
-
-
-def _require_unsuccessful(run: SagaRun, step: StepRun, action: str) -> None:
-    if not is_open_end(run, step):
-        refuse(run, action, f"{step} is {step.state}, neither failed nor unknown")
-
-
-def _refuse_others_in_the_way(run: SagaRun, step: StepRun, action: str) -> None:
-    blocking = blocking_steps(run, steps_of(run))
-    if step not in blocking:
-        refuse(run, action, f"{step} is not what stopped the saga")
-    others = ", ".join(str(other) for other in blocking if other != step)
-    if others:
-        refuse(run, action, f"{others} stopped it as well: retry the saga, or skip those")
-
-
-def _require_skippable(run: SagaRun, step: StepRun, action: str) -> None:
-    state = SagaState(run.state)
-    if state == SagaState.DEAD_LETTER:
-        _require_unsuccessful(run, step, action)
-        if step not in blocking_steps(run, steps_of(run)):
-            refuse(run, action, f"{step} is not what stopped the saga")
-        return
-    if state not in ACTIVE_SAGAS | {SagaState.COMPLETED}:
-        refuse(run, action, "nothing of it will run any more")
-    ended = is_open_end(run, step) and (step.is_backward or state != SagaState.COMPENSATING)
-    if not ended and step.state not in NOT_RUNNING:
-        refuse(run, action, f"{step} is {step.state}, neither ready, waiting, failed nor unknown")
+SKIP_STEP = entered(
+    StepVerb(
+        name="skip_step",
+        help="settle a step by hand, with --result or without, and go on from there",
+        permission="sagas.skip_step_sagarun",
+        operation=skip_step,
+        refusal=_skip_refusal,
+        naming=BY_STEP,
+        takes_result=True,
+    )
+)
 
 
 def _go_on(
@@ -168,7 +145,7 @@ def _go_on(
     """Draw the consequences of a step that was settled by hand; ``step`` is as it was before."""
     if change.run.state == SagaState.DEAD_LETTER:
         _leave_dead_letter(change, step, to, note=note, actor=actor)
-    elif step.state in NOT_RUNNING:
+    elif step.state in UNCLAIMED:
         outcome = Succeeded(output=output) if to == StepState.SUCCEEDED else Skipped()
         consequences.apply_consequences(change, step, outcome, to)
     elif step.is_backward:
@@ -182,7 +159,7 @@ def _go_on(
 def _leave_dead_letter(
     change: transitions.RunChange, step: StepRun, to: StepState, *, note: str, actor: str
 ) -> None:
-    """Go on, unless another step stands in the way as well."""
+    """Go on, unless another step stopped the saga as well."""
     if step.is_backward:
         transitions.mark_undone(change, step)
     elif step.pivot:

@@ -1,9 +1,12 @@
-"""``cancel`` and ``compensate``: what ran is undone."""
+"""``cancel``, ``compensate`` and ``revert``: what ran is undone."""
 
-from sagas.engine import compensate, dispatch, transitions
+from functools import partial
+
+from sagas.engine import compensate, transitions
 from sagas.models import SagaRun
-from sagas.operations.allowed import is_held, is_undoing, may_be_past_pivot, refuse, steps_of
-from sagas.operations.locking import locked
+from sagas.operations.operating import operating, reloaded
+from sagas.operations.predicates import Steps, is_held, is_undoing, may_be_past_pivot, steps_of
+from sagas.operations.verbs import RunVerb, entered
 from sagas.payloads import truncate_error
 from sagas.states import SagaState
 
@@ -16,8 +19,7 @@ def cancel_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     """
     return _turn_back(
         run,
-        "cancel",
-        (SagaState.RUNNING,),
+        CANCEL,
         outcome_when_undone=SagaState.CANCELLED,
         code="CANCELLED",
         reason=reason,
@@ -37,11 +39,9 @@ def compensate_saga(
     Raises:
         ActionNotAllowed: its state is another, or its point of no return may have been passed.
     """
-    states = (SagaState.RUNNING, SagaState.DEAD_LETTER)
     return _turn_back(
         run,
-        "revert" if revert_completed else "compensate",
-        (SagaState.COMPLETED,) if revert_completed else states,
+        REVERT if revert_completed else COMPENSATE,
         outcome_when_undone=SagaState.COMPENSATED,
         code="REVERTED" if revert_completed else "COMPENSATED_BY_HAND",
         reason=reason,
@@ -49,27 +49,61 @@ def compensate_saga(
     )
 
 
+def _refusal(run: SagaRun, steps: Steps, *, states: tuple[SagaState, ...]) -> str | None:
+    if run.state not in states:
+        return f"it is not {' or '.join(states)}"
+    if is_undoing(steps) and not is_held(run, steps):
+        return "it has begun to undo"
+    if may_be_past_pivot(run, steps):
+        return "it is past its point of no return, or may be"
+    return None
+
+
+CANCEL = entered(
+    RunVerb(
+        name="cancel",
+        help="undo what ran, because it is no longer wanted",
+        permission="sagas.cancel_sagarun",
+        operation=cancel_saga,
+        refusal=partial(_refusal, states=(SagaState.RUNNING,)),
+        undoes=True,
+    )
+)
+COMPENSATE = entered(
+    RunVerb(
+        name="compensate",
+        help="undo what ran, because the goal cannot be reached",
+        permission="sagas.compensate_sagarun",
+        operation=compensate_saga,
+        refusal=partial(_refusal, states=(SagaState.RUNNING, SagaState.DEAD_LETTER)),
+        undoes=True,
+    )
+)
+REVERT = entered(
+    RunVerb(
+        name="revert",
+        help="undo a completed saga, because it is no longer wanted",
+        permission="sagas.revert_sagarun",
+        operation=partial(compensate_saga, revert_completed=True),
+        refusal=partial(_refusal, states=(SagaState.COMPLETED,)),
+        undoes=True,
+    )
+)
+
+
 def _turn_back(
     run: SagaRun,
-    action: str,
-    states: tuple[SagaState, ...],
+    verb: RunVerb,
     *,
     outcome_when_undone: SagaState,
     code: str,
     reason: str,
     actor: str,
 ) -> SagaRun:
-    with locked(run, action) as change:
-        if change.run.state not in states:
-            refuse(change.run, action, f"it is not {' or '.join(states)}")
-        steps = steps_of(change.run)
-        anew = is_held(change.run, steps)
+    with operating(run, verb) as change:
+        anew = is_held(change.run, steps_of(change.run))
         if anew:
             outcome_when_undone = SagaState(change.run.outcome_when_undone)
-        elif is_undoing(steps):
-            refuse(change.run, action, "it has begun to undo")
-        if may_be_past_pivot(change.run, steps):
-            refuse(change.run, action, "it is past its point of no return, or may be")
         transitions.release_holds(change)
         compensate.turn_back(
             change,
@@ -79,5 +113,4 @@ def _turn_back(
             actor=actor,
             anew=anew,
         )
-        dispatch.send_on_commit(change.run, change.made_ready)
-    return SagaRun.objects.get(pk=run.pk)
+    return reloaded(run)

@@ -1,15 +1,17 @@
 """``complete_step`` and ``fail_step``: an outside party, or whoever speaks for it, answers a step."""
 
+from functools import partial
 from typing import Any
 
-from sagas.engine import advance, consequences, dispatch, transitions
+from sagas.engine import advance, consequences, transitions
 from sagas.engine.decisions import Failed, Succeeded
 from sagas.models import SagaRun, StepRun
 from sagas.models.moments import format_moment
-from sagas.operations.addressing import addressed
-from sagas.operations.allowed import UNSUCCESSFUL, refuse
-from sagas.operations.locking import locked
-from sagas.operations.steps import result_as_json
+from sagas.operations.addressing import BY_ROW
+from sagas.operations.operating import operating_on_step, reloaded
+from sagas.operations.predicates import UNSUCCESSFUL, Steps
+from sagas.operations.results import refuse_result_of_undo, result_as_json
+from sagas.operations.verbs import Refused, StepVerb, entered
 from sagas.payloads import truncate_error
 from sagas.states import EventType, SagaState, StepState
 
@@ -34,15 +36,11 @@ def complete_step(
         PayloadError: ``result`` is not of the step's result type.
         UnknownSaga, UnknownHandler: this code cannot tell what type that is.
     """
-    action = f"complete_step {name}"
-    with locked(run, action) as change:
-        step = addressed(change.run, name, action)
-        if step.is_backward and result is not None:
-            refuse(change.run, action, "a compensation has no result")
-        output = None if step.is_backward else result_as_json(change.run, name, result)
-        _answer(change, step, Succeeded(output=output), action, reason=reason, actor=actor)
-        dispatch.send_on_commit(change.run, change.made_ready)
-    return SagaRun.objects.get(pk=run.pk)
+    with operating_on_step(run, COMPLETE_STEP, name) as (change, step):
+        refuse_result_of_undo(step, result)
+        output = None if step.is_backward else result_as_json(change.run, step.name, result)
+        _deliver_answer(change, step, Succeeded(output=output), reason=reason, actor=actor)
+    return reloaded(run)
 
 
 def fail_step(
@@ -64,38 +62,76 @@ def fail_step(
     Raises:
         ActionNotAllowed: the step has its answer already, or is not waited for.
     """
-    action = f"fail_step {name}"
     outcome = Failed(
         code=truncate_error(code)[:CODE_LENGTH], error=truncate_error(error), definite=True
     )
-    with locked(run, action) as change:
-        step = addressed(change.run, name, action)
-        _answer(change, step, outcome, action, reason=reason, actor=actor)
-        dispatch.send_on_commit(change.run, change.made_ready)
-    return SagaRun.objects.get(pk=run.pk)
+    with operating_on_step(run, FAIL_STEP, name) as (change, step):
+        _deliver_answer(change, step, outcome, reason=reason, actor=actor)
+    return reloaded(run)
 
 
-def _answer(
+def _refusal(run: SagaRun, steps: Steps, step: StepRun, *, succeeded: bool) -> str | None:
+    if run.state == SagaState.RESOLVED:
+        return "nothing of it will run any more"
+    if step.state == StepState.WAITING or (succeeded and _may_have_happened(step)):
+        return None
+    if step.state != StepState.RUNNING:
+        return _why_not(steps, step)
+    return None if step.answer is None else _answered(step)
+
+
+def _answered(step: StepRun) -> str:
+    return f"{step} has its answer already, or has just ended"
+
+
+def _is_asked_for(step: StepRun) -> bool:
+    """Whether somebody is to answer now. What comes early or late is accepted all the same."""
+    return step.state == StepState.WAITING
+
+
+COMPLETE_STEP = entered(
+    StepVerb(
+        name="complete_step",
+        help="say that a step which waits succeeded, with --result",
+        permission="sagas.answer_step_sagarun",
+        operation=complete_step,
+        refusal=partial(_refusal, succeeded=True),
+        naming=BY_ROW,
+        takes_result=True,
+        only_if=_is_asked_for,
+    )
+)
+FAIL_STEP = entered(
+    StepVerb(
+        name="fail_step",
+        help="say that a step which waits did not happen, because of --error",
+        permission="sagas.answer_step_sagarun",
+        operation=fail_step,
+        refusal=partial(_refusal, succeeded=False),
+        naming=BY_ROW,
+        takes_error=True,
+        only_if=_is_asked_for,
+    )
+)
+
+
+def _deliver_answer(
     change: transitions.RunChange,
     step: StepRun,
     outcome: Succeeded | Failed,
-    action: str,
     *,
     reason: str,
     actor: str,
 ) -> None:
     who = {"note": truncate_error(reason), "actor": actor}
-    if change.run.state == SagaState.RESOLVED:
-        refuse(change.run, action, "nothing of it will run any more")
+    is_late = step.state != StepState.RUNNING or step.is_reconciling
     if step.state == StepState.WAITING:
         advance.apply_outcome(change, step, outcome, **who)
-    elif isinstance(outcome, Succeeded) and _may_have_happened(step):
+    elif is_late and isinstance(outcome, Succeeded):
         transitions.record_late_outcome(change, step, **who)
         _accept_late(change, step, outcome)
-    elif step.state != StepState.RUNNING:
-        refuse(change.run, action, _why_not(step))
     elif not transitions.keep_answer(change, step, outcome.as_answer(), **who):
-        refuse(change.run, action, f"{step} has its answer already, or has just ended")
+        raise Refused(_answered(step))
 
 
 def _may_have_happened(step: StepRun) -> bool:
@@ -113,8 +149,8 @@ def _may_have_happened(step: StepRun) -> bool:
 
 def _was_skipped_by_hand(step: StepRun) -> bool:
     """Whether a human skipped it after an attempt had begun; else its condition said no."""
-    told = set(step.events.values_list("type", flat=True))
-    return {EventType.STEP_CLAIMED, EventType.STEP_SETTLED} <= told
+    types = set(step.events.values_list("type", flat=True))
+    return {EventType.STEP_CLAIMED, EventType.STEP_SETTLED} <= types
 
 
 def _accept_late(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
@@ -127,12 +163,13 @@ def _accept_late(change: transitions.RunChange, step: StepRun, outcome: Succeede
         transitions.keep_answer(change, step, outcome.as_answer(), note="", actor="")
 
 
-def _why_not(step: StepRun) -> str:
+def _why_not(steps: Steps, step: StepRun) -> str:
     since = f" since {format_moment(step.ended_at)}" if step.ended_at else ""
     why = f"{step} is {step.state}{since}, not waiting"
     if step.is_backward and step.state in UNSUCCESSFUL:
         return f"{why}; skip_step says that it was undone after all"
-    undo = StepRun.objects.backward().filter(run_id=step.run_id, name=step.name)
-    for waiting in undo.filter(state=StepState.WAITING).exclude(pk=step.pk):
-        why = f"{why}; its compensation {waiting.handler} is"
+    for undo in steps:
+        waits = undo.is_backward and undo.state == StepState.WAITING
+        if waits and undo.name == step.name and undo != step:
+            why = f"{why}; its compensation {undo.handler} is"
     return why

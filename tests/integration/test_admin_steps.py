@@ -101,6 +101,19 @@ class TestOffersOnSteps:
         assert text.count(url("skip_step", run, "note")) == 1
         assert text.index(url("skip_step", run, "note")) > text.index('id="compensations"')
 
+    def test_of_a_step_that_nobody_can_tell_happened_the_step_itself_is_meant(
+        self, admin_client: Client
+    ) -> None:
+        run = stuck()
+        note = StepRun.objects.forward().filter(run=run, name="note")
+        note.update(state=StepState.UNKNOWN, options={"on_unknown": "hold"})
+        page = admin_client.get(reverse("admin:sagas_sagarun_change", args=[run.pk]))
+        text = page.content.decode()
+        assert text.count(url("skip_step", run, "note")) == 1
+        assert text.index(url("skip_step", run, "note")) < text.index('id="compensations"')
+        asked = admin_client.get(url("skip_step", run, "note")).content.decode()
+        assert 'name="result"' in asked
+
     def test_only_what_the_user_may_do_is_offered(self, client: Client) -> None:
         run = warned()
         client.force_login(make_operator("view_sagarun", "retry_sagarun"))

@@ -13,6 +13,7 @@ from sagas import operations
 from sagas.admin import confirm
 from sagas.admin.confirm import Subject
 from sagas.models import SagaRun
+from sagas.operations.verbs import VERBS
 from sagas.states import SagaState
 from tests.factories import make_dead_letter, make_operator, make_run, make_running
 
@@ -20,7 +21,7 @@ from tests.factories import make_dead_letter, make_operator, make_run, make_runn
 pytestmark = pytest.mark.django_db
 
 LIST = "admin:sagas_sagarun_changelist"
-VERBS = ("retry", "cancel", "compensate", "resolve")
+NAMES = ("retry", "cancel", "compensate", "resolve")
 
 
 def make_for(verb: str) -> SagaRun:
@@ -43,7 +44,7 @@ def told(response: Any) -> list[str]:
 
 
 class TestAVerbOnOneRun:
-    @pytest.mark.parametrize("verb", VERBS)
+    @pytest.mark.parametrize("verb", NAMES)
     def test_the_page_asks_and_changes_nothing(self, admin_client: Client, verb: str) -> None:
         run = make_for(verb)
         response = admin_client.get(url(verb, run))
@@ -69,7 +70,7 @@ class TestAVerbOnOneRun:
         assert SagaRun.objects.get().state == state
         assert "done for 1 saga." in told(response)[0]
 
-    @pytest.mark.parametrize("verb", VERBS)
+    @pytest.mark.parametrize("verb", NAMES)
     def test_who_acted_and_why_is_kept_in_both_histories(
         self, admin_client: Client, verb: str
     ) -> None:
@@ -109,9 +110,9 @@ class TestAVerbOnOneRun:
         assert response.status_code == 302
         assert "is Completed" in told(response)[0]
 
-    @pytest.mark.parametrize("verb", VERBS)
+    @pytest.mark.parametrize("verb", NAMES)
     def test_each_verb_has_its_own_permission(self, client: Client, verb: str) -> None:
-        others = [f"{other}_sagarun" for other in VERBS if other != verb]
+        others = [f"{other}_sagarun" for other in NAMES if other != verb]
         client.force_login(make_operator("view_sagarun", *others))
         run = make_for(verb)
         assert client.get(url(verb, run)).status_code == 403
@@ -213,7 +214,9 @@ def test_the_admin_calls_the_same_verbs_as_code(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(operations, "retry_saga", lambda run, **facts: calls.append(facts))
+    retry = VERBS["retry"]
+    assert retry.operation is operations.retry_saga
+    monkeypatch.setitem(vars(retry), "operation", lambda run, **facts: calls.append(facts))
     run = make_dead_letter()
     admin_client.post(url("retry", run), {"reason": "ticket 17", **seen(run)})
     assert calls == [{"reason": "ticket 17", "actor": "admin"}]

@@ -18,7 +18,7 @@ from sagas.engine.advance import end_lost_attempt
 from sagas.engine.transitions import change
 from sagas.models import SagaRun
 from sagas.operations import pause_saga
-from sagas.operations.locking import locked
+from sagas.operations.operating import locked
 from sagas.states import EventType, SagaState, StepState
 from tests.driving import drive, expire_lease, run_one, step_of
 

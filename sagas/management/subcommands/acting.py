@@ -3,7 +3,6 @@
 import getpass
 import json
 import os
-from collections.abc import Callable
 from functools import partial
 from typing import Any, TextIO
 
@@ -14,81 +13,59 @@ from sagas.exceptions import SagaError
 from sagas.management.subcommands.lookup import find_run
 from sagas.management.subcommands.output import printable
 from sagas.models import SagaRun
-
-
-VERBS = {
-    "retry": "let a dead letter go on where it stopped",
-    "cancel": "undo what ran, because it is no longer wanted",
-    "compensate": "undo what ran, because the goal cannot be reached",
-    "revert": "undo a completed saga, because it is no longer wanted",
-    "resolve": "close a dead letter that was settled by hand",
-    "pause": "start no step of it any more, until it is resumed",
-    "resume": "let a paused saga go on",
-}
-OPERATIONS: dict[str, Callable[..., SagaRun]] = {
-    "revert": partial(operations.compensate_saga, revert_completed=True)
-}
-STEP_VERBS = {
-    "retry-step": "try a failed step again, by itself or with its dead letter",
-    "skip-step": "settle a step by hand, with --result or without, and go on from there",
-    "complete-step": "say that a step which waits succeeded, with --result",
-    "fail-step": "say that a step which waits did not happen, because of --error",
-}
-STEP_NAMES = dict.fromkeys(
-    ("retry-step", "skip-step"), "its name, which stands for its compensation too"
-)
+from sagas.operations.verbs import RunVerb, StepVerb, run_verbs, step_verbs
 
 
 def add_to(subparsers: Any) -> None:
-    """Add the subcommands of this module."""
-    for verb, help_text in VERBS.items():
-        parser = subparsers.add_parser(verb, help=help_text)
+    """Add a subcommand for each verb."""
+    for verb in run_verbs():
+        parser = _parser(subparsers, verb)
         parser.add_argument("runs", nargs="+", metavar="run", help="id or key")
-        parser.add_argument("--reason", required=True, help="kept with the saga's events")
         parser.set_defaults(do=partial(act, verb))
-    for verb, help_text in STEP_VERBS.items():
-        parser = subparsers.add_parser(verb, help=help_text)
+    for step_verb in step_verbs():
+        parser = _parser(subparsers, step_verb)
         parser.add_argument("run", help="id or key")
-        parser.add_argument(
-            "step", help=STEP_NAMES.get(verb, "its name, its compensation's, or 'undo of NAME'")
-        )
-        parser.add_argument("--reason", required=True, help="kept with the saga's events")
-        if verb in {"skip-step", "complete-step"}:
+        parser.add_argument("step", help=step_verb.naming.help)
+        if step_verb.takes_result:
             parser.add_argument("--result", help="what the step returned, as JSON")
-        if verb == "fail-step":
+        if step_verb.takes_error:
             parser.add_argument("--error", required=True, help="becomes that of the saga")
             parser.add_argument("--code", help="of the error, such as REFUSED")
-        parser.set_defaults(do=partial(act_on_step, verb))
+        parser.set_defaults(do=partial(act_on_step, step_verb))
 
 
-def act(verb: str, out: TextIO, options: dict[str, Any]) -> None:
+def _parser(subparsers: Any, verb: RunVerb | StepVerb) -> Any:
+    parser = subparsers.add_parser(verb.name.replace("_", "-"), help=verb.help)
+    parser.add_argument("--reason", required=True, help="kept with the saga's events")
+    return parser
+
+
+def act(verb: RunVerb, out: TextIO, options: dict[str, Any]) -> None:
     """Do ``verb`` to each run; one that refuses does not keep the others from it."""
-    operation = OPERATIONS.get(verb) or getattr(operations, f"{verb}_saga")
     refusals = []
     for name in options["runs"]:
         try:
-            run = operation(find_run(name), reason=options["reason"], actor=_actor())
+            run = verb.operation(find_run(name), reason=options["reason"], actor=_actor())
         except (SagaError, CommandError) as error:
             refusals.append(printable(str(error)))
         else:
-            out.write(f"{printable(run.key)}: {_standing(run)}\n")
+            out.write(f"{printable(run.key)}: {_state(run)}\n")
     if refusals:
         raise CommandError("\n".join(refusals))
 
 
-def act_on_step(verb: str, out: TextIO, options: dict[str, Any]) -> None:
+def act_on_step(verb: StepVerb, out: TextIO, options: dict[str, Any]) -> None:
     """Do ``verb`` to one step of a run."""
     run, step = find_run(options["run"]), options["step"]
-    operation: Callable[..., SagaRun] = getattr(operations, verb.replace("-", "_"))
     try:
         answer = {**_result(run, options), **_error(options)}
-        changed = operation(run, step, reason=options["reason"], actor=_actor(), **answer)
+        changed = verb.operation(run, step, reason=options["reason"], actor=_actor(), **answer)
     except SagaError as error:
         raise CommandError(printable(str(error))) from None
-    out.write(f"{printable(run.key)}: {_standing(changed)}\n")
+    out.write(f"{printable(run.key)}: {_state(changed)}\n")
 
 
-def _standing(run: SagaRun) -> str:
+def _state(run: SagaRun) -> str:
     """Return its state; of one that is paused, that it will not move."""
     return str(run.state) if run.paused_at is None else f"{run.state}, paused"
 

@@ -15,7 +15,7 @@ from tests.faults.model.state import (
 
 
 UNSUCCESSFUL = frozenset({FAILED, UNKNOWN})
-NOT_RUNNING = frozenset({READY, WAITING})
+UNCLAIMED = frozenset({READY, WAITING})
 NOT_BEGUN = frozenset({PENDING, READY, FAILED, SKIPPED, SHUT})
 
 
@@ -23,7 +23,7 @@ class ByHand(Answering):
     """A saga that people and old workers meddle with."""
 
     def blocking_steps(self) -> list[int]:
-        """``allowed.blocking_steps``."""
+        """``predicates.blocking_steps``."""
         if not self.is_turned():
             critical = (s for s in range(self.plan.size) if s not in self.plan.best_effort)
             return [step for step in critical if self.row(step).state in UNSUCCESSFUL]
@@ -31,27 +31,27 @@ class ByHand(Answering):
         return self.held() or failed
 
     def is_open_end(self, index: int) -> bool:
-        """``allowed.is_open_end``."""
+        """``predicates.is_open_end``."""
         state = self.row(index).state
         left_out = state == SHUT and self.run.state == SagaState.COMPLETED
         return state in UNSUCCESSFUL or left_out
 
     def may_be_past_pivot(self) -> bool:
-        """``allowed.may_be_past_pivot``."""
+        """``predicates.may_be_past_pivot``."""
         return self.run.pivot_passed or any(
             self.row(step).state not in NOT_BEGUN or self.row(step).in_doubt
             for step in self.plan.is_final(self.keeps)
         )
 
     def means(self, step: int) -> int:
-        """``operations.steps._step``: which row the name of a step stands for."""
+        """``addressing.rows_by_name``: which row the name of a step means."""
         if self.is_held() and step in self.blocking_steps():
             return step
         undo = self.plan.size + step
         return step if self.rows[undo] is None else undo
 
     def may_skip(self, index: int) -> bool:
-        """``operations.steps._require_skippable``."""
+        """``operations.steps._skip_refusal``."""
         if self.rows[index] is None or self.means(index % self.plan.size) != index:
             return False
         state = SagaState(self.run.state)
@@ -61,7 +61,7 @@ class ByHand(Answering):
         if state not in ACTIVE_SAGAS | {SagaState.COMPLETED}:
             return False
         ended = self.is_open_end(index) and (back or state != SagaState.COMPENSATING)
-        return ended or self.row(index).state in NOT_RUNNING
+        return ended or self.row(index).state in UNCLAIMED
 
     def skip_step(self, index: int, *, with_result: bool) -> None:
         """``operations.skip_step``."""
@@ -77,7 +77,7 @@ class ByHand(Answering):
                 self._pass_pivot(index, to)
             if not self.blocking_steps():
                 self.resume()
-        elif before in NOT_RUNNING:
+        elif before in UNCLAIMED:
             self.follow(index, to)
         elif back:
             self.mark_undone(index)

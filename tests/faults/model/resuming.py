@@ -16,7 +16,7 @@ class Resuming(Late):
         )
 
     def is_held(self) -> bool:
-        """``allowed.is_held``."""
+        """``predicates.is_held``."""
         return self.run.state == SagaState.DEAD_LETTER and self.is_turned() and bool(self.held())
 
     def retry_saga(self) -> None:

@@ -130,7 +130,7 @@ def stage() -> Iterator[Stage]:
             ("sagas.engine.execute.registry", Deployed()),
             # Nobody else sweeps, and nobody holds a lock for long.
             ("sagas.engine.recover._turns.begin", lambda *_: Turn(began=timezone.now())),
-            ("sagas.operations.locking.transaction_with_lock_timeout", lambda _: nullcontext()),
+            ("sagas.operations.operating.transaction_with_lock_timeout", lambda _: nullcontext()),
             # An error in a sweep is no reason to go on.
             ("sagas.engine.one_by_one.OneByOne._failed", failing),
             # A simulated process sleeps or dies at its points, and is quick between them.

@@ -1,21 +1,42 @@
-"""What a verb wants to know before it is done to a step."""
+"""What a verb wants to know before it is done."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from sagas import operations
-from sagas.admin.confirm import ReasonForm
-from sagas.admin.verbs import FAIL_STEP, SKIP_STEP, Verb
 from sagas.exceptions import SagaError
 from sagas.models import StepRun
 
 
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+
+class ReasonForm(forms.Form):
+    """Why the operator does it; kept with the saga's events and in the admin's history."""
+
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3, "autofocus": True}),
+        help_text=gettext_lazy("Kept with the saga for whoever looks at it after you."),
+    )
+
+    def __init__(self, data: Any, _step: StepRun | None = None) -> None:
+        """``data`` is what was posted, or None; the step is what the verb is done to, if it is to one."""
+        super().__init__(data)
+
+    def details(self) -> dict[str, object]:
+        """Return what else was typed in, as the verb's own options."""
+        return {}
+
+
 class ResultForm(ReasonForm):
-    """Why, and with which result."""
+    """Why, and with which result. A compensation has none, so it is not asked for one."""
 
     result = forms.CharField(
         label=gettext_lazy("Result"),
@@ -23,27 +44,29 @@ class ResultForm(ReasonForm):
         strip=True,
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false", "class": "saga-code"}),
     )
+    when_empty: "StrOrPromise" = gettext_lazy("Leave empty for null.")
 
-    def __init__(self, step: StepRun, verb: Verb, *args: Any) -> None:
-        """Ask for a result of this step."""
-        super().__init__(*args)
+    def __init__(self, data: Any, step: StepRun) -> None:
+        """Say of what type the result of ``step`` is, if it has one."""
+        super().__init__(data)
         self._step = step
-        self._verb = verb
+        if step.is_backward:
+            del self.fields["result"]
+        else:
+            self.fields["result"].help_text = self._help_text()
+
+    def _help_text(self) -> str:
         try:
-            type_name = operations.result_type(step.run, step.name)
+            type_name = operations.result_type(self._step.run, self._step.name)
         except SagaError as error:
-            self.fields["result"].help_text = str(error)
-            return
+            return str(error)
         text = _("What the step returned, as JSON: %(type)s.") % {"type": type_name}
-        self.fields["result"].help_text = f"{text} {verb.without_result}"
+        return f"{text} {self.when_empty}"
 
     def clean_result(self) -> dict[str, object]:
-        """Return the result as an option of the verb; none if it is skipped without one."""
-        text = self.cleaned_data["result"]
-        if not text and self._verb is SKIP_STEP:
-            return {}
+        """Return the result as an option of the verb."""
         try:
-            data = json.loads(text or "null")
+            data = json.loads(self.cleaned_data["result"] or "null")
             return {"result": operations.result_from_json(self._step.run, self._step.name, data)}
         except SagaError as error:
             raise forms.ValidationError(str(error)) from None
@@ -53,8 +76,18 @@ class ResultForm(ReasonForm):
 
     def details(self) -> dict[str, object]:
         """Return the result, as the verb takes it."""
-        result: dict[str, object] = self.cleaned_data["result"]
+        result: dict[str, object] = self.cleaned_data.get("result", {})
         return result
+
+
+class OptionalResultForm(ResultForm):
+    """Why, and perhaps with a result."""
+
+    when_empty = gettext_lazy("Leave empty to skip it without a result.")
+
+    def clean_result(self) -> dict[str, object]:
+        """Return the result as an option of the verb; none if there is none."""
+        return super().clean_result() if self.cleaned_data["result"] else {}
 
 
 class FailureForm(ReasonForm):
@@ -82,12 +115,3 @@ class FailureForm(ReasonForm):
         code = self.cleaned_data["code"]
         error = self.cleaned_data["error"] or self.cleaned_data["reason"]
         return {"error": error, **({"code": code} if code else {})}
-
-
-def form_of(verb: Verb, step: StepRun, data: Any) -> ReasonForm:
-    """Return what this verb asks of this step; a compensation has no result."""
-    if verb is FAIL_STEP:
-        return FailureForm(data)
-    if verb.without_result and not step.is_backward:
-        return ResultForm(step, verb, data)
-    return ReasonForm(data)

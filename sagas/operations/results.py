@@ -1,0 +1,46 @@
+"""The result of a step that no worker ran: from JSON, to JSON, and its type."""
+
+from typing import Any
+
+from sagas.definitions import registry
+from sagas.models import SagaRun, StepRun
+from sagas.operations.verbs import Refused
+from sagas.payloads import Codec, annotation_name
+
+
+def result_from_json(run: SagaRun, name: str, data: object) -> object:
+    """Return the result of a step from plain JSON data, as :func:`~sagas.operations.skip_step` takes it.
+
+    Raises:
+        PayloadError: the data is not of the step's result type.
+        UnknownSaga, UnknownHandler: this code cannot tell what type that is.
+    """
+    return _codec(run, name).load(data, what=f"the result of {name} of {run.label}")
+
+
+def result_type(run: SagaRun, name: str) -> str:
+    """Name the type of a step's result, for whoever is to type one in.
+
+    Raises:
+        UnknownSaga, UnknownHandler: this code cannot tell.
+    """
+    return annotation_name(_codec(run, name).annotation)
+
+
+def result_as_json(run: SagaRun, name: str, result: object) -> object:
+    """Return the result of a step as it is stored.
+
+    Raises:
+        PayloadError: it is not of the step's result type.
+    """
+    return _codec(run, name).dump(result, what=f"the result of {name} of {run.label}")
+
+
+def refuse_result_of_undo(step: StepRun, result: object) -> None:
+    """A compensation returns nothing, so None is all that can be said of it."""
+    if step.is_backward and result is not None:
+        raise Refused("a compensation has no result")
+
+
+def _codec(run: SagaRun, name: str) -> Codec[Any]:
+    return registry.get(run.label).definition.step(name).result_codec
