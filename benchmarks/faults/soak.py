@@ -19,6 +19,7 @@ from benchmarks.faults.feeder import Feeder
 from benchmarks.faults.inflict import DECK, KINDS, Inflictor
 from benchmarks.faults.judge import Verdict, judge_all
 from benchmarks.faults.ledger import books
+from benchmarks.faults.longest import Longest, longest
 from benchmarks.faults.plant import Plant, running_plant
 from benchmarks.faults.wishes import Wish, wish
 from benchmarks.plant.progress import Progress
@@ -68,8 +69,7 @@ class Result:
     rate: float
     """Sagas per second of the first phase, its end included."""
     started_again: int
-    longest: float
-    """Of all sagas, from start to end, in seconds."""
+    longest: Longest
     rows: dict[str, int]
     parts: str
 
@@ -147,7 +147,6 @@ class Soak:
     def _judge(self, rate: float) -> Result:
         plant, faults = self._plant, self._inflictor.faults
         states = dict(plant.query("SELECT key, state FROM sagas_sagarun"))
-        lives = "SELECT max(extract(epoch FROM completed_at - created_at))::float8"
         together = self._options.phases[0].name
         return Result(
             options=self._options,
@@ -157,7 +156,7 @@ class Soak:
             faults=sum(fault.phase == together for fault in faults),
             rate=rate,
             started_again=self._started_again,
-            longest=plant.query(f"{lives} FROM sagas_sagarun")[0][0] or 0.0,
+            longest=longest(plant),
             rows=dict(plant.query("SELECT type, count(*) FROM sagas_sagaevent GROUP BY type")),
             parts=soak_report.parts(plant),
         )

@@ -40,6 +40,7 @@ def text(result: "Result") -> str:
         f"`{command} · {machine()}, {result.parts}.",
         _setting(result),
         table(["", "sagas"], _outcome(result)),
+        str(result.longest),
         RECOVERY,
         "Each kind on its own, eight sagas under way, one fault every five seconds or so:",
         table(heads, _recovery(result.alone)),
@@ -47,7 +48,7 @@ def text(result: "Result") -> str:
         table(heads, _recovery(result.recoveries)),
     ]
     if not result.alone:
-        del sections[5:7]
+        del sections[6:8]
     return "\n\n".join(sections)
 
 
@@ -88,7 +89,7 @@ def _outcome(result: "Result") -> list[tuple[str, str]]:
         ("*late outcomes recorded*", f"{result.rows.get('step_late', 0):,}"),
         ("*`start_saga()` called again after a cut connection*", f"{result.started_again:,}"),
         ("*sagas per second, all faults together*", f"{result.rate:.1f}"),
-        ("*longest life of a saga*", seconds(result.longest)),
+        ("*longest life of a saga*", seconds(result.longest.life)),
     ]
 
 
