@@ -6,13 +6,13 @@ had. The server itself is started by the first test that needs a database.
 
 import atexit
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from benchmarks.plant.servers import postgres
 from benchmarks.plant.servers.process import ServerProcess, Unavailable, free_port
+from benchmarks.plant.watchdog import run_folder
 
 
 @dataclass
@@ -57,7 +57,6 @@ def _choose() -> SuiteDatabase:
 
 
 suite = _choose()
-_data_dir = tempfile.mkdtemp(prefix="sagas-tests-")
 _owner = os.getpid()
 
 
@@ -65,11 +64,10 @@ _owner = os.getpid()
 def _clean_up() -> None:
     if os.getpid() == _owner:
         suite.stop()
-        shutil.rmtree(_data_dir, ignore_errors=True)
 
 
 os.environ["DATABASE_URL"] = suite.url
 # Messages stay in the process that sends them, unless a test brings a broker of its own.
 os.environ["SAGAS_BROKER_URL"] = "memory://"
-os.environ["SAGAS_DATA_DIR"] = _data_dir
+os.environ["SAGAS_DATA_DIR"] = tempfile.mkdtemp(prefix="data-", dir=run_folder())
 os.environ["DJANGO_DEBUG"] = "1"

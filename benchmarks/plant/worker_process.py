@@ -17,6 +17,8 @@ from typing import Any, Self
 
 import psutil
 
+from benchmarks.plant.watchdog import run_folder
+
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY = re.compile(r"@\S+ ready\.")
@@ -72,6 +74,7 @@ class WorkerProcess:
     def start(self, *, wait: bool = True) -> Self:
         """Start, and return when it consumes messages."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        run_folder()  # from then on it belongs to the run, by its environment
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(),

@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from benchmarks.plant.watchdog import run_folder
+
 
 START_SECONDS = 60
 
@@ -145,7 +147,7 @@ class ServerProcess:
 
 def new_folder(name: str, user: str | None = None) -> Path:
     """Make a folder of its own for a server, owned by the user it runs as."""
-    folder = Path(tempfile.mkdtemp(prefix=f"sagas-{name}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=run_folder()))
     if user is not None:
         shutil.chown(folder, user, _group_of(user))
     return folder
