@@ -15,6 +15,7 @@ from django.db import connection
 from benchmarks.plant.servers import pgbouncer, rabbitmq, redis
 from benchmarks.plant.servers.process import ServerProcess, Unavailable
 from benchmarks.plant.worker_process import WorkerProcess
+from tests import emptying
 from tests.broker import publishing_to, purge
 from tests.database import suite
 
@@ -30,6 +31,7 @@ ON_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 def pytest_configure(config: pytest.Config) -> None:
     """Whoever ends the run early ends the servers and workers it started as well."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    emptying.install()
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(LongestFirst())
     shared = [name for name in (redis.URL_VARIABLE, rabbitmq.URL_VARIABLE) if os.environ.get(name)]
