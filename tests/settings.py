@@ -22,7 +22,12 @@ if os.environ.get("SAGAS_TEST_CONNECTION"):
 # A second database, for what a shard is: the router sends sagas there while a test says so.
 _default = DATABASES["default"]  # noqa: F405
 _tested = _default.get("TEST", {}).get("NAME", "test_sagas")
-_shard = {**_default, "NAME": f"{_default['NAME']}_shard", "TEST": {"NAME": f"{_tested}_shard"}}
+_shard = {
+    **_default,
+    "NAME": f"{_default['NAME']}_shard",
+    # Its tables are made from the models at once: the migrations are tried on the other one.
+    "TEST": {"NAME": f"{_tested}_shard", "MIGRATE": False},
+}
 DATABASES["shard"] = _shard  # noqa: F405
 DATABASE_ROUTERS = ["tests.shards.Router"]
 
