@@ -1,13 +1,19 @@
 """Threads that start at the same instant, each with a database connection of its own."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier, Event
 from typing import Any
 
 from django.db import connections, transaction
+
+from sagas.exceptions import ActionNotAllowed
+from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.states import SagaState
+from tests.driving import fresh
+from tests.traced import CALLS
 
 
 Job = Callable[[], Any]
@@ -53,6 +59,44 @@ def _at_once(barrier: Barrier, job: Job) -> Any:
 
 def _outcome(job: "Future[Any]") -> Any:
     return job.exception(timeout=60) or job.result()
+
+
+class Moment:
+    """How a run stands, to be brought back before every repetition."""
+
+    def __init__(self, run: SagaRun) -> None:
+        of_run = {"run_id": run.pk}
+        self.run = fresh(run)
+        self._columns = SagaRun.objects.filter(pk=run.pk).values().get()
+        self._steps = list(StepRun.objects.filter(**of_run))
+        self._events = SagaEvent.objects.filter(**of_run).values_list("pk", flat=True).last()
+
+    def again(self) -> SagaRun:
+        CALLS.clear()
+        of_run = {"run_id": self.run.pk}
+        SagaEvent.objects.filter(**of_run, pk__gt=self._events).delete()
+        StepRun.objects.filter(**of_run).delete()
+        StepRun.objects.bulk_create(self._steps)
+        SagaRun.objects.filter(pk=self.run.pk).update(**self._columns)
+        return self.run
+
+    def times(self, seen: Collection[object] = (), outcomes: int = 0) -> Iterator[int]:
+        """Yield the number of each race; more of them until so many ``outcomes`` were ``seen``."""
+        number = 0
+        while number < TIMES or (len(seen) < outcomes and number < 20 * TIMES):
+            self.again()
+            yield number
+            number += 1
+
+
+def settled(answer: Any) -> bool:
+    """Whether a verb won; a loser was refused and told of the state, and nothing else happened."""
+    if isinstance(answer, SagaRun):
+        return True
+    assert isinstance(answer, ActionNotAllowed), repr(answer)
+    assert answer.state in SagaState.values
+    assert isinstance(answer.allowed, list)
+    return False
 
 
 @contextmanager

@@ -5,6 +5,14 @@ from typing import Any
 
 import pytest
 
+from tests.traced import CALLS
+
+
+@pytest.fixture(autouse=True)
+def _nothing_called() -> None:
+    """What the handlers of ``tests.traced`` note is of this test alone."""
+    CALLS.clear()
+
 
 @pytest.fixture
 def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -29,12 +29,7 @@ from tests.mild import Mild
 from tests.traced import CALLS, Receipt, Script
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 
 ACTS: dict[str, Callable[..., SagaRun]] = {

@@ -22,12 +22,7 @@ from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, 
 from tests.traced import CALLS, Receipt, Script, Traced
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 
 class Kept(Traced):

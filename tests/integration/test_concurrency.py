@@ -31,12 +31,11 @@ from tests.races import TIMES, Racers, racers
 from tests.traced import CALLS, Diamond, Five, Script
 
 
-pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("messages"),
+]
 
 
 @pytest.fixture

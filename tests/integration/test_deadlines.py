@@ -20,15 +20,10 @@ from tests.traced import CALLS, Diamond, Receipt, Script, Traced
 from tests.waits import answer, refused
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 NO = Failed(code="BUSY", error="the mail host is busy", retryable=True)
 MAYBE = Failed(code="GONE", error="no answer", retryable=True, in_doubt=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
 
 
 class Buy(Traced):

@@ -16,7 +16,7 @@ from sagas.models import SagaRun, StepRun
 from sagas.states import EventType, SagaState, StepState
 from sagas.worker.tasks import register_step_tasks, step_failed, step_succeeded, sweep
 from tests.driving import drive, fresh, run_one, states, step_of
-from tests.traced import CALLS, Five, Script
+from tests.traced import Five, Script
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -67,7 +67,6 @@ class Tagged(Saga[Wish]):
 
 @pytest.fixture(autouse=True)
 def _nothing_done(messages: list[str]) -> None:
-    CALLS.clear()
     UNDONE.clear()
 
 

@@ -21,7 +21,7 @@ from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, 
 from tests.traced import CALLS, Five, Receipt, Script, Traced
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 TIMED_OUT = Failed(code="TimeoutError", error="no answer", retryable=True, in_doubt=True)
 CANCEL_HEARD = Failed(code="SAGA_CANCELLED", error="stopped in mid-work", in_doubt=True)
@@ -71,11 +71,6 @@ class Paid(Saga[str]):
     def find_payment(self) -> str | None:
         CALLS.append("find")
         return None
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
 
 
 def give_up(attempt: StepRun) -> StepRun:

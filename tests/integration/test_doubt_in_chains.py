@@ -20,11 +20,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 TIMED_OUT = Failed(code="TimeoutError", error="no answer", retryable=True, in_doubt=True)
 
 
-@pytest.fixture(autouse=True)
-def nothing_called() -> None:
-    CALLS.clear()
-
-
 def give_up(attempt: StepRun) -> StepRun:
     expire_lease(attempt.pk)
     sweep()

@@ -28,15 +28,10 @@ from tests.traced import CALLS, Receipt, Script
 from tests.waits import refused
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 DONE = Succeeded(output={"of": "note"})
 MAYBE = Failed(code="GONE", error="no answer", retryable=True, in_doubt=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
 
 
 def going(**faults: str) -> SagaRun:

@@ -1,6 +1,5 @@
 """Going on in place: one message carries a worker through what needs no other (architecture rule 10)."""
 
-from collections.abc import Iterator
 from types import new_class
 from typing import Any
 
@@ -19,14 +18,7 @@ from tests.driving import fresh, ready_steps, states, step_of
 from tests.traced import CALLS, Diamond, Five, Script
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _calls(messages: list[str]) -> Iterator[None]:
-    CALLS.clear()
-    yield
-    CALLS.clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 
 def go(run: SagaRun) -> str:

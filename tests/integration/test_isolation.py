@@ -47,7 +47,6 @@ def connected_with(options: dict[str, Any]) -> Iterator[None]:
 
 @pytest.fixture(params=[*BY_OPTION])
 def _level(request: pytest.FixtureRequest, messages: list[str]) -> Iterator[None]:
-    CALLS.clear()
     with connected_with(BY_OPTION[request.param]):
         yield
 

@@ -17,14 +17,9 @@ from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, 
 from tests.traced import CALLS, Diamond, Five, Script
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 LATE = Succeeded(output={"of": "late"})
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
 
 
 @pytest.fixture

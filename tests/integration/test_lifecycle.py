@@ -19,11 +19,6 @@ from tests.traced import CALLS, Diamond, Five, Receipt, Script
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _no_calls() -> None:
-    CALLS.clear()
-
-
 def five(**faults: str) -> SagaRun:
     return start_saga(Five, Script(faults), key="k")
 

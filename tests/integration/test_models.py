@@ -13,15 +13,10 @@ from sagas.operations import cancel_saga
 from sagas.states import SagaState
 from tests.driving import drive, fresh, run_one, step_of
 from tests.factories import make_dead_letter, make_run, make_running, make_step
-from tests.traced import CALLS, Diamond, Five, Receipt, Script
+from tests.traced import Diamond, Five, Receipt, Script
 
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called() -> None:
-    CALLS.clear()
 
 
 def five(**faults: str) -> SagaRun:

@@ -1,6 +1,6 @@
 """Operators against each other and against the engine, at the same instant: exactly one wins (R26, R112)."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from time import sleep
 from typing import Any
@@ -12,8 +12,7 @@ from sagas.engine.advance import record_outcome
 from sagas.engine.decisions import Succeeded
 from sagas.engine.execute import execute
 from sagas.engine.transitions import claim
-from sagas.exceptions import ActionNotAllowed
-from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.models import SagaRun
 from sagas.operations import (
     cancel_saga,
     compensate_saga,
@@ -27,11 +26,15 @@ from sagas.operations import (
 from sagas.states import EventType, SagaState, StepState
 from tests.driving import claimed, drive, fresh, run_one, states, step_of, won
 from tests.mild import Mild
-from tests.races import TIMES, Racers, racers
+from tests.races import Moment, Racers, racers, settled
 from tests.traced import CALLS, Receipt, Script
 
 
-pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("messages"),
+]
 
 OPERATOR_EVENTS = (
     EventType.TURNED_BACK,
@@ -45,11 +48,6 @@ OPERATOR_EVENTS = (
 
 Verb = Callable[..., SagaRun]
 revert = partial(compensate_saga, revert_completed=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
 
 
 @pytest.fixture
@@ -100,34 +98,6 @@ def shifted(number: int, verb: Verb, *args: Any, **options: Any) -> Callable[[],
     return act
 
 
-class Moment:
-    """How a run stands, to be brought back before every repetition."""
-
-    def __init__(self, run: SagaRun) -> None:
-        of_run = {"run_id": run.pk}
-        self.run = fresh(run)
-        self._columns = SagaRun.objects.filter(pk=run.pk).values().get()
-        self._steps = list(StepRun.objects.filter(**of_run))
-        self._events = SagaEvent.objects.filter(**of_run).values_list("pk", flat=True).last()
-
-    def again(self) -> SagaRun:
-        CALLS.clear()
-        of_run = {"run_id": self.run.pk}
-        SagaEvent.objects.filter(**of_run, pk__gt=self._events).delete()
-        StepRun.objects.filter(**of_run).delete()
-        StepRun.objects.bulk_create(self._steps)
-        SagaRun.objects.filter(pk=self.run.pk).update(**self._columns)
-        return self.run
-
-    def times(self, seen: Collection[object] = (), outcomes: int = 0) -> Iterator[int]:
-        """Yield the number of each race; more of them until so many ``outcomes`` were ``seen``."""
-        number = 0
-        while number < TIMES or (len(seen) < outcomes and number < 20 * TIMES):
-            self.again()
-            yield number
-            number += 1
-
-
 def later(number: int, act: Callable[..., Any], *args: Any, **options: Any) -> Callable[[], Any]:
     """What the engine does, later each time than a verb takes at its quickest and at its slowest."""
 
@@ -136,16 +106,6 @@ def later(number: int, act: Callable[..., Any], *args: Any, **options: Any) -> C
         return act(*args, **options)
 
     return do
-
-
-def settled(answer: Any) -> bool:
-    """Whether a verb won; a loser was refused and told of the state, and nothing else happened."""
-    if isinstance(answer, SagaRun):
-        return True
-    assert isinstance(answer, ActionNotAllowed), repr(answer)
-    assert answer.state in SagaState.values
-    assert isinstance(answer.allowed, list)
-    return False
 
 
 BETWEEN_OPERATORS: dict[str, tuple[Callable[[object], SagaRun], Verb, Verb]] = {

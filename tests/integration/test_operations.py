@@ -21,12 +21,7 @@ from tests.traced import CALLS, Diamond, Five, Script
 from tests.typed import TwoDoors, Words
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 
 def five(done: int = 0, **faults: str) -> SagaRun:

@@ -20,15 +20,10 @@ from sagas.operations import (
     retry_saga,
 )
 from tests.driving import claimed, drive, everything, fresh, run_one
-from tests.traced import CALLS, Diamond, Five, Script
+from tests.traced import Diamond, Five, Script
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 
 def stuck_on_its_way_back() -> SagaRun:

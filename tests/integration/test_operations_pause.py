@@ -31,12 +31,7 @@ from tests.driving import claimed, drive, fresh, run_one, states, step_of
 from tests.traced import CALLS, Diamond, Five, Receipt, Script, Traced
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 
 def five(done: int = 0, **faults: str) -> SagaRun:

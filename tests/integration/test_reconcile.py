@@ -16,7 +16,7 @@ from tests.driving import drive, expire_lease, fresh, run_one, step_of
 from tests.traced import CALLS, Receipt, Script, Traced
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 
 class Asked(Traced):
@@ -70,11 +70,6 @@ class Held(Saga[Script]):
     @wire.compensation
     def unwire(self, receipt: Receipt | None) -> None:
         CALLS.append("unwire")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
 
 
 def start(**faults: str) -> SagaRun:

@@ -23,7 +23,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def run(messages: list[str]) -> SagaRun:
-    CALLS.clear()
     started = start_saga(Five, Script(), key="k")
     messages.clear()
     return started

@@ -24,7 +24,7 @@ from tests.driving import claimed, drive, expire_lease, run_one, states, step_of
 from tests.traced import CALLS, Five, Receipt, Script, Traced
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 LONG_AGO = timedelta(days=1)
 LATE = Succeeded(output={"of": "late"})
@@ -132,11 +132,6 @@ class Fork(Traced):
         return self.act("c")
 
     c.no_compensation("reads only")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
 
 
 def database_clock() -> datetime:

@@ -23,7 +23,6 @@ LONG_AGO = Now() - timedelta(minutes=1)
 
 @pytest.fixture(autouse=True)
 def _anew(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    CALLS.clear()
     monkeypatch.setattr(recover, "_search", stalled.Search())
 
 

@@ -15,7 +15,7 @@ from tests.driving import claimed, drive, fresh, run_one, states, step_of
 from tests.traced import CALLS, Receipt, Script, Traced
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 
 class Forked(Traced):
@@ -40,11 +40,6 @@ class Forked(Traced):
     @step(after=[tell])
     def file(self) -> Receipt:
         return self.act("file")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
 
 
 def forked(saga: type[Saga[Script]] = Forked) -> SagaRun:

@@ -26,7 +26,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _nothing_seen(messages: list[str]) -> None:
-    CALLS.clear()
     SEEN.clear()
 
 

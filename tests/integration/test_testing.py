@@ -32,11 +32,6 @@ pytestmark = pytest.mark.django_db
 DIAMOND = [str(point) for point in crash_points(Diamond)]
 
 
-@pytest.fixture(autouse=True)
-def _nothing_called() -> None:
-    CALLS.clear()
-
-
 def started() -> SagaRun:
     return start_saga(Five, Script(), key="k")
 

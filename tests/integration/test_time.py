@@ -61,8 +61,7 @@ class Stubborn(Timed):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    CALLS.clear()
+def _every_beat_is_written(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sagas.engine.handler_context.HEARTBEAT_SECONDS", 0.0)
 
 

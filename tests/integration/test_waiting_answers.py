@@ -15,12 +15,7 @@ from tests.traced import CALLS, Diamond, Five, Receipt, Script, Traced
 from tests.waits import Patient, answer, diamond, five, refused, run_out
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 
 class TestTurningBack:

@@ -13,16 +13,11 @@ from sagas.models import SagaRun, StepRun
 from sagas.operations import complete_step, fail_step
 from sagas.states import SagaState, StepState
 from tests.driving import claimed, drive, fresh, run_one, states
-from tests.traced import CALLS, Receipt, Script, Traced
+from tests.traced import Receipt, Script, Traced
 from tests.waits import answer, five, refused
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 
 class Shared(Traced):

@@ -29,12 +29,7 @@ from tests.traced import CALLS, Five, Receipt, Script, Traced
 from tests.waits import answer, five, refused, run_out, undoing
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 
 HOUR = timedelta(hours=1)

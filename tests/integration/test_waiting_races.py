@@ -16,8 +16,7 @@ from sagas.models import SagaRun
 from sagas.operations import cancel_saga, complete_step, fail_step, skip_step
 from sagas.states import SagaState, StepState
 from tests.driving import drive, expire_lease, fresh, run_one, states, step_of, won
-from tests.integration.test_operation_races import Moment, settled
-from tests.races import Racers, racers
+from tests.races import Moment, Racers, racers, settled
 from tests.traced import CALLS, Five, Receipt, Script
 
 
@@ -25,14 +24,10 @@ pytestmark = [
     pytest.mark.postgres,
     pytest.mark.django_db(transaction=True),
     pytest.mark.timeout(300),
+    pytest.mark.usefixtures("messages"),
 ]
 
 Act = Callable[[], Any]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called(messages: list[str]) -> None:
-    CALLS.clear()
 
 
 @pytest.fixture
