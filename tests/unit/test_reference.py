@@ -91,6 +91,20 @@ def test_the_codes_that_are_no_class_are_in_the_source() -> None:
     assert set(OTHER) <= {text for path in HOUSE.rglob("*.py") for text in strings(path)}
 
 
+ROOMS = [HOUSE, DOCS.parent]
+PLACE = re.compile(r"`([\w/]+\.(?:py|sql|toml|md))`(?: \(((?:`\w+`(?:, )?)+)\))?")
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_what_a_page_for_contributors_points_to_is_there(page: str) -> None:
+    """A file from the root or in ``sagas``; and, in brackets behind it, names in that file."""
+    for path, names in PLACE.findall((DOCS.parent / page).read_text()):
+        found = [room / path for room in ROOMS if (room / path).exists()]
+        assert found, path
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"\b{name}\b", found[0].read_text()), f"{path}: {name}"
+
+
 def test_no_link_between_pages_is_dead() -> None:
     for page in [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]:
         for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
