@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from tools.reference import checks, cli, errors, events, glossary, options, settings
+from tools.reference import checks, cli, errors, events, glossary, options, settings, verbs
 
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -16,5 +16,6 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     DOCS / "reference" / "events.md": events.page,
     DOCS / "reference" / "errors.md": errors.page,
     DOCS / "reference" / "cli.md": cli.page,
+    DOCS / "reference" / "verbs.md": verbs.page,
     DOCS / "glossary.md": partial(glossary.page, DOCS / "glossary.md"),
 }

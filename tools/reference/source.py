@@ -3,8 +3,13 @@
 import ast
 import inspect
 import itertools
+import re
 import textwrap
 from types import ModuleType
+
+
+_ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
+"""A reference of Sphinx; what is kept is the last name."""
 
 
 def sentences(cls: type) -> dict[str, str]:
@@ -38,4 +43,5 @@ def _assigned(statement: ast.stmt) -> str:
 
 def one_line(text: str) -> str:
     """Return a docstring as Markdown on one line."""
-    return " ".join(text.split()).replace("``", "`")
+    without_roles = _ROLE.sub(r"``\1``", " ".join(text.split()))
+    return without_roles.replace("``", "`")
