@@ -21,11 +21,13 @@ def add_to(subparsers: Any) -> None:
     for verb in run_verbs():
         parser = _parser(subparsers, verb)
         parser.add_argument("runs", nargs="+", metavar="run", help="id or key")
+        _add_reason(parser)
         parser.set_defaults(do=partial(act, verb))
     for step_verb in step_verbs():
         parser = _parser(subparsers, step_verb)
         parser.add_argument("run", help="id or key")
         parser.add_argument("step", help=step_verb.naming.help)
+        _add_reason(parser)
         if step_verb.takes_result:
             parser.add_argument("--result", help="what the step returned, as JSON")
         if step_verb.takes_error:
@@ -35,9 +37,11 @@ def add_to(subparsers: Any) -> None:
 
 
 def _parser(subparsers: Any, verb: RunVerb | StepVerb) -> Any:
-    parser = subparsers.add_parser(verb.name.replace("_", "-"), help=verb.help)
+    return subparsers.add_parser(verb.name.replace("_", "-"), help=verb.help)
+
+
+def _add_reason(parser: Any) -> None:
     parser.add_argument("--reason", required=True, help="kept with the saga's events")
-    return parser
 
 
 def act(verb: RunVerb, out: TextIO, options: dict[str, Any]) -> None:
