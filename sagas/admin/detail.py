@@ -151,7 +151,7 @@ def _readable(text: str) -> str:
 def _queue(step: StepRun) -> str:
     settings = saga_settings()
     default = settings.COMPENSATION_QUEUE if step.is_backward else settings.STEP_QUEUE
-    return str(step.options.get("queue") or default)
+    return step.plan.queue or default
 
 
 def _task_results_url(request: HttpRequest) -> str:

@@ -2,7 +2,8 @@
 
 ``saga.py`` reads the body by way of ``meta.py`` and ``collect.py`` (which knows ``step.py`` and
 ``options.py``) into a :class:`SagaDefinition`, whose ``problems()`` are told by ``manage.py check``.
-``plan.py`` is what its runs are inserted by, ``declaration_errors.py`` reads what a handler raises, and
+``plan.py`` is what its runs are inserted by; what of it a row keeps is a :class:`StepPlan` or
+:class:`RunPlan`, which ``snapshot.py`` makes JSON; ``declaration_errors.py`` reads what a handler raises, and
 ``context.py`` is what ``self`` is in a handler. No models
 and no Celery here.
 """
@@ -10,7 +11,8 @@ and no Celery here.
 from sagas.definitions.context import StepHandle
 from sagas.definitions.definition import SagaDefinition
 from sagas.definitions.invocation import NO_VALUE, Invocation, RunInfo, StepOutcome, UndoneStep
-from sagas.definitions.options import StepOptions
+from sagas.definitions.meta import RunPlan
+from sagas.definitions.options import StepOptions, StepPlan, StoredOptions
 from sagas.definitions.plan import Plan, PlannedStep
 from sagas.definitions.problems import Problem
 from sagas.definitions.registry import SagaRegistry
@@ -27,6 +29,7 @@ __all__ = [
     "PlannedStep",
     "Problem",
     "RunInfo",
+    "RunPlan",
     "Saga",
     "SagaDefinition",
     "SagaRegistry",
@@ -35,6 +38,8 @@ __all__ = [
     "StepHandle",
     "StepOptions",
     "StepOutcome",
+    "StepPlan",
+    "StoredOptions",
     "UndoneStep",
     "registry",
     "step",

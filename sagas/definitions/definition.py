@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from django.apps import apps
 
 from sagas.definitions import graph
 from sagas.definitions.annotations import codec_of, input_annotation
 from sagas.definitions.context import SagaContext
+from sagas.definitions.meta import RunPlan
 from sagas.definitions.plan import Plan, planned_steps
 from sagas.definitions.problems import (
     Problem,
@@ -39,9 +40,7 @@ class SagaDefinition:
     timeout: timedelta
     long_running: bool
     tag_templates: Mapping[str, Template]
-    on_compensation_failure: Literal["stop", "continue"]
-    in_place: bool
-    auto_retry: int
+    run_plan: RunPlan
     abstract: bool
     steps: tuple[StepDefinition, ...]
     """In declared order, inherited ones first."""
@@ -109,13 +108,9 @@ class SagaDefinition:
         return Plan(
             label=self.label,
             version=self.version,
-            options={
-                "on_compensation_failure": self.on_compensation_failure,
-                "auto_retry": self.auto_retry,
-                "in_place": self.in_place,
-            },
+            options=self.run_plan.snapshot(),
             timeout=self.timeout,
-            steps=planned_steps(self.steps, self.successors(), in_place=self.in_place),
+            steps=planned_steps(self.steps, self.successors(), in_place=self.run_plan.in_place),
         )
 
     def problems(self) -> list[Problem]:

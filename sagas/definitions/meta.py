@@ -1,7 +1,7 @@
 """``class Meta`` of a saga: what holds for the whole run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Literal
@@ -17,8 +17,28 @@ from sagas.definitions.rules import (
     is_label,
     is_text,
 )
+from sagas.definitions.snapshot import Snapshot
 from sagas.definitions.templates import Template
 from sagas.exceptions import SagaDefinitionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan(Snapshot):
+    """What the row of a run keeps of ``class Meta``."""
+
+    on_compensation_failure: Literal["stop", "continue"] = "stop"
+    """Whether what is left is undone too before the saga is a dead letter."""
+
+    in_place: bool = True
+    """Whether a worker goes on with the next step without a message, where that is possible."""
+
+    auto_retry: int = 0
+    """How often a dead letter is retried by itself, after 10, 20, 40 ... seconds."""
+
+    @property
+    def continues_undoing(self) -> bool:
+        """Whether what is left is undone though a compensation failed."""
+        return self.on_compensation_failure == "continue"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +67,9 @@ class SagaMeta:
     """What operators search by, as templates of the input."""
 
     step_defaults: Mapping[str, object] = field(default_factory=dict)
-    on_compensation_failure: Literal["stop", "continue"] = "stop"
-    in_place: bool = True
-    auto_retry: int = 0
-    """How often a dead letter is retried by itself, after 10, 20, 40 ... seconds."""
+    """The options of each step that does not say otherwise; not those of compensations."""
+
+    run_plan: RunPlan = RunPlan()
 
 
 def _is_text_mapping(value: object) -> bool:
@@ -113,7 +132,8 @@ def read_meta(meta: type | None, *, saga: str) -> SagaMeta:
         given["step_defaults"] = check_options(
             given["step_defaults"], place=f"{place}.step_defaults", rules=STEP_DEFAULTS_RULES
         )
-    return SagaMeta(**given)
+    kept = {field.name: given.pop(field.name) for field in fields(RunPlan) if field.name in given}
+    return SagaMeta(**given, run_plan=RunPlan(**kept))
 
 
 def _attributes(meta: type | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypedDict
 
 from sagas.definitions.rules import CELERY_RULES, FLAG, TEXT, Rule, check_values, is_number
+from sagas.definitions.snapshot import Snapshot
 from sagas.exceptions import SagaDefinitionError
 
 
@@ -72,15 +73,13 @@ class CompensationKeywords(CeleryKeywords, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepOptions:
-    """How a step is sent, retried and limited. Durations are seconds."""
+class StoredOptions:
+    """How a step is sent, retried and limited, as its row keeps it too. Durations are seconds."""
 
     queue: str | None = None
     """None: ``SAGAS["STEP_QUEUE"]``, for a compensation ``SAGAS["COMPENSATION_QUEUE"]``."""
 
     priority: int | None = None
-    autoretry_for: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
-    dont_autoretry_for: tuple[type[Exception], ...] = ()
     max_retries: int = 3
     retry_backoff: bool | int = True
     """False: wait ``default_retry_delay``. True or n: wait 1, 2, 4 ... times 1 or n seconds."""
@@ -91,14 +90,41 @@ class StepOptions:
     time_limit: float = 300
     soft_time_limit: float | None = None
     rate_limit: str | None = None
-    timeout: float | None = None
-    """The whole step, from its first attempt, retries included; later nothing is tried again."""
-
     heartbeat_timeout: float | None = None
     """How long an attempt may go without ``self.heartbeat()`` before it is given up."""
 
     on_unknown: str = "undo"
     """When nobody can tell whether it happened: ``undo`` it too, or ``hold`` the saga for a human."""
+
+    @property
+    def holds_unknown(self) -> bool:
+        """Whether a human decides when nobody can tell whether it happened."""
+        return self.on_unknown == "hold"
+
+    def may_carry_on_to(self, following: "StoredOptions") -> bool:
+        """Whether one message may carry a worker from a step with these to its only successor.
+
+        Celery enforces the limits of a message for all that it does: so the successor must be at home
+        on the same queue, want no limit of its own that Celery keeps by messages (``rate_limit``,
+        ``soft_time_limit``), and not more time than the message gives.
+        """
+        return (
+            (self.queue, self.priority) == (following.queue, following.priority)
+            and following.rate_limit is None
+            and self.soft_time_limit is None
+            and following.soft_time_limit is None
+            and following.time_limit <= self.time_limit
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions(StoredOptions):
+    """The same as it is declared. Exception classes stay in code, and the timeout is a column."""
+
+    autoretry_for: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
+    dont_autoretry_for: tuple[type[Exception], ...] = ()
+    timeout: float | None = None
+    """The whole step, from its first attempt, retries included; later nothing is tried again."""
 
     @classmethod
     def merged(cls, *layers: Mapping[str, object], place: str) -> "StepOptions":
@@ -132,39 +158,40 @@ class StepOptions:
             raise SagaDefinitionError(message)
         return options
 
-    def may_carry_on_to(self, following: "StepOptions") -> bool:
-        """Whether one message may carry a worker from a step with these to its only successor.
+    def stored(self) -> dict[str, Any]:
+        """Return those that a row keeps, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(StoredOptions)}
 
-        Celery enforces the limits of a message for all that it does: so the successor must be at home
-        on the same queue, want no limit of its own that Celery keeps by messages (``rate_limit``,
-        ``soft_time_limit``), and not more time than the message gives.
-        """
-        return (
-            (self.queue, self.priority) == (following.queue, following.priority)
-            and following.rate_limit is None
-            and self.soft_time_limit is None
-            and following.soft_time_limit is None
-            and following.time_limit <= self.time_limit
-        )
+    def retries(self, error: type[BaseException]) -> bool:
+        """Whether an error of this class is worth another attempt."""
+        return issubclass(error, self.autoretry_for) and not self.spares(error)
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return what differs from the defaults as JSON data; exception classes stay in code."""
-        return {
-            name: getattr(self, name)
-            for name in _SCALARS
-            if getattr(self, name) != getattr(_DEFAULTS, name)
-        }
-
-    @classmethod
-    def from_snapshot(cls, snapshot: Mapping[str, Any]) -> "StepOptions":
-        """Return the scalar options of a snapshot; keys of another version are ignored."""
-        return cls(**{name: value for name, value in snapshot.items() if name in _SCALARS})
+    def spares(self, error: type[BaseException]) -> bool:
+        """Whether an error of this class is never tried again."""
+        return issubclass(error, self.dont_autoretry_for)
 
 
-_SCALARS = frozenset(
-    field.name for field in fields(StepOptions) if not field.name.endswith("autoretry_for")
-)
-_DEFAULTS = StepOptions()
+@dataclass(frozen=True, kw_only=True)
+class StepPlan(StoredOptions, Snapshot):
+    """What the row of a step, or of a compensation, keeps of its declaration."""
+
+    owner: str = ""
+    atomic: bool = False
+    compensable_until: str | None = None
+    """The step whose success ends the time in which this one is undone."""
+
+    forward_only: bool = False
+    """It stands behind a pivot, and nothing undoes it."""
+
+    reconcile: bool = False
+    """Whether the outside system can be asked if it happened."""
+
+    compensation: Mapping[str, Any] | None = None
+    """The snapshot of its compensation's own plan, which becomes that row's as it is."""
+
+    compensation_timeout: float | None = None
+    """Its compensation's timeout, for that row's column; seconds."""
+
 
 COMPENSATION_DEFAULTS: Mapping[str, object] = MappingProxyType({"max_retries": 5})
 """Where a compensation's library defaults differ from a step's: giving up costs a human."""

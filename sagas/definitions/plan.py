@@ -6,7 +6,8 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from sagas.definitions.step_definition import StepDefinition
+from sagas.definitions.options import StepPlan
+from sagas.definitions.step_definition import CompensationDefinition, StepDefinition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,33 +71,30 @@ def planned_steps(
                 and step.options.may_carry_on_to(steps[following[0]].options),
                 pivot=step.pivot,
                 critical=step.critical,
-                options=_options(step),
+                options=_plan_of(step).snapshot(),
                 timeout=_duration(step.options.timeout),
             )
         )
     return planned
 
 
-def _options(step: StepDefinition) -> dict[str, Any]:
-    options = step.options.snapshot()
-    compensation = step.compensation
-    if step.owner:
-        options["owner"] = step.owner
-    if step.atomic:
-        options["atomic"] = True
-    if step.compensable_until is not None:
-        options["compensable_until"] = step.compensable_until
-    if compensation is None and step.no_compensation_reason is None and not step.pivot:
-        options["forward_only"] = True  # it stands behind a pivot
-    if step.reconcile is not None:
-        options["reconcile"] = True
-    if compensation is not None:
-        options["compensation"] = compensation.options.snapshot()
-        if compensation.atomic:
-            options["compensation"]["atomic"] = True
-        if owner := compensation.owner or step.owner:
-            options["compensation"]["owner"] = owner
-    return options
+def _plan_of(step: StepDefinition) -> StepPlan:
+    undo = step.compensation
+    return StepPlan(
+        **step.options.stored(),
+        owner=step.owner,
+        atomic=step.atomic,
+        compensable_until=step.compensable_until,
+        # It stands behind a pivot.
+        forward_only=undo is None and step.no_compensation_reason is None and not step.pivot,
+        reconcile=step.reconcile is not None,
+        compensation=None if undo is None else _plan_of_undo(undo, step.owner).snapshot(),
+        compensation_timeout=None if undo is None else undo.options.timeout,
+    )
+
+
+def _plan_of_undo(undo: CompensationDefinition, owner: str) -> StepPlan:
+    return StepPlan(**undo.options.stored(), atomic=undo.atomic, owner=undo.owner or owner)
 
 
 def _duration(seconds: float | None) -> timedelta | None:

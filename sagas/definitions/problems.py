@@ -11,6 +11,7 @@ from sagas.definitions.annotations import (
     result_annotation,
 )
 from sagas.definitions.declaration_errors import raises
+from sagas.definitions.options import StepOptions
 from sagas.definitions.step_definition import CompensationDefinition, StepDefinition
 from sagas.exceptions import SagaDefinitionError, Wait
 from sagas.payloads import annotation_name
@@ -145,10 +146,11 @@ def limit_exceeds_saga_timeout(
 ) -> Iterator[Problem]:
     """Yield steps that would be allowed to run longer than their saga."""
     for step in steps:
+        limit = step.options.time_limit
         declared = {
             "timeout": step.options.timeout,
             # The library's own default is no one's wish.
-            "time_limit": step.options.snapshot().get("time_limit"),
+            "time_limit": limit if limit != StepOptions.time_limit else None,
         }
         for name, value in declared.items():
             if value is not None and value > seconds:

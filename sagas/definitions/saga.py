@@ -94,9 +94,7 @@ def _define(saga: type[Saga[Any]]) -> SagaDefinition:
         timeout=meta.timeout,
         long_running=meta.long_running,
         tag_templates=meta.tags,
-        on_compensation_failure=meta.on_compensation_failure,
-        in_place=meta.in_place,
-        auto_retry=meta.auto_retry,
+        run_plan=meta.run_plan,
         abstract=meta.abstract or not (steps or meta.label),
         steps=steps,
     )

@@ -13,7 +13,6 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from sagas.conf import saga_settings
-from sagas.definitions import StepOptions
 from sagas.engine import compensate, consequences, dispatch, late_success, transitions
 from sagas.engine.decisions import (
     Outcome,
@@ -122,15 +121,12 @@ def accept_late_success(change: transitions.RunChange, step: StepRun, outcome: S
 
 def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Verdict:
     """Decide, within the step's own time."""
-    options = StepOptions.from_snapshot(step.options)
-    reconciliation = Reconciliation(
-        possible=bool(step.options.get("reconcile")), attempts=step.reconcile_attempts
-    )
+    reconciliation = Reconciliation(possible=step.plan.reconcile, attempts=step.reconcile_attempts)
     decide = partial(
         judge,
         outcome,
         attempt=step.attempt,
-        options=options,
+        options=step.plan,
         goes_on=_goes_on(step, SagaState(change.run.state), outcome),
         at_large=_may_still_act(step, outcome),
         reconciliation=reconciliation,

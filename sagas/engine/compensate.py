@@ -138,16 +138,12 @@ def past_pivot(run: SagaRun, forward: Iterable[StepRun]) -> bool:
 
 def is_final(step: StepRun) -> bool:
     """Whether the step is the point of no return, or stands behind it: nothing can undo it."""
-    return step.pivot or bool(step.options.get("forward_only"))
+    return step.pivot or step.plan.forward_only
 
 
 def held(forward: Iterable[StepRun]) -> list[StepRun]:
     """Return the steps that may have happened, and of which a human is to say whether they did."""
-    return [
-        step
-        for step in forward
-        if step.state == StepState.UNKNOWN and step.options.get("on_unknown") == "hold"
-    ]
+    return [step for step in forward if step.state == StepState.UNKNOWN and step.plan.holds_unknown]
 
 
 def to_undo(forward: Sequence[StepRun]) -> list[StepRun]:
@@ -167,4 +163,4 @@ def no_longer_compensable(forward: Iterable[StepRun]) -> set[str]:
     """
     steps = list(forward)
     reached = {step.name for step in steps if step.happened}
-    return {step.name for step in steps if step.options.get("compensable_until") in reached}
+    return {step.name for step in steps if step.plan.compensable_until in reached}

@@ -30,15 +30,15 @@ def apply_consequences(
         pivot=step.pivot,
         run_state=SagaState(run.state),
         pivot_passed=run.pivot_passed,
-        continue_undoing=run.options.get("on_compensation_failure") == "continue",
-        hold_unknown=step.options.get("on_unknown") == "hold",
+        continue_undoing=run.plan.continues_undoing,
+        hold_unknown=step.plan.holds_unknown,
     )
     if following is Next.GO_ON:
         _go_on(change, step, state)
     elif following is Next.BEGIN_UNDO_WHEN_IDLE:
         compensate.begin_undo_if_idle(change)
     else:
-        held = state == StepState.UNKNOWN and step.options.get("on_unknown") == "hold"
+        held = state == StepState.UNKNOWN and step.plan.holds_unknown
         # Of one that was asked about, the error is that from before the question.
         failure = outcome.failure or Failed(code=step.error_code, error=step.error)
         _turn(change, step, failure, following, held=held)

@@ -29,7 +29,7 @@ def dead_letter(
     one that is ``for_a_human`` to decide, because nobody knows whether a step happened.
     """
     run = change.run
-    allowed = 0 if for_a_human else int(run.options.get("auto_retry", 0))
+    allowed = 0 if for_a_human else run.plan.auto_retry
     retries_itself = run.auto_retry_count < allowed
     if retries_itself:
         columns["auto_retry_at"] = Now() + FIRST_AUTO_RETRY * 2**run.auto_retry_count

@@ -17,7 +17,7 @@ from celery import Signature, current_app
 from django.db import transaction
 
 from sagas.conf import saga_settings
-from sagas.definitions import StepOptions, registry
+from sagas.definitions import StoredOptions, registry
 from sagas.engine.database import OUTCOME_SECONDS, saga_database
 from sagas.engine.headers import headers_of
 from sagas.engine.publishing import Message, Publisher
@@ -86,7 +86,7 @@ def queue_of(step: StepRun) -> str:
     return _queue(step, options_of(step.run, step))
 
 
-def options_of(run: SagaRun, step: StepRun) -> StepOptions:
+def options_of(run: SagaRun, step: StepRun) -> StoredOptions:
     """Return how a step is sent: as today's code says, or as its row does where the code is gone.
 
     A deploy may have renamed a queue, and workers consume those of their own code.
@@ -94,11 +94,11 @@ def options_of(run: SagaRun, step: StepRun) -> StepOptions:
     try:
         declared = registry.get(run.label).definition.step(step.name)
     except (UnknownSaga, UnknownHandler):
-        return StepOptions.from_snapshot(step.options)
+        return step.plan
     if not step.is_backward:
         return declared.options
     if declared.compensation is None:
-        return StepOptions.from_snapshot(step.options)
+        return step.plan
     return declared.compensation.options
 
 
@@ -120,11 +120,11 @@ def came_from(claimed: StepRun) -> Line | None:
     None when the claim was by an older message, or a deploy moved the step to another queue.
     """
     by_last = claimed.sends <= 1 or claimed.task_id == _task_id(claimed, claimed.fence - 1)
-    moved = _queue(claimed, StepOptions.from_snapshot(claimed.options)) != queue_of(claimed)
+    moved = _queue(claimed, claimed.plan) != queue_of(claimed)
     return line_of(claimed) if by_last and not moved else None
 
 
-def _queue(step: StepRun, options: StepOptions) -> str:
+def _queue(step: StepRun, options: StoredOptions) -> str:
     conf = saga_settings()
     return options.queue or (conf.COMPENSATION_QUEUE if step.is_backward else conf.STEP_QUEUE)
 
@@ -144,7 +144,6 @@ def sent_as(task_id: str) -> tuple[UUID, int, int] | None:
 
 
 def _message(run: SagaRun, step: StepRun) -> Message:
-    options = StepOptions.from_snapshot(step.options)
     today = options_of(run, step)
     conf = saga_settings()
     destination: dict[str, Any] = {"queue": _queue(step, today)}
@@ -159,10 +158,10 @@ def _message(run: SagaRun, step: StepRun) -> Message:
         headers=partial(headers_of, run, step),
         # Each step's own limit is kept by its lease, and ends with its handler; this one covers all
         # that follows in place, and an outcome that waits for the database.
-        time_limit=options.time_limit
+        time_limit=step.plan.time_limit
         + (conf.IN_PLACE_SECONDS if step.in_place else 0)
         + 2 * OUTCOME_SECONDS,
-        soft_time_limit=options.soft_time_limit,
+        soft_time_limit=step.plan.soft_time_limit,
         ignore_result=not conf.STORE_TASK_RESULTS,
     )
 

@@ -5,10 +5,10 @@ code that is a number, ten megabytes of message.
 """
 
 from asyncio import CancelledError
-from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from sagas.definitions import CompensationDefinition, StepDefinition
 from sagas.engine.database import is_connection_lost
 from sagas.engine.decisions import Failed
 from sagas.exceptions import (
@@ -34,7 +34,7 @@ def ends_the_process(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] not in _FRAMEWORKS
 
 
-def classify(error: BaseException, handler: Any) -> Failed:
+def classify(error: BaseException, handler: StepDefinition | CompensationDefinition) -> Failed:
     """Say what an exception of a handler means.
 
     ``handler`` has the options of the step, or of the compensation.
@@ -51,10 +51,8 @@ def classify(error: BaseException, handler: Any) -> Failed:
         return failed(timeout, retryable=True, in_doubt=True)
     if not isinstance(error, Exception):  # cancelled in mid-work
         return failed(error, retryable=True, in_doubt=True)
-    spared = isinstance(error, options.dont_autoretry_for)
-    if is_connection_lost(error) and not spared:
-        return failed(error, retryable=True, in_doubt=True)
-    retryable = isinstance(error, options.autoretry_for) and not spared
+    lost = is_connection_lost(error) and not options.spares(type(error))
+    retryable = lost or options.retries(type(error))
     return failed(error, retryable=retryable, in_doubt=retryable)
 
 

@@ -25,7 +25,6 @@ from billiard.process import current_process
 from django.db import connections
 
 from sagas.conf import saga_settings
-from sagas.definitions import StepOptions
 from sagas.engine import pooling, soft_limit, transitions
 from sagas.engine.database import (
     OUTCOME_SECONDS,
@@ -210,7 +209,7 @@ def end_process_at_time_limit(**_: object) -> None:
 @contextmanager
 def renewing_lease(step: StepRun) -> Iterator[Lease]:
     """Keep the lease of a claimed attempt while the block runs, within the step's limits."""
-    options = StepOptions.from_snapshot(step.options)
+    options = step.plan
     seconds = options.time_limit
     if step.expires_at is not None and step.started_at is not None:
         seconds = min(seconds, (step.expires_at - step.started_at).total_seconds())

@@ -15,7 +15,7 @@ def lost(step: StepRun) -> Failed:
     if step.state == StepState.WAITING:
         return _wait_ran_out(step)
     error = _what_ended(step)
-    definitely_not = step.options.get("atomic", False)
+    definitely_not = step.plan.atomic
     is_dead = step.dead_fence == step.fence
     return Failed(
         code=error.code,
@@ -29,7 +29,7 @@ def lost(step: StepRun) -> Failed:
 
 def _what_ended(step: StepRun) -> SagaError:
     """Tell a process that died from a handler that hung until nobody renewed its lease."""
-    limit = StepOptions.from_snapshot(step.options).time_limit
+    limit = step.plan.time_limit
     if step.lease_until is None or step.started_at is None:
         return WorkerLost()
     if step.lease_until - step.started_at < timedelta(seconds=limit):
@@ -62,6 +62,4 @@ def _retries_timeouts(step: StepRun) -> bool:
         options: StepOptions = registry.get(step.run.label).definition.step(step.name).options
     except (UnknownHandler, UnknownSaga):
         return False
-    return issubclass(StepTimeout, options.autoretry_for) and not issubclass(
-        StepTimeout, options.dont_autoretry_for
-    )
+    return options.retries(StepTimeout)

@@ -7,9 +7,7 @@ dead letter goes on: so what depends on a step is undone before it, however ofte
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any
 
-from sagas.definitions import StepOptions
 from sagas.engine import transitions
 from sagas.models import StepRun
 from sagas.states import IN_FLIGHT_STEPS, Direction, StepState
@@ -31,8 +29,8 @@ def weave(
     # Locked, because a claim does not take the run's lock: what is claimed right now is in flight.
     undo = {row.name: row for row in backward.select_for_update()}
     if not undo:
-        in_place = change.run.options.get("in_place", False)
-        transitions.insert_undo_chain(change, planned(wanted, in_place=in_place))
+        chain = planned(wanted, in_place=change.run.plan.in_place)
+        transitions.insert_undo_chain(change, chain)
         return
     in_flight = [row for row in undo.values() if row.state in IN_FLIGHT_STEPS and row.name != again]
     rows = [
@@ -103,27 +101,20 @@ def planned(steps: Sequence[StepRun], *, in_place: bool) -> list[StepRun]:
     for step, following in pairwise(chain):
         step.successors = [str(following.pk)]
         following.pending_predecessors = 1
-        step.in_place = in_place and StepOptions.from_snapshot(step.options).may_carry_on_to(
-            StepOptions.from_snapshot(following.options)
-        )
+        step.in_place = in_place and step.plan.may_carry_on_to(following.plan)
     return chain
 
 
 def undo_row(step: StepRun, *, position: int) -> StepRun:
     """Return the compensation of a forward step, not inserted yet."""
-    options = step.options.get("compensation", {})
+    seconds = step.plan.compensation_timeout
     return StepRun(
         run_id=step.run_id,
         name=step.name,
         direction=Direction.BACKWARD,
         position=position,
         handler=step.compensation,
-        options=options,
-        timeout=_timeout(options),
+        options=step.plan.compensation or {},
+        timeout=None if seconds is None else timedelta(seconds=seconds),
         idempotency_key=f"{step.idempotency_key}:undo",
     )
-
-
-def _timeout(options: dict[str, Any]) -> timedelta | None:
-    seconds = StepOptions.from_snapshot(options).timeout
-    return None if seconds is None else timedelta(seconds=seconds)

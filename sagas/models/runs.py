@@ -3,6 +3,7 @@
 import time
 from contextlib import suppress
 from datetime import datetime
+from functools import cached_property
 from typing import Self
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from django.db.models.functions import Now
 from django.db.models.lookups import Exact, IsNull
 from django.utils.translation import gettext_lazy as _
 
+from sagas.definitions import RunPlan
 from sagas.models.identifiers import uuid7
 from sagas.models.moments import format_moment, stored
 from sagas.models.one_of import OneOf
@@ -191,6 +193,11 @@ class SagaRun(models.Model):
     def __str__(self) -> str:
         return f"{self.label} {self.key}"
 
+    @cached_property
+    def plan(self) -> RunPlan:
+        """What ``options`` say, read once."""
+        return RunPlan.from_snapshot(self.options)
+
     @property
     def is_completed(self) -> bool:
         """Whether all critical steps succeeded."""
@@ -266,11 +273,11 @@ class SagaRun(models.Model):
             return f"{way}{because}; no step is ready."
         return f"{way}{because}; {step.explain()}"
 
-    def _owned(self) -> str:
+    def _owned(self) -> list[str]:
         failed = list(self.failed_steps().filter(critical=True).only("options", "direction"))
         undoing = [step for step in failed if step.is_backward]
         owners = dict.fromkeys(step.owner for step in undoing or failed if step.owner)
-        return f" It is owned by {' and '.join(owners)}." if owners else ""
+        return [f"It is owned by {' and '.join(owners)}."] if owners else []
 
     def _paused(self) -> str:
         return f"paused since {format_moment(self.paused_at)}"
@@ -281,15 +288,11 @@ class SagaRun(models.Model):
             return f"Completed: every critical step succeeded.{warned}"
         cause = f"{self.failed_step}: {self.error}" if self.failed_step else self.error
         if self.state == SagaState.DEAD_LETTER:
-            undo = (
-                f" Undoing failed with: {self.compensation_error.rstrip('.')}."
-                if self.compensation_error
-                else ""
-            )
+            undo = f"Undoing failed with: {self.compensation_error.rstrip('.')}."
             paused = (
-                f" It is {self._paused()}, and stays so when it is retried, until it is resumed."
-                if self.paused_at is not None
-                else ""
+                f"It is {self._paused()}, and stays so when it is retried, until it is resumed."
             )
-            return f"Needs an operator: {cause}.{undo}{self._owned()}{paused}"
+            facts = [undo] * bool(self.compensation_error) + self._owned()
+            facts += [paused] * (self.paused_at is not None)
+            return " ".join([f"Needs an operator: {cause}.", *facts])
         return f"{SagaState(self.state).label}: {cause}"

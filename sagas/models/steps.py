@@ -1,6 +1,7 @@
 """A step of a run, or the compensation of one."""
 
 from datetime import datetime
+from functools import cached_property
 from typing import Self
 
 from django.db import models
@@ -9,6 +10,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from sagas.definitions import StepPlan
 from sagas.models.identifiers import uuid7
 from sagas.models.moments import CLOCK, format_moment
 from sagas.models.one_of import OneOf
@@ -196,10 +198,15 @@ class StepRun(models.Model):
     def __str__(self) -> str:
         return self.name if self.direction == Direction.FORWARD else f"undo of {self.name}"
 
+    @cached_property
+    def plan(self) -> StepPlan:
+        """What ``options`` say, read once."""
+        return StepPlan.from_snapshot(self.options)
+
     @property
     def owner(self) -> str:
         """Who looks after it, as its saga declares; a compensation is its step's owner's by default."""
-        return str(self.options.get("owner", ""))
+        return self.plan.owner
 
     @property
     def is_backward(self) -> bool:

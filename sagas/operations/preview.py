@@ -93,7 +93,7 @@ def _to_undo(forward: list[StepRun]) -> list[StepRun]:
 
 def _as_ended(step: StepRun, now: datetime) -> _Ended:
     """Between two attempts it ends when the saga turns; in flight, or if it is asked, later."""
-    ends_now = step.state in UNSTARTED_STEPS and not step.options.get("reconcile")
+    ends_now = step.state in UNSTARTED_STEPS and not step.plan.reconcile
     ended_at = now if ends_now else step.ended_at
     return _Ended(step, step.pk, step.position, ended_at, step.successors)
 

@@ -13,7 +13,6 @@ from django.test import override_settings
 
 from config.celery import app
 from sagas import start_saga, start_sagas
-from sagas.definitions import StepOptions
 from sagas.engine import dispatch
 from sagas.engine.database import OUTCOME_SECONDS
 from sagas.engine.publishing import Publisher
@@ -82,7 +81,7 @@ def test_a_message_is_the_same_as_celerys_to_the_last_header(
     redis_broker: str, of_step: dict[str, Any], of_message: dict[str, Any]
 ) -> None:
     run, step = started(**of_step)
-    limit = StepOptions.from_snapshot(step.options).time_limit + 1 + 2 * OUTCOME_SECONDS
+    limit = step.plan.time_limit + 1 + 2 * OUTCOME_SECONDS
     limits = {"time_limit": limit, "soft_time_limit": None}
     priority = of_message.get("priority", 0)
     queue = f"payments\x06\x16{priority}" if priority else "payments"

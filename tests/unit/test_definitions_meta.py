@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sagas import Saga
+from sagas.definitions import RunPlan
 from sagas.exceptions import IdempotencyRequired, SagaDefinitionError
 
 
@@ -42,7 +43,9 @@ class TestMeta:
 
         definition = Pay.definition
         assert (definition.version, definition.timeout) == (1, timedelta(minutes=15))
-        assert (definition.on_compensation_failure, definition.in_place) == ("stop", True)
+        assert definition.run_plan == RunPlan(
+            on_compensation_failure="stop", in_place=True, auto_retry=0
+        )
         assert not definition.long_running
         assert definition.key_template is None
 
@@ -56,7 +59,7 @@ class TestMeta:
         ).definition
         assert (definition.label, definition.version) == ("shop.Pay", 3)
         assert definition.timeout == timedelta(minutes=1)
-        assert (definition.on_compensation_failure, definition.in_place) == ("continue", False)
+        assert definition.run_plan == RunPlan(on_compensation_failure="continue", in_place=False)
 
     @pytest.mark.parametrize(
         ("attributes", "complaint"),
@@ -107,7 +110,7 @@ class TestMeta:
                 in_place = False
 
         assert (Silent.definition.version, Said.definition.version) == (1, 2)
-        assert not Said.definition.in_place
+        assert not Said.definition.run_plan.in_place
         assert Base.definition.abstract
         assert Said.definition.abstract, "it has no steps"
 

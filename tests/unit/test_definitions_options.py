@@ -1,11 +1,16 @@
 """The options of steps and compensations: what is accepted, and what is refused with the cure."""
 
+from dataclasses import fields
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from sagas import Saga, step
-from sagas.definitions import StepOptions
+from sagas.definitions import RunPlan, StepOptions, StepPlan
+from sagas.definitions.options import STEP_RULES, CeleryKeywords
+from sagas.definitions.rules import CELERY_RULES
+from sagas.definitions.step import StepKeywords
 from sagas.exceptions import SagaDefinitionError
 
 
@@ -155,21 +160,64 @@ class TestOptions:
                     return 1
 
 
-class TestSnapshot:
-    def test_a_snapshot_holds_what_differs_from_the_defaults(self) -> None:
-        assert StepOptions().snapshot() == {}
-        assert StepOptions(queue="bank", max_retries=0).snapshot() == {
-            "queue": "bank",
-            "max_retries": 0,
-        }
+class TestPlan:
+    def test_a_row_keeps_what_differs_from_the_defaults(self) -> None:
+        assert StepPlan().snapshot() == {}
+        plan = StepPlan(queue="bank", max_retries=0, atomic=True, compensation={})
+        snapshot = {"queue": "bank", "max_retries": 0, "atomic": True, "compensation": {}}
+        assert plan.snapshot() == snapshot
+        assert StepPlan.from_snapshot(snapshot) == plan
 
-    def test_the_scalars_come_back_and_exception_classes_stay_in_code(self) -> None:
-        options = StepOptions(rate_limit="5/s", retry_backoff=False, autoretry_for=(OSError,))
-        snapshot = options.snapshot()
-        assert snapshot == {"rate_limit": "5/s", "retry_backoff": False}
-        assert StepOptions.from_snapshot(snapshot) == StepOptions(
-            rate_limit="5/s", retry_backoff=False
+    def test_keys_of_another_version_are_ignored_and_missing_ones_have_their_default(self) -> None:
+        assert StepPlan.from_snapshot({"autoretry_for": [], "new": 1}) == StepPlan()
+
+    def test_a_row_keeps_what_was_declared_except_classes_and_what_has_a_column(self) -> None:
+        class Pay(Saga[int]):
+            @step(timeout=60, autoretry_for=(OSError,), rate_limit="5/s", owner="payments")
+            def charge(self) -> int:
+                return 1
+
+            @charge.compensation(timeout=30, atomic=True)
+            def refund(self, result: int | None) -> None: ...
+
+            @charge.reconcile
+            def find(self) -> int | None: ...
+
+        (planned,) = Pay.definition.plan.steps
+        plan = StepPlan(
+            rate_limit="5/s",
+            time_limit=60,
+            owner="payments",
+            reconcile=True,
+            compensation=StepPlan(
+                max_retries=5, time_limit=30, atomic=True, owner="payments"
+            ).snapshot(),
+            compensation_timeout=30,
         )
+        assert planned.options == plan.snapshot()
+        assert planned.timeout == timedelta(seconds=60)
 
-    def test_keys_of_another_version_are_ignored(self) -> None:
-        assert StepOptions.from_snapshot({"atomic": True, "new": 1}) == StepOptions()
+    def test_an_option_of_celery_has_one_field_one_rule_and_one_keyword(self) -> None:
+        declared = [field.name for field in fields(StepOptions)]
+        assert set(CELERY_RULES) == set(declared) == set(CeleryKeywords.__annotations__)
+
+    def test_an_option_of_ours_has_one_rule_one_keyword_and_a_field_or_a_column(self) -> None:
+        ours = set(STEP_RULES) - set(CELERY_RULES)
+        columns = {"pivot", "critical"}
+        assert ours == set(StepKeywords.__annotations__) - set(CeleryKeywords.__annotations__)
+        assert ours - columns < {field.name for field in fields(StepPlan)}
+
+
+class TestRunPlan:
+    def test_a_row_of_a_run_keeps_what_differs_from_the_defaults(self) -> None:
+        plan = RunPlan(on_compensation_failure="continue", auto_retry=2)
+        snapshot = {"on_compensation_failure": "continue", "auto_retry": 2}
+        assert (RunPlan().snapshot(), plan.snapshot()) == ({}, snapshot)
+        assert RunPlan.from_snapshot({**snapshot, "new": 1}) == plan
+
+
+class TestRetries:
+    def test_an_error_is_retried_if_it_is_named_and_not_spared(self) -> None:
+        options = StepOptions(autoretry_for=(OSError,), dont_autoretry_for=(ConnectionError,))
+        errors = (OSError, TimeoutError, ConnectionError, ConnectionResetError, ValueError)
+        assert [error for error in errors if options.retries(error)] == [OSError, TimeoutError]

@@ -110,6 +110,27 @@ class TestWriterOfState:
         assert all(name.startswith("engine/transitions/") for name in written)
 
 
+def loose_options(tree: ast.Module) -> Iterator[int]:
+    """Yield the lines that read an option of a row by its key, without a type or a default."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Subscript | ast.Attribute):
+            continue
+        is_read = isinstance(node, ast.Subscript) or node.attr in {"get", "pop"}
+        if is_read and isinstance(node.value, ast.Attribute) and node.value.attr == "options":
+            yield node.lineno
+
+
+class TestOptions:
+    @pytest.mark.parametrize("path", MODULES, ids=name_of)
+    def test_a_row_s_options_are_read_by_its_plan(self, path: Path) -> None:
+        if not path.is_relative_to(HOUSE / "definitions"):
+            assert list(loose_options(tree_of(path))) == []
+
+    @pytest.mark.parametrize("code", ["step.options.get('x')", "run.options['x'] == 1"])
+    def test_the_test_itself_sees_a_loose_one(self, code: str) -> None:
+        assert list(loose_options(ast.parse(code))) == [1]
+
+
 class TestRooms:
     @pytest.mark.parametrize("path", MODULES, ids=name_of)
     def test_a_file_is_read_in_one_go(self, path: Path) -> None:

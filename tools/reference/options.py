@@ -65,7 +65,7 @@ def page() -> str:
         ),
         "## Of a saga",
         OF_SAGAS.format(others=_others(STEP_DEFAULTS_RULES)),
-        _table(meta.RULES, _meta_defaults(), sentences(meta.SagaMeta)),
+        _table(meta.RULES, _meta_defaults(), sentences(meta.SagaMeta) | sentences(meta.RunPlan)),
     )
 
 
@@ -95,7 +95,8 @@ def _shown(value: object) -> str:
 
 
 def _meta_defaults() -> Mapping[str, str]:
-    return {field.name: _default_of_field(field) for field in fields(meta.SagaMeta)}
+    declared = (*fields(meta.SagaMeta), *fields(meta.RunPlan))
+    return {field.name: _default_of_field(field) for field in declared}
 
 
 def _default_of_field(field: "Field[Any]") -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from celery.utils.time import get_exponential_backoff_interval
 
-from sagas.definitions import StepOptions
+from sagas.definitions import StoredOptions
 from sagas.engine.decisions.outcomes import Outcome
 from sagas.states import EventType, StepState
 
@@ -74,7 +74,7 @@ def judge(
     outcome: Outcome,
     *,
     attempt: int,
-    options: StepOptions,
+    options: StoredOptions,
     in_doubt: bool,
     goes_on: bool,
     at_large: bool = False,
@@ -112,7 +112,7 @@ def retries_exhausted(*, in_doubt: bool, reconciliation: Reconciliation) -> Verd
     return Verdict(state=StepState.UNKNOWN if in_doubt else StepState.FAILED, in_doubt=in_doubt)
 
 
-def _reconcile_again(options: StepOptions, before: int) -> Verdict:
+def _reconcile_again(options: StoredOptions, before: int) -> Verdict:
     if before >= MAX_RECONCILE_ATTEMPTS:
         return Verdict(state=StepState.UNKNOWN, in_doubt=True)
     attempts = before + 1
@@ -120,7 +120,7 @@ def _reconcile_again(options: StepOptions, before: int) -> Verdict:
     return Verdict(state=StepState.READY, in_doubt=True, delay=delay, reconcile_attempts=attempts)
 
 
-def retry_delay(options: StepOptions, attempt: int) -> float:
+def retry_delay(options: StoredOptions, attempt: int) -> float:
     """Return the seconds to wait after attempt number ``attempt`` (from 1), as Celery computes them.
 
     ``retry_backoff`` is the seconds before the first retry (True: 1), doubled for each further

@@ -48,7 +48,7 @@ def cancel_unstarted(change: RunChange) -> None:
 
 
 def _can_reconcile(step: StepRun) -> bool:
-    return step.state == StepState.READY and step.in_doubt and bool(step.options.get("reconcile"))
+    return step.state == StepState.READY and step.in_doubt and step.plan.reconcile
 
 
 def _reconcile(change: RunChange, steps: Sequence[StepRun]) -> None:

@@ -71,7 +71,7 @@ def end_waits(change: RunChange, waiting: Iterable[StepRun], *, reconcile: bool 
     for step in waiting:
         # Whoever ends a wait holds the run's lock, so nobody is faster.
         left = {**Waiting().columns(), **at_large(step)}
-        if reconcile and step.options.get("reconcile"):
+        if reconcile and step.plan.reconcile:
             left |= {"reconcile_attempts": 0, **due_now(change.grace)}
             move_step(change, step, StepState.READY, EventType.STEP_RECONCILING, **left)
             change.made_ready.append(step)

@@ -189,7 +189,7 @@ def _told(row: StepRun, number: dict[UUID, int]) -> tuple[Any, ...]:
         bool(row.condition_met),
         row.detached_retry,
         row.heartbeat is not None,
-        row.options.get("on_unknown") == "hold",
+        row.plan.holds_unknown,
     )
 
 

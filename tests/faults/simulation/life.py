@@ -148,7 +148,7 @@ class Life:
         return found
 
     def _judge_undoing(self, saga: Saga[Any], process: Process, name: str) -> None:
-        if process.unready and self.definition.on_compensation_failure == "stop":
+        if process.unready and not self.definition.run_plan.continues_undoing:
             self.world.broken.append(f"{name} is undone while {process.unready} stand")
         blind = saga.undoing.outcome == "unknown" and not self.people.decided
         if blind and may_not_be_undone_blindly(self.definition.step(name)):
