@@ -111,6 +111,16 @@ def test_the_workers_own_soft_limit_interrupts_a_handler(
     assert step_of(run, "one").error_code == "STEP_TIMEOUT"
 
 
+def test_the_workers_own_soft_limit_interrupts_a_handler_also_after_a_claim_that_waited(
+    book: Path, worker_factory: WorkerFactory, redis_broker: str
+) -> None:
+    run = start_saga(Unlimited, Orders(str(book), {"one": "sleep=600"}), key="k")
+    with locked(run, "one"):
+        worker_factory(redis_broker, concurrency=1, options=["--soft-time-limit", "2"])
+    assert run.wait(PATIENCE).state == SagaState.COMPENSATED
+    assert step_of(run, "one").error_code == "STEP_TIMEOUT"
+
+
 def test_a_worker_that_is_no_child_of_a_pool_outlives_a_handler_past_its_time_limit(
     book: Path, worker_factory: WorkerFactory, redis_broker: str
 ) -> None:
