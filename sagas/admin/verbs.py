@@ -11,7 +11,7 @@ from django.utils.translation import ngettext
 
 from sagas.admin.forms import FailureForm, OptionalResultForm, ReasonForm, ResultForm
 from sagas.models import SagaRun, StepRun
-from sagas.operations import dead_letters, pausing, steps, turning_back, waiting
+from sagas.operations import answering, dead_letters, pausing, steps, turning_back
 from sagas.operations.addressing import rows_by_name
 from sagas.operations.predicates import steps_of
 from sagas.operations.verbs import RunVerb, StepVerb
@@ -134,7 +134,7 @@ SKIP_STEP = VerbPage(
     form=OptionalResultForm,
 )
 COMPLETE_STEP = VerbPage(
-    verb=waiting.COMPLETE_STEP,
+    verb=answering.COMPLETE_STEP,
     title=_("Complete step"),
     effect=_(
         "You answer for the outside party: what the step waits for has happened. It succeeded, and "
@@ -144,7 +144,7 @@ COMPLETE_STEP = VerbPage(
     form=ResultForm,
 )
 FAIL_STEP = VerbPage(
-    verb=waiting.FAIL_STEP,
+    verb=answering.FAIL_STEP,
     title=_("Fail step"),
     effect=_(
         "You answer for the outside party: what the step waits for definitely did not happen. The "

@@ -11,13 +11,13 @@ The command line takes it from the table.
 """
 
 from sagas.operations.allowed import allowed_actions, allowed_step_actions
+from sagas.operations.answering import complete_step, fail_step
 from sagas.operations.dead_letters import resolve_saga, retry_saga
 from sagas.operations.pausing import pause_saga, resume_saga
 from sagas.operations.preview import PlannedUndo, preview_compensation
 from sagas.operations.results import result_from_json, result_type
 from sagas.operations.steps import retry_step, skip_step
 from sagas.operations.turning_back import cancel_saga, compensate_saga
-from sagas.operations.waiting import complete_step, fail_step
 
 
 __all__ = [
