@@ -9,7 +9,7 @@ PARALLEL = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 MEASURED := --results benchmarks/results/latest.json --report docs/performance.md
 
-RACES = $(shell grep -l "import.*\bTIMES\b" tests/integration/*.py)
+RACES = $(shell grep -lwE "TIMES|Moment" tests/integration/*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve check test cover faults soak faults-compare bench bench-io bench-quick matrix lint format reference release lock clean
@@ -41,7 +41,7 @@ check: install ## Format, rules, types, layers and the unit tests: what to run b
 # The unit tests open no database, so the first run is enough for them.
 test: install ## Run every test, on SQLite and on PostgreSQL with Redis and RabbitMQ
 	SAGAS_TEST_DATABASE=sqlite $(BIN)/pytest tests/unit tests/integration $(PARALLEL) \
-		-m "not acceptance and not redis and not rabbitmq" $(MORE)
+		-m "not acceptance and not redis and not rabbitmq and not slow" $(MORE)
 	SAGAS_TEST_DATABASE= $(BIN)/pytest $(PARALLEL) --ignore=tests/unit -m "not slow" $(MORE)
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/lint-imports --no-cache
@@ -53,10 +53,7 @@ cover: install ## Run every test and say which lines none of them ran
 
 faults: install ## Kill, cut and raise at every boundary of the engine, and print the table
 	SAGAS_TEST_DATABASE=postgresql SAGAS_RACES=200 $(BIN)/pytest $(RACES)
-	SAGAS_TEST_DATABASE=postgresql $(BIN)/pytest tests/faults tests/acceptance/test_stopping.py \
-		tests/acceptance/test_many.py tests/acceptance/test_pools.py \
-		tests/acceptance/test_pgbouncer.py tests/acceptance/test_deploy_in_flight.py \
-		tests/integration/test_verbs_agree.py
+	SAGAS_TEST_DATABASE=postgresql $(BIN)/pytest -m "faults or slow"
 
 soak: install ## N=10000 sagas while everything is killed, stopped, flushed and cut
 	$(BIN)/python -m benchmarks.faults.soak --sagas $(N) --report docs/faults.md

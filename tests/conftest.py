@@ -188,6 +188,18 @@ def any_broker(request: pytest.FixtureRequest) -> str:
     return url
 
 
+@pytest.fixture(
+    params=[
+        pytest.param("redis", marks=pytest.mark.redis),
+        pytest.param("rabbitmq", marks=[pytest.mark.rabbitmq, pytest.mark.slow]),
+    ]
+)
+def usual_broker(request: pytest.FixtureRequest) -> str:
+    """The same, for what the brokers do not differ in: RabbitMQ is left to ``make faults``."""
+    url: str = request.getfixturevalue(f"{request.param}_broker")
+    return url
+
+
 def rabbitmq_url(request: pytest.FixtureRequest) -> str:
     """Return the URL of a RabbitMQ whose queues were emptied."""
     given: str | None = os.environ.get(rabbitmq.URL_VARIABLE)

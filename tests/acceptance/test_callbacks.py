@@ -14,6 +14,7 @@ from sagas.states import SagaState
 from tests.conftest import WorkerFactory
 from tests.flows import ledger
 from tests.flows.sagas import Orders, Parallel
+from tests.quick import QUICK
 
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
@@ -75,8 +76,7 @@ class TestCallbacks:
     ) -> None:
         book = tmp_path / "ledger"
         # Nobody consumes the queue of the doors.
-        short = {"LEASE_SECONDS": 6.0}
-        worker_factory(any_broker, queues=["saga.steps", "saga.compensate"], settings=short)
+        worker_factory(any_broker, queues=["saga.steps", "saga.compensate"], settings=QUICK)
         runs = start_some(book, 7, *SCRIPTS, {"left": "kill-once"})
         ended = wait_for_all(runs, 100)
         assert_truthful(book, ended)

@@ -13,6 +13,7 @@ from tests.conftest import WorkerFactory
 from tests.driving import fresh, states, step_of
 from tests.flows import ledger
 from tests.flows.sagas import Limited, Orders, Parallel
+from tests.quick import QUICK
 
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
@@ -29,7 +30,7 @@ def book(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(book: Path, worker_factory: WorkerFactory, any_broker: str) -> Starter:
+def start(book: Path) -> Starter:
     def starter(**script: str) -> SagaRun:
         return start_saga(Parallel, Orders(str(book), script), key="one")
 
@@ -45,9 +46,9 @@ def wait_until_it_turns_back(run: SagaRun) -> None:
 
 class TestParallelSteps:
     def test_both_succeed_and_the_next_fails_so_both_are_undone(
-        self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
+        self, start: Starter, book: Path, worker_factory: WorkerFactory, usual_broker: str
     ) -> None:
-        worker_factory(any_broker)
+        worker_factory(usual_broker)
         run = start(left="after=right", right="after=left", join="permanent").wait(PATIENCE)
         assert run.state == SagaState.COMPENSATED
         left, right = (ledger.wait_for(book, name) for name in ("left", "right"))
@@ -59,9 +60,9 @@ class TestParallelSteps:
         assert ledger.began(book)[-3:] == [*undone, "undo_start(start)"]
 
     def test_one_fails_while_its_sibling_runs_which_ends_first_and_is_undone_then(
-        self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
+        self, start: Starter, book: Path, worker_factory: WorkerFactory, usual_broker: str
     ) -> None:
-        worker_factory(any_broker)
+        worker_factory(usual_broker)
         run = start(left="after=right,permanent", right="after=turned")
         wait_until_it_turns_back(run)
         assert states(run)["right"] == StepState.RUNNING
@@ -72,9 +73,9 @@ class TestParallelSteps:
         assert ledger.began(book)[-2:] == ["undo_right(right)", "undo_start(start)"]
 
     def test_both_fail_and_there_is_one_undo_chain(
-        self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
+        self, start: Starter, book: Path, worker_factory: WorkerFactory, usual_broker: str
     ) -> None:
-        worker_factory(any_broker)
+        worker_factory(usual_broker)
         both = {"left": "after=right,permanent", "right": "after=left,permanent"}
         run = start(**both).wait(PATIENCE)
         assert run.state == SagaState.COMPENSATED
@@ -83,18 +84,15 @@ class TestParallelSteps:
 
 class TestLogs:
     def test_every_line_of_a_handler_carries_the_saga_and_the_step(
-        self, start: Starter, worker_factory: WorkerFactory, any_broker: str
+        self, start: Starter, worker_factory: WorkerFactory, usual_broker: str
     ) -> None:
-        worker = worker_factory(any_broker)
+        worker = worker_factory(usual_broker)
         run = start(join="permanent").wait(PATIENCE)
         lines = worker.log.read_text().splitlines()
         for name, step in (("left", "left"), ("undo_left(left)", "undo of left")):
             begins = [line for line in lines if line.endswith(f": {name} begins")]
             assert len(begins) == 1
             assert f"[{run.pk} {step}]" in begins[0]
-
-
-SHORT_LEASE = {"LEASE_SECONDS": 6.0}
 
 
 class TestKilledWorkers:
@@ -110,9 +108,9 @@ class TestKilledWorkers:
         assert len({e.key for e in attempts}) == 1
 
     def test_when_the_attempts_are_spent_the_outcome_is_unknown_and_undone(
-        self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
+        self, start: Starter, book: Path, worker_factory: WorkerFactory, usual_broker: str
     ) -> None:
-        worker_factory(any_broker)
+        worker_factory(usual_broker, settings=QUICK)
         run = start(left="kill").wait(PATIENCE)
         assert run.state == SagaState.COMPENSATED
         assert run.error_code == "WORKER_LOST"
@@ -125,11 +123,11 @@ class TestKilledWorkers:
     def test_a_killed_worker_is_noticed_within_its_lease_whatever_the_time_limit(
         self, start: Starter, book: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
-        worker = worker_factory(any_broker, settings=SHORT_LEASE)
+        worker = worker_factory(any_broker, settings=QUICK)
         run = start(left="sleep=600-once")
         ledger.wait_for(book, "left")
         worker.kill()
-        worker_factory(any_broker, settings=SHORT_LEASE)
+        worker_factory(any_broker, settings=QUICK)
         assert run.wait(PATIENCE).state == SagaState.COMPLETED
         again = [e for e in ledger.read(book) if (e.what, e.phase) == ("left", "began")]
         assert len(again) == 2
@@ -139,9 +137,9 @@ class TestInPlace:
     """One message carries both steps; each keeps its own time limit."""
 
     def test_the_second_step_of_a_message_is_killed_at_its_own_limit_and_tried_again(
-        self, book: Path, worker_factory: WorkerFactory, any_broker: str
+        self, book: Path, worker_factory: WorkerFactory, usual_broker: str
     ) -> None:
-        worker = worker_factory(any_broker)
+        worker = worker_factory(usual_broker)
         script = {"second": "sleep=600-once"}
         run = start_saga(Limited, Orders(str(book), script), key="one").wait(PATIENCE)
         assert run.state == SagaState.COMPLETED

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from pytest_django import Settings
 
 from benchmarks.plant.worker_process import WorkerProcess
 from sagas import start_saga
@@ -16,9 +17,15 @@ from tests.conftest import WorkerFactory
 from tests.driving import states, step_of
 from tests.flows import ledger
 from tests.flows.sagas import Orders, Parallel
+from tests.quick import QUICK
 
 
 pytestmark = [pytest.mark.acceptance]
+
+
+@pytest.fixture(autouse=True)
+def _sent_again_soon(settings: Settings) -> None:
+    settings.SAGAS = {**settings.SAGAS, **QUICK}
 
 
 def flush(broker_url: str) -> None:
@@ -48,33 +55,33 @@ class TestRestart:
         self, tmp_path: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         book = tmp_path / "ledger"
-        worker = worker_factory(any_broker)
+        worker = worker_factory(any_broker, settings=QUICK)
         run = start_saga(Parallel, Orders(str(book), {"left": "wait"}), key="one")
         settled = {"left": StepState.WAITING, "right": StepState.SUCCEEDED}
         wait_until(lambda: settled.items() <= states(run).items())
         everything_stops(worker, any_broker)
         complete_step(run, "left", result="outside", reason="they called")
         flush(any_broker)
-        worker_factory(any_broker)
+        worker_factory(any_broker, settings=QUICK)
         assert run.wait(90).state == SagaState.COMPLETED
         assert step_of(run, "left").output == "outside"
         assert ledger.began(book).count("left") == 1
         assert ledger.began(book)[-1] == "join"
 
     def test_an_answer_to_a_compensation_that_comes_while_nothing_runs_is_found_too(
-        self, tmp_path: Path, worker_factory: WorkerFactory, any_broker: str
+        self, tmp_path: Path, worker_factory: WorkerFactory, usual_broker: str
     ) -> None:
         book = tmp_path / "ledger"
-        worker = worker_factory(any_broker)
+        worker = worker_factory(usual_broker, settings=QUICK)
         script = {"left": "wait", "undo_right(right)": "wait"}
         run = start_saga(Parallel, Orders(str(book), script), key="one")
         wait_until(lambda: states(run)["right"] == StepState.SUCCEEDED)
         wait_until(lambda: states(run)["left"] == StepState.WAITING)
         fail_step(run, "left", error="no stock", code="NO_STOCK", reason="they called")
         wait_until(lambda: states(run, "backward").get("right") == StepState.WAITING)
-        everything_stops(worker, any_broker)
+        everything_stops(worker, usual_broker)
         complete_step(run, "undo_right", reason="they called again")
-        worker_factory(any_broker)
+        worker_factory(usual_broker, settings=QUICK)
         ended = run.wait(90)
         assert (ended.state, ended.error_code) == (SagaState.COMPENSATED, "NO_STOCK")
         undone = [name for name in ledger.began(book) if name.startswith("undo")]

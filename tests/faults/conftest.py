@@ -17,17 +17,9 @@ from tests.faults.cases import Case
 from tests.faults.fleet import Fleet, fleet
 from tests.faults.matrix import Ending, run_cases
 from tests.faults.table import Matrix
+from tests.quick import QUICK
 
 
-# Small, so that hundreds of recoveries take minutes; recovery times are measured with the defaults.
-QUICK = {
-    "LEASE_SECONDS": 4.0,
-    "LEASE_RENEWAL_SECONDS": 0.5,
-    "SUSPECT_LEASE_SECONDS": 1.5,
-    "RESEND_SECONDS": 3.0,
-    "RESEND_MAX_SECONDS": 6.0,
-    "BROKER_BACKOFF_SECONDS": 1.0,
-}
 WORKERS_IN_FLEET = 4
 
 MATRICES = pytest.StashKey[list[Matrix]]()
