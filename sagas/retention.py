@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from sagas.engine import references
 from sagas.models import IdempotencyRecord, SagaEvent, SagaRun, StepRun
 from sagas.models.moments import stored
-from sagas.states import FINAL_SAGAS, IN_FLIGHT_STEPS, SagaState, StepState
+from sagas.states import FINAL_SAGAS, OPEN_STEPS, SagaState
 
 
 def purge(
@@ -31,7 +31,7 @@ def purge(
     moving = StepRun.objects.filter(
         run=OuterRef("pk"),
         detached_retry=True,
-        state__in=(StepState.READY, *sorted(IN_FLIGHT_STEPS)),
+        state__in=OPEN_STEPS,
     )
     database = router.db_for_write(SagaRun)
     candidates = SagaRun.objects.using(database).filter(old).exclude(Exists(moving)).order_by("pk")

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from sagas.definitions import registry
 from sagas.models import StepRun
-from sagas.states import StepState
+from sagas.states import UNSUCCESSFUL_STEPS
 
 
 # ruff: noqa: ARG002 the signatures are Django's
@@ -84,7 +84,7 @@ class OwnerFilter(admin.SimpleListFilter):
             return queryset
         failed = StepRun.objects.filter(
             run=OuterRef("pk"),
-            state__in=(StepState.FAILED, StepState.UNKNOWN),
+            state__in=UNSUCCESSFUL_STEPS,
             options__owner=self.value(),
         )
         return queryset.needs_attention().filter(Exists(failed))

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from sagas.models import SagaRun, StepRun
-from sagas.states import IN_FLIGHT_STEPS, Direction, StepState
+from sagas.states import DONE_OR_UNDONE, OPEN_STEPS, Direction
 from sagas.texts import is_storable
 
 
@@ -22,8 +22,6 @@ else:
 
 ERROR_SHOWN = 80
 
-_DONE = (StepState.SUCCEEDED, StepState.SKIPPED, StepState.COMPENSATED)
-_OPEN = (StepState.READY, *sorted(IN_FLIGHT_STEPS))
 _HEAVY_COLUMNS = ("input", "tags", "options", "error", "compensation_error")
 
 
@@ -57,9 +55,9 @@ def with_progress(runs: QuerySet[Any]) -> QuerySet[Any]:
     steps = StepRun.objects.filter(run=OuterRef("pk"))
     forward = steps.filter(direction=Direction.FORWARD).order_by().values("run")
     total = forward.annotate(total=Count("pk")).values("total")
-    done = forward.filter(state__in=_DONE).annotate(done=Count("pk")).values("done")
-    undo = steps.filter(direction=Direction.BACKWARD, state__in=_OPEN).order_by("position")
-    going = steps.filter(direction=Direction.FORWARD, state__in=_OPEN).order_by("position")
+    done = forward.filter(state__in=DONE_OR_UNDONE).annotate(done=Count("pk")).values("done")
+    undo = steps.filter(direction=Direction.BACKWARD, state__in=OPEN_STEPS).order_by("position")
+    going = steps.filter(direction=Direction.FORWARD, state__in=OPEN_STEPS).order_by("position")
     undoing_of = undo.annotate(
         title=Concat(Value("undo of "), "name", output_field=CharField())
     ).values("title")[:1]

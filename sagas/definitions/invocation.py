@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
-from sagas.states import StepState
+from sagas.states import HAPPENED, StepState
 
 
 class _NoValue(Enum):
@@ -46,8 +46,7 @@ class StepOutcome:
     @property
     def has_value(self) -> bool:
         """Whether there is a result to read."""
-        ended_well = self.state in {StepState.SUCCEEDED, StepState.COMPENSATED}
-        return ended_well and self.value is not NO_VALUE
+        return self.state in HAPPENED and self.value is not NO_VALUE
 
 
 @dataclass(frozen=True, kw_only=True)

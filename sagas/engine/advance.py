@@ -29,7 +29,7 @@ from sagas.engine.lost_attempts import lost
 from sagas.exceptions import SagaError
 from sagas.models import StepRun
 from sagas.payloads import truncate_error
-from sagas.states import EventType, SagaState, StepState
+from sagas.states import ENDED_STEPS, EventType, SagaState, StepState
 
 
 MAX_POSTPONEMENT = 300.0
@@ -93,7 +93,7 @@ def apply_outcome(
     verdict = _judge(change, step, outcome)
     outcome = _in_the_end(step, outcome, verdict)
     if _write(change, step, outcome, verdict, note=note, actor=actor):
-        if verdict.state not in {StepState.READY, StepState.WAITING}:
+        if verdict.state in ENDED_STEPS:
             consequences.apply_consequences(change, step, outcome, verdict.state)
         return True
     answer = answered(step, outcome)

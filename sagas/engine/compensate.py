@@ -11,7 +11,14 @@ from django.db.models.functions import Now
 from sagas.engine import dead_letter, decisions, transitions, undo_chain
 from sagas.exceptions import PivotPassed
 from sagas.models import SagaRun, StepRun
-from sagas.states import MAY_HAVE_HAPPENED, UNSTARTED_STEPS, EventType, SagaState, StepState
+from sagas.states import (
+    MAY_HAVE_HAPPENED,
+    UNSTARTED_STEPS,
+    UNSUCCESSFUL_STEPS,
+    EventType,
+    SagaState,
+    StepState,
+)
 
 
 def turn_back(
@@ -109,7 +116,7 @@ def _forward_steps(change: transitions.RunChange) -> list[StepRun]:
 def _undo_failed(change: transitions.RunChange) -> list[StepRun]:
     """Return the compensations that failed, or may have."""
     undo = StepRun.objects.backward().filter(run_id=change.run.pk)
-    return list(undo.filter(state__in=(StepState.FAILED, StepState.UNKNOWN)))
+    return list(undo.filter(state__in=UNSUCCESSFUL_STEPS))
 
 
 def _stands_still(change: transitions.RunChange, forward: Sequence[StepRun]) -> bool:

@@ -23,7 +23,7 @@ from sagas.engine.leases import Lease
 from sagas.exceptions import PayloadError, SagaCancelled, SagaError
 from sagas.models import SagaRun, StepRun
 from sagas.payloads import Codec, check_tags
-from sagas.states import MAY_HAVE_HAPPENED, StepState
+from sagas.states import StepState
 
 
 HEARTBEAT_SECONDS = 1.0
@@ -124,7 +124,7 @@ class RowInvocation:
 
     def _undone(self) -> UndoneStep:
         row = self._forward_rows()[self.step_name]
-        known = row.state not in MAY_HAVE_HAPPENED - {StepState.SUCCEEDED}
+        known = row.state != StepState.UNKNOWN
         return UndoneStep(
             name=row.name,
             idempotency_key=row.idempotency_key,

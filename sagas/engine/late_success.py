@@ -6,11 +6,16 @@ otherwise. Nothing that it did, or may have done, may stay behind a run that say
 
 from sagas.engine import compensate, transitions
 from sagas.models import StepRun
-from sagas.states import IN_FLIGHT_STEPS, UNSTARTED_STEPS, SagaState, StepState
-
-
-ROLLED_BACK = frozenset({SagaState.COMPENSATED, SagaState.CANCELLED})
-GOING_FORWARD = frozenset({SagaState.RUNNING, SagaState.COMPLETED})
+from sagas.states import (
+    FORWARD_SAGAS,
+    IN_FLIGHT_STEPS,
+    MAY_HAVE_HAPPENED,
+    ROLLED_BACK_SAGAS,
+    TURNED_BACK_SAGAS,
+    UNSTARTED_STEPS,
+    SagaState,
+    StepState,
+)
 
 
 def ends_now(step: StepRun) -> bool:
@@ -53,9 +58,9 @@ def doubt(change: transitions.RunChange, step: StepRun) -> None:
         transitions.keep_doubt(step)  # it is unknown as soon as the saga undoes its steps
         _draw_consequences(change, step)
     else:
-        if step.state not in {StepState.SUCCEEDED, StepState.UNKNOWN}:
+        if step.state not in MAY_HAVE_HAPPENED:
             transitions.doubt_late(change, step)
-            if change.run.state in GOING_FORWARD:
+            if change.run.state in FORWARD_SAGAS:
                 transitions.set_warning(change)
         _draw_consequences(change, step)
 
@@ -72,8 +77,8 @@ def _draw_consequences(change: transitions.RunChange, step: StepRun) -> None:
         transitions.pass_pivot(change, step)
     if run.state == SagaState.DEAD_LETTER:
         _give_up_undo(change, step)
-    elif run.state in {*ROLLED_BACK, SagaState.COMPENSATING} and _is_undone(step):
-        if run.state in ROLLED_BACK:
+    elif run.state in TURNED_BACK_SAGAS and _is_undone(step):
+        if run.state in ROLLED_BACK_SAGAS:
             transitions.reopen_run(change, f"{step.name} {_news(step)} after it had been given up")
         compensate.begin_undo_if_idle(change, again=step.name)
 

@@ -11,7 +11,7 @@ from sagas.definitions import registry
 from sagas.engine import compensate, decisions, transitions
 from sagas.exceptions import UnknownSaga
 from sagas.models import SagaRun, StepRun
-from sagas.states import IN_FLIGHT_STEPS, EventType, SagaState, StepState
+from sagas.states import IN_FLIGHT_STEPS, UNSUCCESSFUL_STEPS, EventType, SagaState
 
 
 def resume(change: transitions.RunChange, *, note: str, actor: str, **columns: Any) -> None:
@@ -78,7 +78,7 @@ def resume_forward(change: transitions.RunChange) -> None:
             transitions.reset(
                 change, row, place.state, pending_predecessors=place.pending_predecessors, anew=anew
             )
-        elif row.state in {StepState.FAILED, StepState.UNKNOWN}:
+        elif row.state in UNSUCCESSFUL_STEPS:
             transitions.set_warning(change)
     transitions.restart_count(change, sum(not row.successors for row in rows if row.pk in places))
     if not places:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from sagas.engine import transitions
 from sagas.models import StepRun
-from sagas.states import IN_FLIGHT_STEPS, Direction, StepState
+from sagas.states import ENDED_STEPS, IN_FLIGHT_STEPS, Direction, StepState
 
 
 def weave(
@@ -39,22 +39,10 @@ def weave(
     ]
     chain = [row for row in rows if row not in in_flight]
     for row in undo.values():
-        if row not in rows and row not in in_flight and row.state not in _OVER:
+        if row not in rows and row not in in_flight and row.state not in ENDED_STEPS:
             transitions.leave_out(change, row)
     _place(change, chain, in_flight, again=again, anew=anew)
     transitions.restart_count(change, 1 if chain else len(in_flight))
-
-
-_OVER = frozenset(
-    {
-        StepState.SUCCEEDED,
-        StepState.SKIPPED,
-        StepState.CANCELLED,
-        # Its step may stand, and a retry tries it again.
-        StepState.FAILED,
-        StepState.UNKNOWN,
-    }
-)
 
 
 def _place(

@@ -71,8 +71,8 @@ class Migration(migrations.Migration):
                 'ordering': ('-id',),
                 'permissions': (('retry_sagarun', 'Can retry sagas'), ('cancel_sagarun', 'Can cancel sagas'), ('compensate_sagarun', 'Can compensate sagas'), ('resolve_sagarun', 'Can resolve sagas by hand'), ('revert_sagarun', 'Can revert completed sagas'), ('pause_sagarun', 'Can pause and resume sagas'), ('skip_step_sagarun', 'Can skip steps of sagas'), ('answer_step_sagarun', 'Can complete and fail waiting steps of sagas')),
                 'default_permissions': ('view', 'delete'),
-                'indexes': [models.Index(condition=models.Q(('state__in', ('running', 'compensating', 'dead_letter'))), fields=['state', 'id'], name='sagas_run_open'), models.Index(condition=models.Q(('state', 'running')), fields=['deadline'], name='sagas_run_deadline'), models.Index(condition=models.Q(('auto_retry_at__isnull', False)), fields=['auto_retry_at'], name='sagas_run_auto_retry'), models.Index(condition=models.Q(('has_warnings', True)), fields=['id'], name='sagas_run_warnings'), models.Index(fields=['key'], name='sagas_run_key_prefix', opclasses=('varchar_pattern_ops',))],
-                'constraints': [models.UniqueConstraint(fields=('label', 'key'), name='sagas_run_label_key'), models.CheckConstraint(condition=sagas.models.one_of.OneOf('state', ['running', 'compensating', 'completed', 'compensated', 'cancelled', 'dead_letter', 'resolved']), name='sagas_run_state'), models.CheckConstraint(condition=sagas.models.one_of.OneOf('outcome_when_undone', ('', 'compensated', 'cancelled')), name='sagas_run_outcome_when_undone'), models.CheckConstraint(condition=django.db.models.lookups.Exact(sagas.models.one_of.OneOf('state', ['cancelled', 'compensated', 'completed', 'resolved']), django.db.models.lookups.IsNull(models.F('completed_at'), rhs=False)), name='sagas_run_completed_at')],
+                'indexes': [models.Index(condition=models.Q(('state__in', ['compensating', 'dead_letter', 'running'])), fields=['state', 'id'], name='sagas_run_open'), models.Index(condition=models.Q(('state', 'running')), fields=['deadline'], name='sagas_run_deadline'), models.Index(condition=models.Q(('auto_retry_at__isnull', False)), fields=['auto_retry_at'], name='sagas_run_auto_retry'), models.Index(condition=models.Q(('has_warnings', True)), fields=['id'], name='sagas_run_warnings'), models.Index(fields=['key'], name='sagas_run_key_prefix', opclasses=('varchar_pattern_ops',))],
+                'constraints': [models.UniqueConstraint(fields=('label', 'key'), name='sagas_run_label_key'), models.CheckConstraint(condition=sagas.models.one_of.OneOf('state', ['running', 'compensating', 'completed', 'compensated', 'cancelled', 'dead_letter', 'resolved']), name='sagas_run_state'), models.CheckConstraint(condition=sagas.models.one_of.OneOf('outcome_when_undone', ('', 'cancelled', 'compensated')), name='sagas_run_outcome_when_undone'), models.CheckConstraint(condition=django.db.models.lookups.Exact(sagas.models.one_of.OneOf('state', ['cancelled', 'compensated', 'completed', 'resolved']), django.db.models.lookups.IsNull(models.F('completed_at'), rhs=False)), name='sagas_run_completed_at')],
             },
         ),
         migrations.CreateModel(
@@ -173,7 +173,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='steprun',
-            index=models.Index(condition=models.Q(('state__in', ('running', 'waiting'))), fields=['lease_until'], name='sagas_step_lease_until'),
+            index=models.Index(condition=models.Q(('state__in', ['running', 'waiting'])), fields=['lease_until'], name='sagas_step_lease_until'),
         ),
         migrations.AddConstraint(
             model_name='steprun',
@@ -197,7 +197,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='steprun',
-            constraint=models.CheckConstraint(condition=models.Q(('reconcile_attempts__isnull', True), ('state__in', ('ready', 'running')), _connector='OR'), name='sagas_step_reconcile'),
+            constraint=models.CheckConstraint(condition=models.Q(('reconcile_attempts__isnull', True), ('state__in', ['ready', 'running']), _connector='OR'), name='sagas_step_reconcile'),
         ),
         migrations.AddIndex(
             model_name='sagaevent',

@@ -22,8 +22,13 @@ from sagas.models.steps import GOES_ITS_WAY, Moment, StepRun
 from sagas.models.writer import WriterQuerySet
 from sagas.states import (
     ACTIVE_SAGAS,
+    FAILED_SAGAS,
     FINAL_SAGAS,
     IN_FLIGHT_STEPS,
+    OPEN_SAGAS,
+    OPEN_STEPS,
+    ROLLED_BACK_SAGAS,
+    UNSUCCESSFUL_STEPS,
     SagaState,
     StepState,
 )
@@ -158,9 +163,7 @@ class SagaRun(models.Model):
                 condition=OneOf("state", SagaState.values), name="sagas_run_state"
             ),
             models.CheckConstraint(
-                condition=OneOf(
-                    "outcome_when_undone", ("", SagaState.COMPENSATED, SagaState.CANCELLED)
-                ),
+                condition=OneOf("outcome_when_undone", ("", *sorted(ROLLED_BACK_SAGAS))),
                 name="sagas_run_outcome_when_undone",
             ),
             models.CheckConstraint(
@@ -173,7 +176,7 @@ class SagaRun(models.Model):
         indexes = (
             models.Index(
                 fields=("state", "id"),
-                condition=Q(state__in=("running", "compensating", "dead_letter")),
+                condition=Q(state__in=sorted(OPEN_SAGAS)),
                 name="sagas_run_open",
             ),
             models.Index(
@@ -206,7 +209,7 @@ class SagaRun(models.Model):
     @property
     def is_failed(self) -> bool:
         """Whether it did not reach its goal: rolled back, or waiting for a human."""
-        return self.outcome in {"failed", "dead_letter"}
+        return self.state in FAILED_SAGAS
 
     @property
     def is_compensating(self) -> bool:
@@ -216,7 +219,7 @@ class SagaRun(models.Model):
     @property
     def is_compensated(self) -> bool:
         """Whether everything that ran or may have run was undone."""
-        return self.state in {SagaState.COMPENSATED, SagaState.CANCELLED}
+        return self.state in ROLLED_BACK_SAGAS
 
     @property
     def is_final(self) -> bool:
@@ -236,11 +239,11 @@ class SagaRun(models.Model):
 
     def failed_steps(self) -> "models.QuerySet[StepRun]":
         """Steps of either direction that failed or whose outcome is unknown."""
-        return self.steps.filter(state__in=(StepState.FAILED, StepState.UNKNOWN))
+        return self.steps.filter(state__in=UNSUCCESSFUL_STEPS)
 
     def next_step(self) -> "StepRun | None":
         """Return the first step that runs or could run now."""
-        return self.steps.filter(state__in=(StepState.READY, *sorted(IN_FLIGHT_STEPS))).first()
+        return self.steps.filter(state__in=OPEN_STEPS).first()
 
     def wait(self, timeout: float = 30.0, *, interval: float = 0.05) -> Self:
         """Poll until the run needs no worker any more; for tests and scripts.

@@ -16,6 +16,7 @@ from sagas.models.moments import CLOCK, format_moment
 from sagas.models.one_of import OneOf
 from sagas.models.writer import WriterQuerySet
 from sagas.states import (
+    ATTEMPTED_STEPS,
     IN_FLIGHT_STEPS,
     Direction,
     SagaState,
@@ -182,7 +183,7 @@ class StepRun(models.Model):
                 name="sagas_step_due",
             ),
             models.CheckConstraint(
-                condition=Q(reconcile_attempts__isnull=True) | Q(state__in=("ready", "running")),
+                condition=Q(reconcile_attempts__isnull=True) | Q(state__in=sorted(ATTEMPTED_STEPS)),
                 name="sagas_step_reconcile",
             ),
         )
@@ -190,7 +191,7 @@ class StepRun(models.Model):
             models.Index(fields=("send_at",), condition=Q(state="ready"), name="sagas_step_send"),
             models.Index(
                 fields=("lease_until",),
-                condition=Q(state__in=("running", "waiting")),
+                condition=Q(state__in=sorted(IN_FLIGHT_STEPS)),
                 name="sagas_step_lease_until",
             ),
         )

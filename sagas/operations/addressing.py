@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations.predicates import Steps, blocking_steps, is_held
 from sagas.operations.verbs import Naming, Refused
-from sagas.states import IN_FLIGHT_STEPS, EventType, StepState
-
-
-_STILL_TO_END = IN_FLIGHT_STEPS | {StepState.READY}
+from sagas.states import IN_FLIGHT_STEPS, OPEN_STEPS, EventType, StepState
 
 
 def rows_by_name(run: SagaRun, steps: Steps) -> dict[str, StepRun]:
@@ -67,7 +64,7 @@ def _names(steps: Steps) -> list[str]:
 def _or_its_compensation(step: StepRun, backward: Sequence[StepRun]) -> StepRun:
     if step.is_backward or not step.happened:
         return step
-    own = [row for row in backward if row.name == step.name and row.state in _STILL_TO_END]
+    own = [row for row in backward if row.name == step.name and row.state in OPEN_STEPS]
     # An answer that comes twice must not be taken for one of the compensation.
     return own[0] if own and not _asked_somebody(step) else step
 

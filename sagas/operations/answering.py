@@ -9,15 +9,14 @@ from sagas.models import SagaRun, StepRun
 from sagas.models.moments import format_moment
 from sagas.operations.addressing import BY_ROW
 from sagas.operations.operating import operating_on_step, reloaded
-from sagas.operations.predicates import UNSUCCESSFUL, Steps
+from sagas.operations.predicates import Steps
 from sagas.operations.results import refuse_result_of_undo, result_as_json
 from sagas.operations.verbs import Refused, StepVerb, entered
 from sagas.payloads import truncate_error
-from sagas.states import EventType, SagaState, StepState
+from sagas.states import UNSUCCESSFUL_STEPS, EventType, SagaState, StepState
 
 
 CODE_LENGTH = 100
-_GIVEN_UP = frozenset({StepState.UNKNOWN, StepState.FAILED, StepState.COMPENSATED})
 
 
 def complete_step(
@@ -144,7 +143,9 @@ def _may_have_happened(step: StepRun) -> bool:
         return False
     if step.state == StepState.SKIPPED:
         return _was_skipped_by_hand(step)
-    return step.state in _GIVEN_UP and (step.in_doubt or step.state != StepState.COMPENSATED)
+    if step.state == StepState.COMPENSATED:
+        return step.in_doubt
+    return step.state in UNSUCCESSFUL_STEPS
 
 
 def _was_skipped_by_hand(step: StepRun) -> bool:
@@ -166,7 +167,7 @@ def _accept_late(change: transitions.RunChange, step: StepRun, outcome: Succeede
 def _why_not(steps: Steps, step: StepRun) -> str:
     since = f" since {format_moment(step.ended_at)}" if step.ended_at else ""
     why = f"{step} is {step.state}{since}, not waiting"
-    if step.is_backward and step.state in UNSUCCESSFUL:
+    if step.is_backward and step.state in UNSUCCESSFUL_STEPS:
         return f"{why}; skip_step says that it was undone after all"
     for undo in steps:
         waits = undo.is_backward and undo.state == StepState.WAITING

@@ -5,18 +5,13 @@ from collections.abc import Iterable, Iterator
 from sagas.conf import MAX_RETRY_COUNT
 from sagas.engine import compensate, retry_dead_letter
 from sagas.models import SagaRun, StepRun
-from sagas.states import SagaState, StepState
+from sagas.states import CLOSED_SAGAS, UNSUCCESSFUL_STEPS, SagaState, StepState
 
 
 Steps = Iterable[StepRun]
 """All rows of one run, which may be read more than once. As a QuerySet they cost nothing until a rule
 looks at them, and one query however many do."""
 
-UNSUCCESSFUL = frozenset({StepState.FAILED, StepState.UNKNOWN})
-UNCLAIMED = frozenset({StepState.READY, StepState.WAITING})
-"""No worker has the step at this moment, so a human can settle it."""
-
-_OVER = frozenset({SagaState.COMPENSATED, SagaState.CANCELLED, SagaState.RESOLVED})
 _NOT_BEGUN = frozenset(
     {
         StepState.PENDING,
@@ -46,13 +41,13 @@ def steps_of(run: SagaRun) -> Steps:
 
 def is_over(run: SagaRun) -> bool:
     """Whether nothing of it will run any more. A saga that completed may still be reverted."""
-    return run.state in _OVER
+    return run.state in CLOSED_SAGAS
 
 
 def is_open_end(run: SagaRun, step: StepRun) -> bool:
     """Whether a step ended without success, or its saga completed without it."""
     left_out = step.state == StepState.CANCELLED and run.state == SagaState.COMPLETED
-    return step.state in UNSUCCESSFUL or left_out
+    return step.state in UNSUCCESSFUL_STEPS or left_out
 
 
 def may_be_past_pivot(run: SagaRun, steps: Steps) -> bool:
@@ -66,8 +61,8 @@ def may_be_past_pivot(run: SagaRun, steps: Steps) -> bool:
 def blocking_steps(run: SagaRun, steps: Steps) -> list[StepRun]:
     """Return the steps because of which a dead letter cannot go on."""
     if not retry_dead_letter.is_turned(run, steps):
-        return [step for step in steps if step.critical and step.state in UNSUCCESSFUL]
-    backward = [step for step in steps if step.is_backward and step.state in UNSUCCESSFUL]
+        return [step for step in steps if step.critical and step.state in UNSUCCESSFUL_STEPS]
+    backward = [step for step in steps if step.is_backward and step.state in UNSUCCESSFUL_STEPS]
     return compensate.held(_forward(steps)) or backward
 
 

@@ -7,7 +7,13 @@ from typing import Any, Literal
 from sagas.engine import compensate, decisions, undo_chain
 from sagas.models import SagaRun, StepRun, moments
 from sagas.operations.predicates import is_undoing, may_be_past_pivot
-from sagas.states import IN_FLIGHT_STEPS, MAY_HAVE_HAPPENED, UNSTARTED_STEPS, SagaState, StepState
+from sagas.states import (
+    CLOSED_SAGAS,
+    IN_FLIGHT_STEPS,
+    MAY_HAVE_HAPPENED,
+    UNSTARTED_STEPS,
+    StepState,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,7 @@ def preview_compensation(run: SagaRun) -> list[PlannedUndo]:
     run = SagaRun.objects.only("state", "pivot_passed").get(pk=run.pk)
     steps = list(StepRun.objects.filter(run_id=run.pk).defer("input", "output", "error"))
     forward = [step for step in steps if not step.is_backward]
-    if run.state in {SagaState.COMPENSATED, SagaState.CANCELLED, SagaState.RESOLVED}:
+    if run.state in CLOSED_SAGAS:
         return []
     if is_undoing(steps):
         # Not the rows of the compensations: a late word may have changed what a retry would undo.

@@ -8,7 +8,6 @@ from sagas.operations.addressing import BY_STEP
 from sagas.operations.dead_letters import hold_refusal, resume_counted
 from sagas.operations.operating import operating_on_step, reloaded
 from sagas.operations.predicates import (
-    UNCLAIMED,
     Steps,
     blocking_steps,
     is_open_end,
@@ -19,7 +18,7 @@ from sagas.operations.predicates import (
 from sagas.operations.results import refuse_result_of_undo, result_as_json
 from sagas.operations.verbs import Refused, StepVerb, entered
 from sagas.payloads import truncate_error
-from sagas.states import SagaState, StepState
+from sagas.states import FORWARD_SAGAS, SETTLEABLE_STEPS, SagaState, StepState
 
 
 def retry_step(run: SagaRun, name: str, *, reason: str, actor: str = "") -> SagaRun:
@@ -50,7 +49,7 @@ def _retry_refusal(run: SagaRun, steps: Steps, step: StepRun) -> str | None:
             or _others_refusal(run, steps, step)
             or retries_spent(run)
         )
-    goes_forward = run.state in {SagaState.RUNNING, SagaState.COMPLETED}
+    goes_forward = run.state in FORWARD_SAGAS
     return _success_refusal(run, step) or (None if goes_forward else "it is not going forward")
 
 
@@ -115,7 +114,7 @@ def _skip_refusal(run: SagaRun, steps: Steps, step: StepRun) -> str | None:
         return _success_refusal(run, step) or _bystander_refusal(run, steps, step)
     # Of a saga that turns back, what ended forward is for the compensations.
     turned = run.state == SagaState.COMPENSATING and not step.is_backward
-    if step.state in UNCLAIMED or (is_open_end(run, step) and not turned):
+    if step.state in SETTLEABLE_STEPS or (is_open_end(run, step) and not turned):
         return None
     return f"{step} is {step.state}, neither ready, waiting, failed nor unknown"
 
@@ -145,7 +144,7 @@ def _go_on(
     """Draw the consequences of a step that was settled by hand; ``step`` is as it was before."""
     if change.run.state == SagaState.DEAD_LETTER:
         _leave_dead_letter(change, step, to, note=note, actor=actor)
-    elif step.state in UNCLAIMED:
+    elif step.state in SETTLEABLE_STEPS:
         outcome = Succeeded(output=output) if to == StepState.SUCCEEDED else Skipped()
         consequences.apply_consequences(change, step, outcome, to)
     elif step.is_backward:

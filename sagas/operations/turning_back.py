@@ -1,5 +1,6 @@
 """``cancel``, ``compensate`` and ``revert``: what ran is undone."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from sagas.engine import compensate, transitions
@@ -8,7 +9,7 @@ from sagas.operations.operating import operating, reloaded
 from sagas.operations.predicates import Steps, is_held, is_undoing, may_be_past_pivot, steps_of
 from sagas.operations.verbs import RunVerb, entered
 from sagas.payloads import truncate_error
-from sagas.states import SagaState
+from sagas.states import COMPENSABLE_SAGAS, SagaState
 
 
 def cancel_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
@@ -49,7 +50,7 @@ def compensate_saga(
     )
 
 
-def _refusal(run: SagaRun, steps: Steps, *, states: tuple[SagaState, ...]) -> str | None:
+def _refusal(run: SagaRun, steps: Steps, *, states: Sequence[SagaState]) -> str | None:
     if run.state not in states:
         return f"it is not {' or '.join(states)}"
     if is_undoing(steps) and not is_held(run, steps):
@@ -65,7 +66,7 @@ CANCEL = entered(
         help="undo what ran, because it is no longer wanted",
         permission="sagas.cancel_sagarun",
         operation=cancel_saga,
-        refusal=partial(_refusal, states=(SagaState.RUNNING,)),
+        refusal=partial(_refusal, states=[SagaState.RUNNING]),
         undoes=True,
     )
 )
@@ -75,7 +76,7 @@ COMPENSATE = entered(
         help="undo what ran, because the goal cannot be reached",
         permission="sagas.compensate_sagarun",
         operation=compensate_saga,
-        refusal=partial(_refusal, states=(SagaState.RUNNING, SagaState.DEAD_LETTER)),
+        refusal=partial(_refusal, states=sorted(COMPENSABLE_SAGAS)),
         undoes=True,
     )
 )
@@ -85,7 +86,7 @@ REVERT = entered(
         help="undo a completed saga, because it is no longer wanted",
         permission="sagas.revert_sagarun",
         operation=partial(compensate_saga, revert_completed=True),
-        refusal=partial(_refusal, states=(SagaState.COMPLETED,)),
+        refusal=partial(_refusal, states=[SagaState.COMPLETED]),
         undoes=True,
     )
 )

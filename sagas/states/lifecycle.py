@@ -169,16 +169,6 @@ STEP_ARROWS: dict[StepState, frozenset[StepState]] = {
     StepState.COMPENSATED: frozenset({StepState.SUCCEEDED, StepState.UNKNOWN}),
 }
 
-ACTIVE_SAGAS = frozenset({SagaState.RUNNING, SagaState.COMPENSATING})
-FINAL_SAGAS = frozenset(
-    {SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.CANCELLED, SagaState.RESOLVED}
-)
-
-UNSTARTED_STEPS = frozenset({StepState.PENDING, StepState.READY})
-IN_FLIGHT_STEPS = frozenset({StepState.RUNNING, StepState.WAITING})
-DONE = frozenset({StepState.SUCCEEDED, StepState.SKIPPED})
-MAY_HAVE_HAPPENED = frozenset({StepState.SUCCEEDED, StepState.UNKNOWN})
-
 
 def require_arrow(arrows: Any, came_from: Any, to: Any) -> None:
     """Refuse, as a bug of ours, a change that no arrow in this module allows."""

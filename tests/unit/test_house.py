@@ -2,16 +2,20 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 import sagas
+from sagas.states import Direction, EventType, SagaState, StepState
 
 
 HOUSE = Path(sagas.__file__).parent
 MODULES = sorted(p for p in HOUSE.rglob("*.py") if "migrations" not in p.parts)
+
+STATEMENTS = sorted(HOUSE.rglob("*.sql"))
+STATES = frozenset({*SagaState.values, *StepState.values})
 
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -108,6 +112,62 @@ class TestWriterOfState:
         written = {name_of(p) for p in MODULES if list(state_writes(tree_of(p)))}
         assert written
         assert all(name.startswith("engine/transitions/") for name in written)
+
+
+def groups_of_states(tree: ast.Module) -> Iterator[int]:
+    """Yield the lines that write out a set, a tuple or a list of states, also as plain words."""
+    keys = {id(node.slice) for node in ast.walk(tree) if isinstance(node, ast.Subscript)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Set | ast.Tuple | ast.List) or id(node) in keys:
+            continue
+        states = sum(_is_state(each) for each in node.elts)
+        words = [each.value for each in node.elts if isinstance(each, ast.Constant)]
+        others = sum(isinstance(each, ast.Starred) for each in node.elts)
+        is_set = isinstance(node, ast.Set)
+        if (states and (is_set or states + others > 1)) or _are_states(words):
+            yield node.lineno
+
+
+def _is_state(node: ast.expr) -> bool:
+    enums = {SagaState.__name__, StepState.__name__}
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in enums
+        and node.attr.isupper()
+    )
+
+
+def _are_states(words: Sequence[object]) -> bool:
+    return len(words) > 1 and STATES.issuperset(words)
+
+
+class TestStates:
+    @pytest.mark.parametrize("path", MODULES, ids=name_of)
+    def test_a_group_of_states_has_its_name_in_one_room(self, path: Path) -> None:
+        if path.parent != HOUSE / "states":
+            assert list(groups_of_states(tree_of(path))) == []
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "state in {StepState.FAILED, StepState.UNKNOWN}",
+            "state in {*ACTIVE_SAGAS, SagaState.COMPLETED}",
+            "DONE | {StepState.FAILED}",
+            "rows.filter(state__in=(StepState.FAILED, StepState.UNKNOWN))",
+            "frozenset([SagaState.RUNNING, SagaState.COMPLETED])",
+            "Q(state__in=('running', 'waiting'))",
+        ],
+    )
+    def test_the_test_itself_sees_a_group(self, code: str) -> None:
+        assert list(groups_of_states(ast.parse(code))) == [1]
+
+    @pytest.mark.parametrize("path", STATEMENTS, ids=name_of)
+    def test_a_statement_has_its_groups_from_there(self, path: Path) -> None:
+        text = re.sub(r"--.*", "", path.read_text())
+        assert not re.findall(r"IN \('", text)
+        words = set(re.findall(r"'([a-z_]+)'", text))
+        assert words <= STATES | {*Direction.values, *EventType.values}
 
 
 def loose_options(tree: ast.Module) -> Iterator[int]:

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Mapping
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import (
     ACTIVE_SAGAS,
+    ENDED_STEPS,
     FINAL_SAGAS,
     IN_FLIGHT_STEPS,
     MAY_HAVE_HAPPENED,
@@ -20,6 +22,7 @@ from sagas.states import (
     EventType,
     SagaState,
     StepState,
+    groups,
     lifecycle,
 )
 
@@ -73,9 +76,10 @@ class TestStepStates:
         sources = {s for s, targets in STEP_ARROWS.items() if StepState.RUNNING in targets}
         assert sources == UNSTARTED_STEPS
 
-    def test_the_groups_do_not_overlap(self) -> None:
-        assert not UNSTARTED_STEPS & IN_FLIGHT_STEPS
-        assert not (UNSTARTED_STEPS | IN_FLIGHT_STEPS) & MAY_HAVE_HAPPENED
+    def test_a_step_is_unstarted_or_in_flight_or_has_ended(self) -> None:
+        groups = (UNSTARTED_STEPS, IN_FLIGHT_STEPS, ENDED_STEPS)
+        assert sorted(state for group in groups for state in group) == sorted(StepState)
+        assert MAY_HAVE_HAPPENED < ENDED_STEPS
 
 
 class TestColumns:
@@ -106,3 +110,11 @@ class TestSentences:
             assert isinstance(sentence, ast.Expr)
             assert isinstance(sentence.value, ast.Constant)
             assert str(sentence.value.value).endswith(".")
+
+    def test_every_group_is_explained_by_a_sentence(self) -> None:
+        body = ast.parse(Path(groups.__file__).read_text()).body
+        for node, sentence in pairwise(body):
+            if isinstance(node, ast.Assign):
+                assert isinstance(sentence, ast.Expr), ast.unparse(node)
+                assert isinstance(sentence.value, ast.Constant)
+                assert str(sentence.value.value).endswith(".")

@@ -9,7 +9,7 @@ from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from typing import Any, Protocol, TypeVar
 
-from sagas.states import DONE, IN_FLIGHT_STEPS, Direction, SagaState, StepState
+from sagas.states import DONE, IN_FLIGHT_STEPS, UNSUCCESSFUL_STEPS, Direction, SagaState, StepState
 
 
 class Next(Enum):
@@ -104,7 +104,7 @@ def replan(steps: Sequence[Planned]) -> dict[Any, Place]:
 def _is_done(step: Planned) -> bool:
     if step.detached_retry:
         return True
-    if step.state in {StepState.FAILED, StepState.UNKNOWN}:
+    if step.state in UNSUCCESSFUL_STEPS:
         return not step.critical
     return step.state in DONE
 

@@ -11,7 +11,7 @@ from sagas.engine.transitions.plan import collect_ready
 from sagas.engine.transitions.run import restart_count
 from sagas.engine.transitions.waiting import end_waits
 from sagas.models import StepRun
-from sagas.states import MAY_HAVE_HAPPENED, UNSTARTED_STEPS, EventType, StepState
+from sagas.states import IDLE_STEPS, MAY_HAVE_HAPPENED, UNSTARTED_STEPS, EventType, StepState
 
 
 def cancel_unstarted(change: RunChange) -> None:
@@ -21,7 +21,7 @@ def cancel_unstarted(change: RunChange) -> None:
     they meet here.
     """
     forward = StepRun.objects.forward().filter(run_id=change.run.pk)
-    shut = forward.filter(state__in=(*UNSTARTED_STEPS, StepState.WAITING))
+    shut = forward.filter(state__in=IDLE_STEPS)
     rows = list(
         shut.select_for_update().only(
             *(

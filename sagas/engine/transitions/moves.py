@@ -15,14 +15,11 @@ from django.db.models.functions import Now
 
 from sagas.engine.transitions.change import RunChange
 from sagas.models import StepRun
-from sagas.states import STEP_ARROWS, EventType, StepState, require_arrow
+from sagas.states import ATTEMPTED_STEPS, STEP_ARROWS, EventType, StepState, require_arrow
 
 
 ANY: Final = Q()
 """Nothing more is asked of the row."""
-
-_ATTEMPTED = frozenset({StepState.READY, StepState.RUNNING})
-"""An attempt is to come, or under way; it acts or reconciles."""
 
 
 def move_step(
@@ -65,7 +62,7 @@ def move_steps(
     Of several, the rows are locked by this transaction, so that all are moved. Returns how many were.
     """
     columns = {"lease_until": None, **columns}
-    if to not in _ATTEMPTED:
+    if to not in ATTEMPTED_STEPS:
         columns["reconcile_attempts"] = None
     moved = 0
     of_state = attrgetter("state")

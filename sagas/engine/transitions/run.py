@@ -11,18 +11,16 @@ from sagas.engine.transitions.change import RunChange
 from sagas.models import SagaRun, StepRun
 from sagas.payloads import truncate_error
 from sagas.states import (
-    DONE,
+    DONE_OR_UNDONE,
     FINAL_SAGAS,
+    FORWARD_SAGAS,
     SAGA_ARROWS,
+    UNSUCCESSFUL_STEPS,
     EventType,
     SagaState,
     StepState,
     require_arrow,
 )
-
-
-_GOES_ON_WITHOUT = frozenset({SagaState.RUNNING, SagaState.COMPLETED})
-"""Where a saga does without a best-effort step; elsewhere what did not succeed is no warning."""
 
 
 def move_run(
@@ -93,12 +91,12 @@ def set_warning(change: RunChange) -> None:
 def update_warning(change: RunChange) -> None:
     """Warn as long as a step is left that did not succeed, or that is tried again by hand."""
     run = change.run
-    left = Q(state__in=(StepState.FAILED, StepState.UNKNOWN))
-    left |= Q(detached_retry=True) & ~Q(state__in=(*DONE, StepState.COMPENSATED))
+    left = Q(state__in=UNSUCCESSFUL_STEPS)
+    left |= Q(detached_retry=True) & ~Q(state__in=DONE_OR_UNDONE)
     if run.state == SagaState.COMPLETED:
         left |= Q(state=StepState.CANCELLED)
     warns = StepRun.objects.forward().filter(left, run_id=run.pk).exists()
-    if warns != run.has_warnings and (not warns or run.state in _GOES_ON_WITHOUT):
+    if warns != run.has_warnings and (not warns or run.state in FORWARD_SAGAS):
         _update(run, has_warnings=warns)
         run.has_warnings = warns
 

@@ -6,7 +6,7 @@ from sagas.engine.transitions.change import RunChange
 from sagas.engine.transitions.moves import move_steps
 from sagas.engine.transitions.waiting import end_waits
 from sagas.models import StepRun
-from sagas.states import UNSTARTED_STEPS, EventType, StepState
+from sagas.states import IDLE_STEPS, UNSTARTED_STEPS, EventType, StepState
 
 
 _EVENTS = {
@@ -36,7 +36,7 @@ def leave_unfinished(change: RunChange, *, note: str) -> list[str]:
         "fence",
         "at_large",
     )
-    open_ends = forward.filter(state__in=(*UNSTARTED_STEPS, StepState.WAITING))
+    open_ends = forward.filter(state__in=IDLE_STEPS)
     rows = list(open_ends.select_for_update().only(*columns))
     end_waits(change, [row for row in rows if row.state == StepState.WAITING], reconcile=False)
     unstarted = [row for row in rows if row.state in UNSTARTED_STEPS]

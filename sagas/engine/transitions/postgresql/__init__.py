@@ -18,7 +18,14 @@ from sagas.engine.transitions.events import EventLog
 from sagas.engine.transitions.postgresql.statement import Statement
 from sagas.engine.transitions.values import Claimant, Succession
 from sagas.models import SagaRun, StepRun
-from sagas.states import Direction, EventType, SagaState, StepState
+from sagas.states import (
+    ATTEMPTED_STEPS,
+    MAY_HAVE_HAPPENED,
+    Direction,
+    EventType,
+    SagaState,
+    StepState,
+)
 
 
 ModelT = TypeVar("ModelT", bound=models.Model)
@@ -57,12 +64,18 @@ def _columns(table: str, names: Sequence[str]) -> str:
     return ", ".join(f"{table}.{name} AS {table}_{name}" for name in names)
 
 
+def _words(states: Collection[StepState]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
 _CLAIM = Statement(
     "claim", step_columns=_columns("step", STEP_COLUMNS), run_columns=_columns("run", RUN_COLUMNS)
 )
 _SUCCEED = Statement(
     "succeed",
     step_columns=_columns("step", STEP_COLUMNS),
+    may_have_happened=_words(MAY_HAVE_HAPPENED),
+    attempted=_words(ATTEMPTED_STEPS),
     opens="step.pending_predecessors = 1 AND step.state = 'pending'",
 )
 _RENEW = Statement("renew")

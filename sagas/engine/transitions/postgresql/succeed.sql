@@ -45,7 +45,7 @@ undone AS (
             JOIN sagas_steprun AS forward USING (run_id, name)
             WHERE ended.direction = 'backward' AND forward.direction = 'forward'
         )
-      AND step.state IN ('succeeded', 'unknown')
+      AND step.state IN ({may_have_happened})
     RETURNING step.id, step.attempt,
               CASE WHEN step.in_doubt THEN 'unknown' ELSE 'succeeded' END AS from_state
 ),
@@ -84,7 +84,7 @@ released AS (
         worker = CASE WHEN {opens} AND ended.takes THEN $7::text ELSE step.worker END
     FROM ended
     WHERE step.id = ended.following
-    RETURNING step.pending_predecessors = 0 AND step.state IN ('ready', 'running') AS goes_on, {step_columns}
+    RETURNING step.pending_predecessors = 0 AND step.state IN ({attempted}) AS goes_on, {step_columns}
 ),
 counted AS (
     UPDATE sagas_sagarun AS run
