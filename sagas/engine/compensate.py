@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from sagas.engine import dead_letter, decisions, transitions, undo_chain
 from sagas.exceptions import PivotPassed
-from sagas.models import SagaRun, StepRun
+from sagas.models import StepRun
 from sagas.states import (
     MAY_HAVE_HAPPENED,
     UNSTARTED_STEPS,
@@ -70,7 +70,7 @@ def begin_undo_if_idle(
         if transitions.has_in_flight(change):
             return
     # Only now: past the pivot the saga goes forward again, and what was skipped stays skipped.
-    if not past_pivot(change.run, forward) and transitions.doubt_skipped(change):
+    if not decisions.may_be_past_pivot(change.run, forward) and transitions.doubt_skipped(change):
         forward = _forward_steps(change)
     if _stands_still(change, forward):
         return
@@ -121,7 +121,7 @@ def _undo_failed(change: transitions.RunChange) -> list[StepRun]:
 
 def _stands_still(change: transitions.RunChange, forward: Sequence[StepRun]) -> bool:
     """Leave to a human what must not be undone, or not yet; whether there was such a thing."""
-    if past_pivot(change.run, forward):
+    if decisions.may_be_past_pivot(change.run, forward):
         dead_letter.dead_letter(change, note=str(PivotPassed()), step="", code=PivotPassed.code)
         return True
     holding = held(forward)
@@ -131,21 +131,6 @@ def _stands_still(change: transitions.RunChange, forward: Sequence[StepRun]) -> 
         transitions.note_undo_failure(change, note)
         dead_letter.dead_letter(change, note=note, step=holding[0].name, for_a_human=True)
     return bool(holding)
-
-
-def past_pivot(run: SagaRun, forward: Iterable[StepRun]) -> bool:
-    """Whether the point of no return was passed, or may have been.
-
-    Also by a step behind it, which nothing undoes; it may be that the pivot itself was skipped.
-    """
-    return run.pivot_passed or any(
-        step.state in MAY_HAVE_HAPPENED and is_final(step) for step in forward
-    )
-
-
-def is_final(step: StepRun) -> bool:
-    """Whether the step is the point of no return, or stands behind it: nothing can undo it."""
-    return step.pivot or step.plan.forward_only
 
 
 def held(forward: Iterable[StepRun]) -> list[StepRun]:

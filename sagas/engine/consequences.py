@@ -27,7 +27,7 @@ def apply_consequences(
         state,
         direction=Direction(step.direction),
         critical=step.critical,
-        pivot=step.pivot,
+        is_irreversible=step.is_irreversible,
         run_state=SagaState(run.state),
         pivot_passed=run.pivot_passed,
         continue_undoing=run.plan.continues_undoing,

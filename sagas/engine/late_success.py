@@ -89,7 +89,7 @@ def _news(step: StepRun) -> str:
 
 def _is_undone(step: StepRun) -> bool:
     """Whether its author wants it undone; of what nothing can undo, a human is to hear."""
-    if compensate.is_final(step) or compensate.held([step]):
+    if step.is_irreversible or compensate.held([step]):
         return True
     forward = StepRun.objects.forward().filter(run_id=step.run_id)
     return bool(step.compensation) and step.name not in compensate.no_longer_compensable(forward)

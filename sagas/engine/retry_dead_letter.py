@@ -43,7 +43,7 @@ def is_turned(run: SagaRun, steps: Any) -> bool:
     rows = list(steps)
     if any(step.is_backward for step in rows):
         return True
-    return bool(run.outcome_when_undone) and not compensate.past_pivot(run, rows)
+    return bool(run.outcome_when_undone) and not decisions.may_be_past_pivot(run, rows)
 
 
 def _anew(change: transitions.RunChange) -> dict[str, Any]:

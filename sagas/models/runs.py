@@ -272,9 +272,8 @@ class SagaRun(models.Model):
         if self.paused_at is not None:
             return f"{way}{because}; {self._paused()}, by hand."
         step = self.next_step()
-        if step is None:
-            return f"{way}{because}; no step is ready."
-        return f"{way}{because}; {step.explain()}"
+        where = step.explain() if step else "no step is ready."
+        return f"{way}{because}; {where}"
 
     def _owned(self) -> list[str]:
         failed = list(self.failed_steps().filter(critical=True).only("options", "direction"))

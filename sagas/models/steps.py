@@ -220,6 +220,11 @@ class StepRun(models.Model):
         return self.reconcile_attempts is not None
 
     @property
+    def is_irreversible(self) -> bool:
+        """Whether it is the point of no return, or stands behind it: nothing can undo it."""
+        return self.pivot or self.plan.forward_only
+
+    @property
     def happened(self) -> bool:
         """Whether it is known to have happened, undone since or not."""
         return self.state == StepState.SUCCEEDED or (

@@ -12,15 +12,6 @@ Steps = Iterable[StepRun]
 """All rows of one run, which may be read more than once. As a QuerySet they cost nothing until a rule
 looks at them, and one query however many do."""
 
-_NOT_BEGUN = frozenset(
-    {
-        StepState.PENDING,
-        StepState.READY,
-        StepState.FAILED,
-        StepState.SKIPPED,
-        StepState.CANCELLED,
-    }
-)
 _COLUMNS = (
     "run_id",
     "name",
@@ -48,14 +39,6 @@ def is_open_end(run: SagaRun, step: StepRun) -> bool:
     """Whether a step ended without success, or its saga completed without it."""
     left_out = step.state == StepState.CANCELLED and run.state == SagaState.COMPLETED
     return step.state in UNSUCCESSFUL_STEPS or left_out
-
-
-def may_be_past_pivot(run: SagaRun, steps: Steps) -> bool:
-    """Whether the point of no return was passed, or may be at this moment."""
-    return run.pivot_passed or any(
-        compensate.is_final(step) and (step.state not in _NOT_BEGUN or step.in_doubt)
-        for step in _forward(steps)
-    )
 
 
 def blocking_steps(run: SagaRun, steps: Steps) -> list[StepRun]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sagas.engine import compensate, decisions, undo_chain
 from sagas.models import SagaRun, StepRun, moments
-from sagas.operations.predicates import is_undoing, may_be_past_pivot
+from sagas.operations.predicates import is_undoing
 from sagas.states import (
     CLOSED_SAGAS,
     IN_FLIGHT_STEPS,
@@ -54,7 +54,7 @@ def preview_compensation(run: SagaRun) -> list[PlannedUndo]:
             _planned(step, rows.get(step.name) or undo_chain.undo_row(step, position=0))
             for step in compensate.to_undo(forward)
         ]
-    if may_be_past_pivot(run, steps):
+    if decisions.may_be_past_pivot(run, steps, begun_counts=True):
         return []
     return [_planned(step, undo_chain.undo_row(step, position=0)) for step in _to_undo(forward)]
 

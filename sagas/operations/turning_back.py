@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from functools import partial
 
-from sagas.engine import compensate, transitions
+from sagas.engine import compensate, decisions, transitions
 from sagas.models import SagaRun
 from sagas.operations.operating import operating, reloaded
-from sagas.operations.predicates import Steps, is_held, is_undoing, may_be_past_pivot, steps_of
+from sagas.operations.predicates import Steps, is_held, is_undoing, steps_of
 from sagas.operations.verbs import RunVerb, entered
 from sagas.payloads import truncate_error
 from sagas.states import COMPENSABLE_SAGAS, SagaState
@@ -55,7 +55,7 @@ def _refusal(run: SagaRun, steps: Steps, *, states: Sequence[SagaState]) -> str 
         return f"it is not {' or '.join(states)}"
     if is_undoing(steps) and not is_held(run, steps):
         return "it has begun to undo"
-    if may_be_past_pivot(run, steps):
+    if decisions.may_be_past_pivot(run, steps, begun_counts=True):
         return "it is past its point of no return, or may be"
     return None
 

@@ -109,7 +109,7 @@ def following(
     *,
     backward: bool = False,
     critical: bool = True,
-    pivot: bool = False,
+    is_irreversible: bool = False,
     pivot_passed: bool = False,
     continue_undoing: bool = False,
 ) -> Next:
@@ -117,7 +117,7 @@ def following(
         state,
         direction=Direction.BACKWARD if backward else Direction.FORWARD,
         critical=critical,
-        pivot=pivot,
+        is_irreversible=is_irreversible,
         run_state=run_state,
         pivot_passed=pivot_passed,
         continue_undoing=continue_undoing,
@@ -132,7 +132,7 @@ class TestAfterStep:
     @pytest.mark.parametrize("state", SUCCESSES)
     def test_success_goes_on(self, state: StepState) -> None:
         assert following(state) is Next.GO_ON
-        assert following(state, pivot=True) is Next.GO_ON
+        assert following(state, is_irreversible=True) is Next.GO_ON
 
     @pytest.mark.parametrize("state", FAILURES)
     def test_a_critical_failure_turns_back(self, state: StepState) -> None:
@@ -148,8 +148,8 @@ class TestAfterStep:
         assert following(state, pivot_passed=True) is Next.DEAD_LETTER
 
     def test_the_pivot_itself_rolls_back_only_when_it_definitely_failed(self) -> None:
-        assert following(StepState.FAILED, pivot=True) is Next.TURN_BACK
-        assert following(StepState.UNKNOWN, pivot=True) is Next.DEAD_LETTER
+        assert following(StepState.FAILED, is_irreversible=True) is Next.TURN_BACK
+        assert following(StepState.UNKNOWN, is_irreversible=True) is Next.DEAD_LETTER
 
     @pytest.mark.parametrize("state", SUCCESSES + FAILURES)
     def test_a_forward_step_that_ends_while_the_saga_turns_back_settles_it(

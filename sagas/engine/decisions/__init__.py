@@ -14,6 +14,7 @@ from sagas.engine.decisions.outcomes import (
     from_answer,
     with_attempt_count,
 )
+from sagas.engine.decisions.pivot import may_be_past_pivot
 from sagas.engine.decisions.plans import Next, Place, after_step, replan, undo_order
 from sagas.engine.decisions.verdicts import (
     MAX_RECONCILE_ATTEMPTS,
@@ -41,6 +42,7 @@ __all__ = [
     "fingerprint",
     "from_answer",
     "judge",
+    "may_be_past_pivot",
     "replan",
     "retries_exhausted",
     "retry_delay",

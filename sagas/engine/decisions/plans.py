@@ -9,6 +9,7 @@ from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from typing import Any, Protocol, TypeVar
 
+from sagas.engine.decisions.pivot import may_have_passed
 from sagas.states import DONE, IN_FLIGHT_STEPS, UNSUCCESSFUL_STEPS, Direction, SagaState, StepState
 
 
@@ -36,7 +37,7 @@ def after_step(  # noqa: PLR0913 each is one fact
     *,
     direction: Direction,
     critical: bool,
-    pivot: bool,
+    is_irreversible: bool,
     run_state: SagaState,
     pivot_passed: bool,
     continue_undoing: bool,
@@ -54,7 +55,8 @@ def after_step(  # noqa: PLR0913 each is one fact
         return Next.NOTHING
     if succeeded or not critical:
         return Next.GO_ON
-    no_way_back = pivot_passed or (state == StepState.UNKNOWN and (pivot or hold_unknown))
+    held = hold_unknown and state == StepState.UNKNOWN
+    no_way_back = pivot_passed or held or may_have_passed(state, is_irreversible=is_irreversible)
     return Next.DEAD_LETTER if no_way_back else Next.TURN_BACK
 
 

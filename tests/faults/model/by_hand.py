@@ -37,7 +37,7 @@ class ByHand(Answering):
         return state in UNSUCCESSFUL or left_out
 
     def may_be_past_pivot(self) -> bool:
-        """``predicates.may_be_past_pivot``."""
+        """``decisions.may_be_past_pivot`` with ``begun_counts``."""
         return self.run.pivot_passed or any(
             self.row(step).state not in NOT_BEGUN or self.row(step).in_doubt
             for step in self.plan.is_final(self.keeps)

@@ -94,7 +94,7 @@ def following(  # noqa: PLR0913, PLR0917
     state: StepState,
     direction: Direction,
     critical: bool,  # noqa: FBT001
-    pivot: bool,  # noqa: FBT001
+    is_irreversible: bool,  # noqa: FBT001
     run_state: SagaState,
     pivot_passed: bool,  # noqa: FBT001
     continue_undoing: bool,  # noqa: FBT001
@@ -105,7 +105,7 @@ def following(  # noqa: PLR0913, PLR0917
         state,
         direction=direction,
         critical=critical,
-        pivot=pivot,
+        is_irreversible=is_irreversible,
         run_state=run_state,
         pivot_passed=pivot_passed,
         continue_undoing=continue_undoing,

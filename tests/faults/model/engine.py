@@ -209,7 +209,7 @@ class Engine(Resuming):
             state,
             Direction.BACKWARD if self.is_backward(index) else Direction.FORWARD,
             index not in self.plan.best_effort,
-            index in self.plan.pivot,
+            index in self.plan.is_final(self.keeps),
             SagaState.RUNNING if turns_twice else SagaState(self.run.state),
             self.run.pivot_passed,
             self.plan.continue_undoing,

@@ -188,7 +188,7 @@ class Plan:
         object.__setattr__(self, "final", self.pivot | behind)
 
     def is_final(self, keeps: Callable[[str], bool]) -> frozenset[int]:
-        """Return the steps that nothing can undo (``compensate.is_final``)."""
+        """Return the steps that nothing can undo (``StepRun.is_irreversible``)."""
         return self.final if keeps("a skipped pivot is passed") else self.pivot
 
     size: int = 0

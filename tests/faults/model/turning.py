@@ -86,7 +86,7 @@ class Turning(Chain):
         )
 
     def past_pivot(self) -> bool:
-        """``compensate.past_pivot``."""
+        """``decisions.may_be_past_pivot``."""
         return self.run.pivot_passed or any(
             self.row(step).state in MAY_HAVE_HAPPENED for step in self.plan.is_final(self.keeps)
         )

@@ -72,7 +72,7 @@ def _skipped_pivots_are_not_passed() -> Patches:
 
     return {
         "sagas.engine.transitions.pass_pivot": if_it_succeeded,
-        "sagas.engine.compensate.is_final": lambda step: step.pivot,
+        "sagas.models.StepRun.is_irreversible": property(lambda step: step.pivot),
     }
 
 
