@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
                 ('version', models.IntegerField(default=1)),
                 ('key', models.CharField(max_length=255)),
                 ('state', models.CharField(choices=[('running', 'Running'), ('compensating', 'Compensating'), ('completed', 'Completed'), ('compensated', 'Compensated'), ('cancelled', 'Cancelled'), ('dead_letter', 'Dead letter'), ('resolved', 'Resolved')], db_default='running', default='running', max_length=12)),
-                ('outcome_when_undone', models.CharField(blank=True, choices=[('running', 'Running'), ('compensating', 'Compensating'), ('completed', 'Completed'), ('compensated', 'Compensated'), ('cancelled', 'Cancelled'), ('dead_letter', 'Dead letter'), ('resolved', 'Resolved')], default='', max_length=12)),
+                ('outcome_when_undone', models.CharField(blank=True, default='', max_length=12)),
                 ('remaining', models.IntegerField()),
                 ('pivot_passed', models.BooleanField(default=False)),
                 ('has_warnings', models.BooleanField(default=False)),
@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=sagas.models.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('name', models.CharField(max_length=100)),
-                ('direction', models.CharField(choices=[('forward', 'Forward'), ('backward', 'Backward')], max_length=8)),
+                ('direction', models.CharField(max_length=8)),
                 ('position', models.IntegerField()),
                 ('handler', models.CharField(max_length=100)),
                 ('compensation', models.CharField(blank=True, default='', max_length=100)),
@@ -134,7 +134,7 @@ class Migration(migrations.Migration):
             name='SagaEvent',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('type', models.CharField(choices=[('started', 'Saga started'), ('turned_back', 'Turned back'), ('completed', 'Saga completed'), ('compensated', 'Saga compensated'), ('cancelled', 'Saga cancelled'), ('dead_lettered', 'Dead lettered'), ('retried', 'Retried'), ('reopened', 'Turned back once more'), ('poisoned', 'Automatic retries spent'), ('resolved', 'Resolved by hand'), ('paused', 'Paused by hand'), ('resumed', 'Resumed by hand'), ('tagged', 'Tags changed'), ('pivot_passed', 'Point of no return'), ('stalled', 'Stalled'), ('step_ready', 'Step ready'), ('step_claimed', 'Attempt started'), ('step_waiting', 'Waiting for an outside party'), ('step_answered', 'Answered while it ran'), ('step_succeeded', 'Step succeeded'), ('step_failed', 'Step failed'), ('step_retrying', 'Attempt failed, retrying'), ('step_unknown', 'Outcome unknown'), ('step_reconciling', 'Asking whether it happened'), ('step_skipped', 'Step skipped'), ('step_cancelled', 'Step never started'), ('step_restored', 'Step back in the plan'), ('step_compensated', 'Step undone'), ('step_retried', 'Step retried by hand'), ('step_settled', 'Step settled by hand'), ('step_late', 'Late outcome'), ('handler_unknown', 'No handler found')], max_length=20)),
+                ('type', models.CharField(max_length=20)),
                 ('from_state', models.CharField(blank=True, default='', max_length=12)),
                 ('to_state', models.CharField(blank=True, default='', max_length=12)),
                 ('attempt', models.IntegerField(default=0)),

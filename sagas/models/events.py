@@ -7,9 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from sagas.models.runs import SagaRun
 from sagas.models.steps import StepRun
 from sagas.models.writer import WriterQuerySet
-from sagas.states import (
-    EventType,
-)
+from sagas.states import EventType
 
 
 class SagaEventQuerySet(WriterQuerySet["SagaEvent"]):
@@ -42,7 +40,9 @@ class SagaEvent(models.Model):
         null=True,
         db_index=False,
     )
-    type = models.CharField(max_length=20, choices=EventType.choices)
+    type = models.CharField(max_length=20)
+    """An :class:`~sagas.states.EventType`; a row of a newer version may hold another word."""
+
     from_state = models.CharField(max_length=12, blank=True, default="")
     to_state = models.CharField(max_length=12, blank=True, default="")
     attempt = models.IntegerField(default=0)
@@ -62,3 +62,9 @@ class SagaEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.from_state}→{self.to_state}"
+
+    @property
+    def type_label(self) -> str:
+        """What happened, for reading."""
+        known = self.type in EventType.values
+        return str(EventType(self.type).label) if known else self.type

@@ -108,9 +108,7 @@ class SagaRun(models.Model):
     state = models.CharField(
         max_length=12, choices=SagaState.choices, default=SagaState.RUNNING, db_default="running"
     )
-    outcome_when_undone = models.CharField(
-        max_length=12, choices=SagaState.choices, blank=True, default=""
-    )
+    outcome_when_undone = models.CharField(max_length=12, blank=True, default="")
     remaining = models.IntegerField()
     pivot_passed = models.BooleanField(default=False)
     has_warnings = models.BooleanField(default=False)

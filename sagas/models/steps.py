@@ -112,7 +112,7 @@ class StepRun(models.Model):
         "sagas.SagaRun", on_delete=models.CASCADE, related_name="steps", db_index=False
     )
     name = models.CharField(max_length=100)
-    direction = models.CharField(max_length=8, choices=Direction.choices)
+    direction = models.CharField(max_length=8)
     position = models.IntegerField()
     handler = models.CharField(max_length=100)
     compensation = models.CharField(max_length=100, blank=True, default="")

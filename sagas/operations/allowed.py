@@ -61,4 +61,4 @@ def _last_act(run: SagaRun) -> str:
     last = run.events.exclude(actor="").order_by("-pk").first()
     if last is None:
         return ""
-    return f" ({last.get_type_display()}, {last.actor}, {format_moment(last.at, CLOCK)})"
+    return f" ({last.type_label}, {last.actor}, {format_moment(last.at, CLOCK)})"

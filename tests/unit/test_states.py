@@ -97,6 +97,13 @@ class TestColumns:
         longest = model._meta.get_field(column).max_length  # type: ignore[attr-defined]
         assert max(map(len, values)) <= longest
 
+    def test_a_new_type_of_event_is_no_change_of_the_schema(self) -> None:
+        assert SagaEvent._meta.get_field("type").choices is None
+
+    def test_an_event_of_another_version_is_shown_by_its_word(self) -> None:
+        types = [EventType.STEP_LATE, "step_teleported"]
+        assert [SagaEvent(type=t).type_label for t in types] == ["Late outcome", "step_teleported"]
+
 
 class TestSentences:
     @pytest.mark.parametrize("name", ["SagaState", "StepState"])
