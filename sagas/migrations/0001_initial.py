@@ -107,7 +107,6 @@ class Migration(migrations.Migration):
                 ('timeout', models.DurationField(blank=True, null=True)),
                 ('expires_at', models.DateTimeField(blank=True, null=True)),
                 ('heartbeat', models.JSONField(blank=True, null=True)),
-                ('heartbeat_at', models.DateTimeField(blank=True, null=True)),
                 ('task_id', models.CharField(blank=True, default='', max_length=100)),
                 ('worker', models.CharField(blank=True, default='', max_length=255)),
                 ('idempotency_key', models.CharField(max_length=255)),

@@ -140,7 +140,6 @@ class StepRun(models.Model):
     timeout = models.DurationField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     heartbeat = models.JSONField(null=True, blank=True)
-    heartbeat_at = models.DateTimeField(null=True, blank=True)
     task_id = models.CharField(max_length=100, blank=True, default="")
     worker = models.CharField(max_length=255, blank=True, default="")
 

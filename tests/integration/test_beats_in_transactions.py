@@ -168,11 +168,12 @@ class TestLongTransactions:
         told: list[bool] = []
 
         def act(saga: Any) -> str:
+            began: Any = step_of(run, "plain").lease_until
             beats(0.6)(saga)
 
             def look() -> None:
-                row = step_of(run, "plain")
-                told.append(row.heartbeat_at is not None and row.heartbeat is None)
+                row: Any = step_of(run, "plain")
+                told.append(row.lease_until > began and row.heartbeat is None)
 
             in_another_thread(look)
             return ""

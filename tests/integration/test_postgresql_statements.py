@@ -36,7 +36,7 @@ PORTABLE = {"POSTGRESQL_STATEMENTS": False}
 
 IDS = {"id", "run_id", "step_id", "successors", "idempotency_key"}
 MOMENTS = {
-    *("due_at", "send_at", "sent_at", "lease_until", "expires_at", "heartbeat_at", "created_at"),
+    *("due_at", "send_at", "sent_at", "lease_until", "expires_at", "created_at"),
     *("updated_at", "started_at", "ended_at", "deadline", "failed_at", "completed_at", "at"),
 }
 

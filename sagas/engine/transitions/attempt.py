@@ -50,7 +50,7 @@ def record_heartbeat(step: StepRun, details: Any = NO_DETAILS) -> bool:
     lease = timedelta(seconds=saga_settings().LEASE_SECONDS)
     said = {} if details is NO_DETAILS or step.is_reconciling else {"heartbeat": details}
     with statement_alone(saga_database()):
-        return bool(mine.update(heartbeat_at=Now(), lease_until=ClockNow() + lease, **said))
+        return bool(mine.update(lease_until=ClockNow() + lease, **said))
 
 
 def shorten_lease(step_id: UUID, fence: int) -> bool:

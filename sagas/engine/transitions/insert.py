@@ -121,7 +121,7 @@ def fresh_life(step: StepRun) -> dict[str, Any]:
     The key stays, and so does doubt. A forward step may go on from its last heartbeat, for what it did
     still stands; a compensation may not, because there is something new to undo.
     """
-    progress = {"heartbeat": None, "heartbeat_at": None} if step.is_backward else {}
+    progress = {"heartbeat": None} if step.is_backward else {}
     return {
         "attempt": 0,
         "reconcile_attempts": None,
