@@ -1,4 +1,4 @@
-"""Django's door into the package: discovery of ``<app>/sagas.py``, checks, Celery tasks."""
+"""Where Django begins with the package: discovery of ``<app>/sagas.py``, checks, Celery tasks."""
 
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules

@@ -198,7 +198,7 @@ def _encode(data: object, what: str) -> bytes:
         text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         encoded = text.encode()
     except UnicodeEncodeError:
-        message = f"{what} holds half of a surrogate pair, which is no text; repair it first"
+        message = f"{what} holds half of a surrogate pair, which is not valid text; repair it first"
         raise PayloadError(message) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise PayloadError(f"{what} cannot be stored as JSON: {error}") from None

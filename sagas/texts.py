@@ -41,5 +41,5 @@ def require_storable(value: object, *, what: str, length: int) -> str:
         why = f"holds a NUL character at place {found.start()}, which PostgreSQL does not store; remove it"
     else:
         place = found.start()
-        why = f"holds half of a surrogate pair at place {place}, which is no text; repair it first"
+        why = f"holds half of a surrogate pair at place {place}, which is not valid text; repair it first"
     raise PayloadError(f"{what} {why}")

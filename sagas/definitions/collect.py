@@ -75,7 +75,7 @@ def _after(saga: type, step: AnyStep, written_above: list[str]) -> tuple[str, ..
         if not _belongs(saga, predecessor):
             message = (
                 f"{saga.__name__}.{step.name}: after names {predecessor.place},"
-                " which is no step of this saga; name its own or inherited steps."
+                " which is not a step of this saga; name its own or inherited steps."
             )
             raise SagaDefinitionError(message)
     return tuple(dict.fromkeys(predecessor.name for predecessor in step.after))

@@ -49,7 +49,7 @@ class SagaContext(Generic[I]):
         """
         undone = self._invocation.undoing
         if undone is None:
-            message = "self.undoing is known in a compensation only, and this is none"
+            message = "self.undoing is known in a compensation only, and this is not one"
             raise ResultUnavailable(message, step=self._invocation.step_name, state="")
         return undone
 

@@ -92,7 +92,7 @@ def _is_duration(value: object) -> bool:
 
 
 FLAG = Rule(accepts=is_flag, expects="True or False")
-TEXT = Rule(accepts=is_text, expects="a text")
+TEXT = Rule(accepts=is_text, expects="a non-empty string")
 _EXCEPTIONS = Rule(accepts=_are_exceptions, expects="a tuple of exception classes")
 _DURATION = Rule(accepts=_is_duration, expects="a number of seconds greater than 0")
 _OPTIONAL_DURATION = Rule(
@@ -111,7 +111,7 @@ CELERY_RULES: Mapping[str, Rule] = MappingProxyType(
         "dont_autoretry_for": _EXCEPTIONS,
         "max_retries": Rule(
             accepts=lambda v: is_int(v) and v >= 0,
-            expects="a whole number, 0 or more (None, which is for ever, is not supported)",
+            expects="a whole number, 0 or more (unlimited retries, None, are not supported)",
         ),
         "retry_backoff": Rule(
             accepts=lambda v: is_flag(v) or (is_int(v) and v >= 1),

@@ -1,4 +1,4 @@
-"""An outcome comes in: the door through which every result of a step enters the saga.
+"""An outcome comes in: every result of a step enters its saga here.
 
 Decide (:mod:`sagas.engine.decisions`), then write (:mod:`sagas.engine.transitions`), then send
 (:mod:`sagas.engine.dispatch`). Writing is one short transaction under the run's lock: the outcome, what

@@ -86,7 +86,7 @@ def execute(
     except Error as error:
         if is_in_transaction():
             raise
-        # Raised, it would call the error door, which has the message sent again at once. So it is
+        # Raised, it would call the error callback, which has the message sent again at once. So it is
         # sent when nobody has claimed the step for a while, as one that was lost.
         _outage.failed(error)
         return result

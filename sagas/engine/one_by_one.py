@@ -94,7 +94,7 @@ class OneByOne(Generic[RowT]):
         lasted = self._clock() - trouble.since
         if not trouble.is_logged and lasted >= LOG_LOCKED_AFTER:
             trouble.is_logged = True
-            text = "%s: %s is locked since %.0f s by another transaction, and passed over"
+            text = "%s: %s has been locked for %.0f s by another transaction, and is passed over"
             facts = {"action": "row_locked"}
             logger.warning(text, self._what, _name(row), lasted, extra=facts)
 

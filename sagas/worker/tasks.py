@@ -1,4 +1,4 @@
-"""The Celery tasks: one for each step and each compensation, two doors, one sweep. All thin.
+"""The Celery tasks: one for each step and each compensation, two callbacks, one sweep. All thin.
 
 Every one is bound: Celery runs an unbound error callback of two arguments inside the worker's main
 process, where it would block the worker and leak a database connection into its children.
@@ -18,14 +18,14 @@ from sagas.logs import process_name
 
 @shared_task(bind=True, name=dispatch.STEP_SUCCEEDED, ignore_result=True, acks_late=True)
 def step_succeeded(task: "Task[Any, Any]", step_run_id: str, fence: int) -> bool:  # noqa: ARG001
-    """Success door: look at the row, and send again what should be on its way."""
+    """Success callback: look at the row, and send again what should be on its way."""
     with pooling.of_a_task():
         return recover.resend(UUID(step_run_id))
 
 
 @shared_task(bind=True, name=dispatch.STEP_FAILED, ignore_result=True, acks_late=True)
 def step_failed(task: "Task[Any, Any]", step_run_id: str, fence: int) -> bool:  # noqa: ARG001
-    """Error door: a hint that an attempt may be dead, never evidence. The lease will tell."""
+    """Error callback: a hint that an attempt may be dead, never evidence. The lease will tell."""
     with pooling.of_a_task():
         return recover.suspect(UUID(step_run_id), fence)
 

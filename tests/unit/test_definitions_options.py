@@ -80,7 +80,7 @@ class TestOptions:
             ("max_concurrency", 1, "unknown option 'max_concurrency'"),
             ("heartbeat_timeout", 0, "a number of seconds greater than 0"),
             ("on_unknown", "ask", '"undo" or "hold"'),
-            ("max_retries", None, "whole number, 0 or more .None, which is for ever, is not"),
+            ("max_retries", None, "whole number, 0 or more .unlimited retries, None, are not"),
             ("max_retries", -1, "not -1"),
             ("max_retries", True, "not True"),
             ("max_retries", 1.0, "not 1.0"),
@@ -102,7 +102,7 @@ class TestOptions:
             ("pivot", "yes", "True or False"),
             ("critical", None, "True or False"),
             ("atomic", 1, "True or False"),
-            ("owner", "", "a text"),
+            ("owner", "", "a non-empty string"),
         ],
     )
     def test_a_wrong_option_is_refused_with_what_it_may_be(

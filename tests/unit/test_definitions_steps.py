@@ -195,7 +195,7 @@ class TestAfter:
 
         with pytest.raises(
             SagaDefinitionError,
-            match=r"Pay.charge: after names .*Reserve.reserve, which is no step",
+            match=r"Pay.charge: after names .*Reserve.reserve, which is not a step",
         ):
 
             class Pay(Saga[int]):

@@ -95,7 +95,7 @@ class SweepTurns:
             return False
         if not self._kept.is_logged:
             self._kept.is_logged = True
-            text = "the record of sweeps is locked since %.0f s: this process sweeps without it"
+            text = "the record of sweeps has been locked for %.0f s: this process sweeps without it"
             facts = {"action": "sweep_record_locked"}
             logger.warning(text, kept.total_seconds(), extra=facts)
         return True
