@@ -74,16 +74,15 @@ class CompensationKeywords(CeleryKeywords, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredOptions:
-    """How a step is sent, retried and limited, as its row keeps it too. Durations are seconds."""
+    """How a step is sent, retried and limited, as its row keeps it too. Durations are seconds.
+
+    What each means is said by :class:`CeleryKeywords`.
+    """
 
     queue: str | None = None
-    """None: ``SAGAS["STEP_QUEUE"]``, for a compensation ``SAGAS["COMPENSATION_QUEUE"]``."""
-
     priority: int | None = None
     max_retries: int = 3
     retry_backoff: bool | int = True
-    """False: wait ``default_retry_delay``. True or n: wait 1, 2, 4 ... times 1 or n seconds."""
-
     retry_backoff_max: float = 100
     retry_jitter: bool = True
     default_retry_delay: float = 180
@@ -91,10 +90,7 @@ class StoredOptions:
     soft_time_limit: float | None = None
     rate_limit: str | None = None
     heartbeat_timeout: float | None = None
-    """How long an attempt may go without ``self.heartbeat()`` before it is given up."""
-
     on_unknown: str = "undo"
-    """When nobody can tell whether it happened: ``undo`` it too, or ``hold`` the saga for a human."""
 
     @property
     def holds_unknown(self) -> bool:
@@ -124,7 +120,6 @@ class StepOptions(StoredOptions):
     autoretry_for: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
     dont_autoretry_for: tuple[type[Exception], ...] = ()
     timeout: float | None = None
-    """The whole step, from its first attempt, retries included; later nothing is tried again."""
 
     @classmethod
     def merged(cls, *layers: Mapping[str, object], place: str) -> "StepOptions":

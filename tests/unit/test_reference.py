@@ -11,6 +11,7 @@ import pytest
 import sagas
 from sagas.checks import ids
 from sagas.conf import SagaSettings
+from sagas.definitions.meta import RULES, RunPlan, SagaMeta
 from sagas.definitions.options import STEP_RULES
 from sagas.states import EventType, SagaState, StepState
 from tools.reference import options
@@ -49,6 +50,9 @@ class TestSentences:
 
     def test_every_option_of_a_step_has_one(self) -> None:
         assert options.sentences_of_options().keys() == STEP_RULES.keys()
+
+    def test_every_option_of_a_saga_has_one(self) -> None:
+        assert sentences(SagaMeta).keys() | sentences(RunPlan).keys() == RULES.keys()
 
     @pytest.mark.parametrize("enum", [SagaState, StepState, EventType])
     def test_every_state_and_every_event_has_one(self, enum: type) -> None:
@@ -92,7 +96,7 @@ def test_the_codes_that_are_no_class_are_in_the_source() -> None:
 
 
 ROOMS = [HOUSE, DOCS.parent]
-PLACE = re.compile(r"`([\w/]+\.(?:py|sql|toml|md))`(?: \(((?:`\w+`(?:, )?)+)\))?")
+PLACE = re.compile(r"`([\w/]+\.(?:py|sql|toml|md))`(?: \(([^)]*`\w+`[^)]*)\))?")
 
 
 @pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
@@ -101,7 +105,7 @@ def test_what_a_page_for_contributors_points_to_is_there(page: str) -> None:
     for path, names in PLACE.findall((DOCS.parent / page).read_text()):
         found = [room / path for room in ROOMS if (room / path).exists()]
         assert found, path
-        for name in re.findall(r"\w+", names):
+        for name in re.findall(r"`(\w+)`", names):
             assert re.search(rf"\b{name}\b", found[0].read_text()), f"{path}: {name}"
 
 
