@@ -109,6 +109,12 @@ def test_what_a_page_for_contributors_points_to_is_there(page: str) -> None:
             assert re.search(rf"\b{name}\b", found[0].read_text()), f"{path}: {name}"
 
 
+def test_the_index_has_every_page() -> None:
+    index = DOCS / "README.md"
+    listed = {(DOCS / link).resolve() for link in re.findall(r"\]\(([^)#]+)", index.read_text())}
+    assert {page.resolve() for page in DOCS.rglob("*.md")} - listed == {index}
+
+
 def test_no_link_between_pages_is_dead() -> None:
     for page in [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]:
         for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
