@@ -100,5 +100,5 @@ class EventType(TextChoices):
     STEP_LATE = "step_late", _("Late outcome")
     """An attempt that had been given up said what came of it; the note has its words."""
 
-    UNKNOWN_HANDLER = "handler_unknown", _("No handler found")
+    UNKNOWN_HANDLER = "unknown_handler", _("No handler found")
     """No worker so far has code that can run it; it waits."""
