@@ -180,23 +180,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='steprun',
-            constraint=models.CheckConstraint(condition=sagas.models.one_of.OneOf('state', ['pending', 'ready', 'running', 'waiting', 'succeeded', 'failed', 'unknown', 'skipped', 'cancelled', 'compensated']), name='sagas_step_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='steprun',
             constraint=models.CheckConstraint(condition=sagas.models.one_of.OneOf('direction', ['forward', 'backward']), name='sagas_step_direction'),
         ),
         migrations.AddConstraint(
             model_name='steprun',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'running'), _negated=True), ('lease_until__isnull', False), _connector='OR'), name='sagas_step_lease'),
-        ),
-        migrations.AddConstraint(
-            model_name='steprun',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'ready'), _negated=True), models.Q(('due_at__isnull', False), ('send_at__isnull', False)), _connector='OR'), name='sagas_step_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='steprun',
-            constraint=models.CheckConstraint(condition=models.Q(('reconcile_attempts__isnull', True), ('state__in', ['ready', 'running']), _connector='OR'), name='sagas_step_reconcile'),
+            constraint=models.CheckConstraint(condition=sagas.models.one_of.ByWord('state', {'ready': models.Q(('due_at__isnull', False), ('send_at__isnull', False)), 'running': models.Q(('lease_until__isnull', False))}, otherwise=models.Q(sagas.models.one_of.OneOf('state', ['cancelled', 'compensated', 'failed', 'pending', 'skipped', 'succeeded', 'unknown', 'waiting']), ('reconcile_attempts__isnull', True))), name='sagas_step_state'),
         ),
         migrations.AddIndex(
             model_name='sagaevent',

@@ -150,7 +150,7 @@ class TestEnded:
     def test_a_step_of_which_no_attempt_is_to_be_made_is_not_reconciling(self, state: str) -> None:
         run = start(act="network")
         row = StepRun.objects.filter(run=run, name="act_outside")
-        with pytest.raises(IntegrityError, match="sagas_step_reconcile"):
+        with pytest.raises(IntegrityError, match="sagas_step_state"):
             row.update(state=state, reconcile_attempts=0)
 
 
