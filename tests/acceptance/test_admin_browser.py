@@ -103,7 +103,7 @@ def test_a_step_is_settled_by_hand_and_a_slip_costs_nothing(
     result.send_keys('{"tracking": ')
     follow(browser, element(browser, "input[type=submit].default"))
     row = element(browser, ".form-row:has(textarea[name=result])")
-    assert "This is no JSON" in row.find_element(By.CLASS_NAME, "errorlist").text
+    assert "This is not valid JSON" in row.find_element(By.CLASS_NAME, "errorlist").text
     assert element(browser, "textarea[name=reason]").get_attribute("value") == "shipped by hand"
 
     row.find_element(By.NAME, "result").send_keys('"TRACK-7"}')
@@ -132,7 +132,7 @@ def test_a_step_that_waits_is_found_and_answered(browser: webdriver.Chrome, saga
     element(browser, "textarea[name=result]").send_keys('{"of": 7}')
     follow(browser, element(browser, "input[type=submit].default"))
     row = element(browser, ".form-row:has(textarea[name=result])")
-    assert "is no Receipt" in row.find_element(By.CLASS_NAME, "errorlist").text
+    assert "is not a valid Receipt" in row.find_element(By.CLASS_NAME, "errorlist").text
 
     row.find_element(By.NAME, "result").clear()
     element(browser, "textarea[name=result]").send_keys('{"of": "outside"}')

@@ -64,6 +64,7 @@ class Writing(Saga[Faults]):
 
 @pytest.fixture(autouse=True)
 def _quickly(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    CALLS.clear()
     monkeypatch.setattr(execute, "RECONNECT_DELAYS", (0.0, 0.0))
     monkeypatch.setattr(execute, "OUTCOME_RECONNECT_DELAYS", (0.0,))
 

@@ -60,6 +60,7 @@ def act(name: str) -> str:
 def _quickly(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(execute, "RECONNECT_DELAYS", (0.05, 0.05))
     monkeypatch.setattr(execute, "OUTCOME_RECONNECT_DELAYS", (0.05,) * 100)
+    CALLS.clear()
     DO.clear()
     yield
     connection.close()
