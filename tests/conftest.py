@@ -18,6 +18,7 @@ from benchmarks.plant.worker_process import WorkerProcess
 from tests import emptying
 from tests.broker import publishing_to, purge
 from tests.database import suite
+from tests.longest_first import LongestFirst
 
 
 # A slow machine is not a failing example.
@@ -54,16 +55,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     elif foreign:
         config.hook.pytest_deselected(items=foreign)
         items[:] = [item for item in items if item not in foreign]
-
-
-class LongestFirst:
-    """The order for parallel processes: none is left alone at the end with a file of minutes."""
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(
-            key=lambda item: not {"acceptance", "faults", "packaging"} & set(item.path.parts)
-        )
 
 
 @pytest.hookimpl(wrapper=True)

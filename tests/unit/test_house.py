@@ -9,6 +9,7 @@ import pytest
 
 import sagas
 from sagas.states import Direction, EventType, SagaState, StepState
+from tests.longest_first import LONGEST, TESTS
 
 
 HOUSE = Path(sagas.__file__).parent
@@ -238,3 +239,7 @@ def test_the_benchmarks_know_no_test() -> None:
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not [name for name in named if name.split(".")[0] == "tests"], path
+
+
+def test_the_files_that_take_longest_are_there() -> None:
+    assert [name for name in LONGEST if not (TESTS / name).is_file()] == []
