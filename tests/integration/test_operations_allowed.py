@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from django.db import transaction
 
 from sagas import start_saga
 from sagas.engine.advance import record_outcome
@@ -129,30 +130,37 @@ EXPECTED = {
 }
 
 
+def refusal(verb: str, run: SagaRun) -> ActionNotAllowed:
+    try:
+        VERBS[verb](run, reason="asked for")
+    except ActionNotAllowed as error:
+        return error
+    pytest.fail(f"{verb} is accepted")
+
+
 class TestAllowedActions:
     @pytest.mark.parametrize("place", PLACES)
     def test_the_actions_of_each_state_are_named(self, place: str) -> None:
         assert allowed_actions(PLACES[place]()) == EXPECTED.get(place, set())
 
-    @pytest.mark.parametrize("verb", VERBS)
     @pytest.mark.parametrize("place", PLACES)
     def test_what_is_named_is_accepted_and_all_else_refused_without_a_trace(
-        self, place: str, verb: str, messages: list[str]
+        self, place: str, messages: list[str]
     ) -> None:
         run = PLACES[place]()
-        allowed = verb in allowed_actions(run)
+        allowed = allowed_actions(run)
         before = everything()
         messages.clear()
-        if allowed:
-            changed = VERBS[verb](run, reason="asked for")
-            assert (changed.state, changed.paused_at) != (run.state, run.paused_at)
-            return
-        with pytest.raises(ActionNotAllowed) as caught:
-            VERBS[verb](run, reason="asked for")
-        assert caught.value.state == run.state
-        assert caught.value.run_id == run.pk
-        assert everything() == before
-        assert messages == []
+        for verb in VERBS.keys() - allowed:
+            error = refusal(verb, run)
+            assert (error.state, error.run_id) == (run.state, run.pk), verb
+            assert everything() == before, verb
+            assert messages == [], verb
+        for verb in VERBS.keys() & allowed:
+            with transaction.atomic():
+                changed = VERBS[verb](run, reason="asked for")
+                assert (changed.state, changed.paused_at) != (run.state, run.paused_at), verb
+                transaction.set_rollback(True)
 
     def test_a_refusal_names_the_state_and_what_would_be_allowed(self) -> None:
         run = drive(running())
