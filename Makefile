@@ -53,6 +53,7 @@ cover: install ## Run every test and say which lines none of them ran
 
 faults: install ## Kill, cut and raise at every boundary of the engine, and print the table
 	SAGAS_TEST_DATABASE=postgresql SAGAS_RACES=200 $(BIN)/pytest $(RACES)
+	SAGAS_TEST_DATABASE=sqlite SAGAS_STORIES=600 $(BIN)/pytest tests/integration/test_history.py
 	SAGAS_TEST_DATABASE=postgresql $(BIN)/pytest -m "faults or slow"
 
 soak: install ## N=10000 sagas while everything is killed, stopped, flushed and cut

@@ -14,7 +14,7 @@ from tests.faults.model.state import Plan, State
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(3600)]
 
-FEW = 2
+FEW = 1
 MANY = 30
 STEPS = 60
 RARELY = {

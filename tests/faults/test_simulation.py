@@ -26,7 +26,7 @@ from tests.faults.simulation.stage import stage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FEW = settings(max_examples=40, suppress_health_check=list(HealthCheck), database=None)
+FEW = settings(max_examples=20, suppress_health_check=list(HealthCheck), database=None)
 IN_MEMORY = "sqlite:///:memory:"
 LIVES = int(os.environ.get("SAGAS_LIVES", "100000"))
 

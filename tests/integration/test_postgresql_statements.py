@@ -108,7 +108,9 @@ HANDLERS: dict[type[Traced], list[str]] = {
 class TestStatementsBesideTheOrm:
     @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "by messages"])
     @pytest.mark.parametrize("saga", [Five, Diamond], ids=["Five", "Diamond"])
-    @pytest.mark.parametrize("seed", range(15))
+    @pytest.mark.parametrize(
+        "seed", [*range(6), *(pytest.param(n, marks=pytest.mark.slow) for n in range(6, 15))]
+    )
     def test_both_write_the_same_rows_whatever_fails(
         self, saga: type[Traced], seed: int, *, in_place: bool
     ) -> None:

@@ -76,7 +76,7 @@ MUTANTS = (
     Mutant("one is undone after the other", LOST_MESSAGES, REVERSE),
     Mutant("the end asks for every compensation", CONTINUED, ARROWS),
     Mutant("an undo that waits begins anew too", PROGRESS, UNDONE),
-    Mutant("what is put back is shut", PUT_BACK, NOT_STUCK),
+    Mutant("what is put back is shut", PUT_BACK, NOT_STUCK, slow=True),
     Mutant("an undo that failed stays in sight", CONTINUED, REVERSE),
     Mutant("a retry resets what failed", RETRIED, COUNTERS),
     Mutant("a retry acts and does not ask", ASKED_IN_CALM, NOT_HOPELESS),

@@ -111,7 +111,7 @@ WAITED_AFTER_PIVOT = _plan(
 
 LOST_ONCE = _plan(LOST_MESSAGES, "each step once", max_retries=0)
 
-FAST = (LOST_ONCE, REFUSING, WAITED_IN_CALM)
+FAST = (LOST_ONCE, WAITED_IN_CALM)
 
 NAMED = (
     REFUSING,
