@@ -15,7 +15,7 @@ from sagas.models.identifiers import uuid7
 from sagas.models.moments import CLOCK, format_moment
 from sagas.models.one_of import ByWord, OneOf
 from sagas.models.writer import WriterQuerySet
-from sagas.states import ATTEMPTED_STEPS, IN_FLIGHT_STEPS, Direction, SagaState, StepState
+from sagas.states import IN_FLIGHT_STEPS, UNATTEMPTED_STEPS, Direction, SagaState, StepState
 
 
 Moment = datetime | Combinable
@@ -31,9 +31,6 @@ GOES_ITS_WAY = (
     | Q(direction=Direction.FORWARD, run__state=SagaState.COMPLETED, detached_retry=True)
 )
 """The run goes in the step's direction: only then may the step begin."""
-
-
-_NOT_ATTEMPTED = sorted(frozenset(StepState) - ATTEMPTED_STEPS)
 
 
 class StepRunQuerySet(WriterQuerySet["StepRun"]):
@@ -175,7 +172,9 @@ class StepRun(models.Model):
                         StepState.READY.value: Q(due_at__isnull=False, send_at__isnull=False),
                         StepState.RUNNING.value: Q(lease_until__isnull=False),
                     },
-                    otherwise=Q(OneOf("state", _NOT_ATTEMPTED), reconcile_attempts__isnull=True),
+                    otherwise=Q(
+                        OneOf("state", sorted(UNATTEMPTED_STEPS)), reconcile_attempts__isnull=True
+                    ),
                 ),
                 name="sagas_step_state",
             ),

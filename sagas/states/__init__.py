@@ -21,6 +21,7 @@ from sagas.states.groups import (
     ROLLED_BACK_SAGAS,
     SETTLEABLE_STEPS,
     TURNED_BACK_SAGAS,
+    UNATTEMPTED_STEPS,
     UNSTARTED_STEPS,
     UNSUCCESSFUL_STEPS,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "SETTLEABLE_STEPS",
     "STEP_ARROWS",
     "TURNED_BACK_SAGAS",
+    "UNATTEMPTED_STEPS",
     "UNSTARTED_STEPS",
     "UNSUCCESSFUL_STEPS",
     "Direction",

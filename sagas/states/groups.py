@@ -50,6 +50,9 @@ OPEN_STEPS = IN_FLIGHT_STEPS | {StepState.READY}
 ATTEMPTED_STEPS = frozenset({StepState.READY, StepState.RUNNING})
 """An attempt of it is to come, or under way; it acts or reconciles."""
 
+UNATTEMPTED_STEPS = frozenset(StepState) - ATTEMPTED_STEPS
+"""No attempt is to come now or under way, so nothing is being reconciled either."""
+
 SETTLEABLE_STEPS = frozenset({StepState.READY, StepState.WAITING})
 """It has not ended and no worker has it, so a human may say how it ends."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sagas.admin.badges import state_badge
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import (
     ACTIVE_SAGAS,
@@ -103,6 +104,12 @@ class TestColumns:
     def test_an_event_of_another_version_is_shown_by_its_word(self) -> None:
         types = [EventType.STEP_LATE, "step_teleported"]
         assert [SagaEvent(type=t).type_label for t in types] == ["Late outcome", "step_teleported"]
+
+
+class TestBadges:
+    @pytest.mark.parametrize("state", [*SagaState, *StepState])
+    def test_every_state_has_a_badge(self, state: SagaState | StepState) -> None:
+        assert str(state.label) in state_badge(state)
 
 
 class TestSentences:
