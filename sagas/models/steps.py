@@ -226,11 +226,16 @@ class StepRun(models.Model):
     def explain(self) -> str:
         """Say what this step waits for, as the second half of a sentence."""
         if self.state == StepState.RUNNING:
-            does = "asks whether it happened" if self.is_reconciling else "runs"
-            return f"attempt {self.attempt} of {self} {does} on {self.worker or 'a worker'}."
+            where = self.worker or "a worker"
+            if self.is_reconciling:
+                return f"{where} asks whether {self} happened, by its reconcile."
+            return f"attempt {self.attempt} of {self} runs on {where}."
         if self.state == StepState.WAITING:
             until = f", until {format_moment(self.lease_until)}" if self.lease_until else ""
             return f"{self} waits for an outside party to complete it{until}."
         if self.state == StepState.READY and self.error_code:
-            return f"{self} waits until {format_moment(self.due_at, CLOCK)} ({self.error_code}: {self.error})."
+            why = f"({self.error_code}: {self.error})"
+            if self.is_reconciling:
+                why = f"to be asked whether it happened {why}"
+            return f"{self} waits until {format_moment(self.due_at, CLOCK)} {why}."
         return f"{self} is {self.state}."

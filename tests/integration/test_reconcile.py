@@ -98,6 +98,7 @@ class TestAnswersOfReconcile:
         run_one_now(run)
         row = step_of(run, "act_outside")
         assert (row.state, row.reconcile_attempts) == (StepState.READY, 1)
+        assert "to be asked whether it happened (ConnectionError" in row.explain()
         assert row.send_at is not None
         assert fresh(run).state == SagaState.RUNNING
 
@@ -139,6 +140,7 @@ class TestLateAnswers:
         zombie = attempts[-1]
         assert zombie is not None
         assert question is not None
+        assert "asks whether act_outside happened" in fresh(run).explain()
         record_outcome(zombie, Succeeded(output={"of": "late"}))
         assert not record_outcome(question, DidNotHappen())
         assert drive(run).state == SagaState.COMPLETED
