@@ -24,7 +24,7 @@ from sagas.models import SagaRun, StepRun
 from tests.broker import publishing_to
 from tests.chains import Fails, chain
 from tests.driving import fresh, nothing_is_written
-from tests.races import together
+from tests.races import TIMES, together
 from tests.traced import Diamond, Five, Script
 from tests.typed import TwoDoors, Words
 
@@ -220,7 +220,7 @@ def first_step(run: SagaRun) -> UUID:
 def test_callers_with_the_same_keys_in_other_orders_wait_for_each_other() -> None:
     keys = [str(number) for number in range(2 * BATCH)]
     turned = keys[BATCH:] + keys[:BATCH]
-    for attempt in range(5):
+    for attempt in range(TIMES // 12):
         orders = [[f"{attempt}-{key}" for key in order] for order in (keys, keys[::-1], turned)]
         made = together(
             *(partial(start_sagas, Five, [Script()] * len(keys), keys=order) for order in orders)
