@@ -95,6 +95,8 @@ def apply_outcome(
     if _write(change, step, outcome, verdict, note=note, actor=actor):
         if verdict.state in ENDED_STEPS:
             consequences.apply_consequences(change, step, outcome, verdict.state)
+        elif verdict.is_retry:
+            compensate.keep_order(change, step)
         return True
     answer = answered(step, outcome)
     if answer is not None:
@@ -194,7 +196,9 @@ def postpone(step: StepRun, error: SagaError, *, in_doubt: bool = False) -> bool
         if won and turned and not step.is_reconciling:
             transitions.cancel_unstarted(change)
             compensate.begin_undo_if_idle(change)
-            dispatch.send_on_commit(change.run, change.made_ready)
+        elif won:
+            compensate.keep_order(change, step)
+        dispatch.send_on_commit(change.run, change.made_ready)
     return won
 
 

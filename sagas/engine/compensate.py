@@ -84,6 +84,20 @@ def begin_undo_if_idle(
         finish(change)
 
 
+def keep_order(change: transitions.RunChange, step: StepRun) -> None:
+    """A compensation that is tried again waits for what is to be undone before it.
+
+    The chain may have been made anew while its attempt ran, and so been laid behind it; its next attempt
+    has its place in that chain. Of a forward step there is nothing to keep.
+    """
+    if not step.is_backward or change.run.state != SagaState.COMPENSATING:
+        return
+    row = StepRun.objects.only("position", "successors").get(pk=step.pk)
+    behind = StepRun.objects.filter(pk__in=row.successors, position__lte=row.position)
+    if behind.exists():
+        begin_undo_if_idle(change)
+
+
 def finish(change: transitions.RunChange) -> None:
     """Everything was undone, so say ``compensated`` or ``cancelled``, after a last look.
 

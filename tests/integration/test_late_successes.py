@@ -7,9 +7,10 @@ import pytest
 from django.db import connections, transaction
 
 from sagas import start_saga
-from sagas.engine.advance import record_outcome
+from sagas.engine.advance import postpone, record_outcome
 from sagas.engine.decisions import Failed, Succeeded
 from sagas.engine.recover import sweep
+from sagas.exceptions import UnknownHandler
 from sagas.models import StepRun
 from sagas.operations import cancel_saga
 from sagas.states import EventType, SagaState, StepState
@@ -77,6 +78,24 @@ def test_an_undo_that_is_claimed_while_the_chain_is_made_anew_ends_first(stalled
     record_outcome(claims[0], Succeeded(output=None))
     assert drive(run).state == SagaState.COMPENSATED
     assert CALLS == ["a", "undo_b(None)", "undo_b(late)"]
+
+
+@pytest.mark.parametrize("how", ["its process is lost", "nobody has its handler"])
+def test_an_undo_that_is_tried_again_waits_for_what_is_to_be_undone_before_it(
+    stalled: StepRun, how: str
+) -> None:
+    run = stalled.run
+    run_one(run)
+    undoing = claimed(run, "a", "backward")
+    record_outcome(stalled, LATE)
+    if how == "nobody has its handler":
+        assert postpone(undoing, UnknownHandler("not here"))
+    else:
+        expire_lease(undoing.pk)
+        sweep()
+    assert states(run, "backward") == {"b": StepState.READY, "a": StepState.PENDING}
+    assert drive(run).state == SagaState.COMPENSATED
+    assert CALLS == ["a", "undo_b(None)", "undo_b(late)", "undo_a(a)"]
 
 
 class TestALateSuccessAfterTheUndo:

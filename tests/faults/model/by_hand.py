@@ -124,6 +124,8 @@ class ByHand(Answering):
         if turned and not reconciling and self.keeps("what is put back is shut"):
             self.cancel_unstarted()
             self.settle()
+        else:
+            self.keep_order(index)
 
     def beat(self, index: int, fence: int) -> None:
         """``transitions.record_heartbeat``."""

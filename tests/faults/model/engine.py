@@ -116,6 +116,8 @@ class Engine(Resuming):
             self._write(index, told, verdict)
             if to not in {READY, WAITING}:
                 self.follow(index, verdict.state)
+            elif verdict.is_retry:
+                self.keep_order(index)
         elif (
             told is not Told.SUCCEEDED and row.answer and (row.state, row.fence) == (RUNNING, fence)
         ):

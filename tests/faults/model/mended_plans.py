@@ -60,6 +60,7 @@ TRIED_AGAIN = _plan(
     tries=frozenset({1}),
     can_expire=True,
 )
+UNDO_RETRIED = _plan("left → right, undoing is tried again, late words", _LINE, undo_retries=1)
 
 SMALL = (
     LATE_WORDS,
@@ -72,4 +73,5 @@ SMALL = (
     AT_LARGE,
     HELD,
     TRIED_AGAIN,
+    UNDO_RETRIED,
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from tests.faults.model.explore import NOT_HOPELESS, NOT_STUCK
-from tests.faults.model.mended_plans import PROGRESS, PUT_BACK
+from tests.faults.model.mended_plans import PROGRESS, PUT_BACK, UNDO_RETRIED
 from tests.faults.model.plans import (
     ASKED,
     ASKED_IN_CALM,
@@ -77,6 +77,7 @@ MUTANTS = (
     Mutant("the end asks for every compensation", CONTINUED, ARROWS),
     Mutant("an undo that waits begins anew too", PROGRESS, UNDONE),
     Mutant("what is put back is shut", PUT_BACK, NOT_STUCK, slow=True),
+    Mutant("an undo that is tried again keeps the order", UNDO_RETRIED, REVERSE),
     Mutant("an undo that failed stays in sight", CONTINUED, REVERSE),
     Mutant("a retry resets what failed", RETRIED, COUNTERS),
     Mutant("a retry acts and does not ask", ASKED_IN_CALM, NOT_HOPELESS),

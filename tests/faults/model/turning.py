@@ -143,6 +143,14 @@ class Turning(Chain):
         size = self.plan.size
         return [i - size for i in self.backward() if self.row(i).state in {FAILED, UNKNOWN}]
 
+    def keep_order(self, index: int) -> None:
+        """``compensate.keep_order``."""
+        row = self.row(index)
+        behind = any(self.row(i).position <= row.position for i in row.successors)
+        undoing = self.run.state == SagaState.COMPENSATING and self.is_backward(index)
+        if undoing and behind and self.keeps("an undo that is tried again keeps the order"):
+            self.settle()
+
     def finish(self) -> None:
         """``compensate.finish``."""
         if self.in_flight() or self._stands_still():
