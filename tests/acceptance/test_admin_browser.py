@@ -9,6 +9,7 @@ from django.urls import reverse
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions
@@ -60,7 +61,9 @@ def follow(browser: webdriver.Chrome, link_or_button: WebElement) -> None:
     """Click, and wait for the page that this leads to."""
     page = element(browser, "html")
     link_or_button.click()
-    WebDriverWait(browser, 60).until(expected_conditions.staleness_of(page))
+    # In between the browser may say of an element neither that it is there nor that it is stale.
+    waiting = WebDriverWait(browser, 60, ignored_exceptions=[WebDriverException])
+    waiting.until(expected_conditions.staleness_of(page))
 
 
 def test_a_dead_letter_is_found_read_and_retried(browser: webdriver.Chrome, sagas_url: str) -> None:
