@@ -187,6 +187,12 @@ class StepPlan(StoredOptions, Snapshot):
     compensation_timeout: float | None = None
     """Its compensation's timeout, for that row's column; seconds."""
 
+    declared: str = ""
+    """The declared step that the row runs or undoes, where the row has another name."""
+
+    saga: str = ""
+    """The label of the saga that declares it, where that is not the run's."""
+
 
 COMPENSATION_DEFAULTS: Mapping[str, object] = MappingProxyType({"max_retries": 5})
 """Where a compensation's library defaults differ from a step's: giving up costs a human."""

@@ -15,6 +15,8 @@ class PlannedStep:
     """What the row of a forward step is in every run of a saga."""
 
     name: str
+    handler: str
+    """The declared step that it runs."""
     compensation: str
     pending_predecessors: int
     successors: Sequence[int]
@@ -63,6 +65,7 @@ def planned_steps(
         planned.append(
             PlannedStep(
                 name=step.name,
+                handler=step.name,
                 compensation=step.compensation.name if step.compensation else "",
                 pending_predecessors=len(step.after),
                 successors=following,

@@ -92,7 +92,7 @@ class Attempt:
         step = self.step
         definition: SagaDefinition = self.saga_class.definition
         value = definition.input_codec.load(step.run.input, what=f"the input of {step.run.label}")
-        invocation = RowInvocation(step, definition, self.lease, atomic=self.is_atomic)
+        invocation = RowInvocation(step, self.lease, atomic=self.is_atomic)
         return invocation, self.saga_class(value, invocation=invocation)
 
     def _ask_condition(self, invocation: RowInvocation, saga: Saga[Any]) -> Ended | None:

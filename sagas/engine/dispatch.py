@@ -17,8 +17,9 @@ from celery import Signature, current_app
 from django.db import transaction
 
 from sagas.conf import saga_settings
-from sagas.definitions import StoredOptions, registry
+from sagas.definitions import StoredOptions
 from sagas.engine.database import OUTCOME_SECONDS, saga_database
+from sagas.engine.declared import definition_of
 from sagas.engine.headers import headers_of
 from sagas.engine.publishing import Message, Publisher
 from sagas.exceptions import UnknownHandler, UnknownSaga
@@ -45,6 +46,10 @@ def nothing_is_sent() -> Iterator[None]:
 def task_name(label: str, step: str, *, backward: bool) -> str:
     """Return the name of the Celery task that runs a step or its compensation."""
     return f"sagas.{label}.{step}.compensate" if backward else f"sagas.{label}.{step}"
+
+
+def _task_of(run: SagaRun, step: StepRun) -> str:
+    return task_name(step.plan.saga or run.label, step.declared, backward=step.is_backward)
 
 
 def send_on_commit(run: SagaRun, steps: Iterable[StepRun]) -> None:
@@ -92,7 +97,7 @@ def options_of(run: SagaRun, step: StepRun) -> StoredOptions:
     A deploy may have renamed a queue, and workers consume those of their own code.
     """
     try:
-        declared = registry.get(run.label).definition.step(step.name)
+        declared = definition_of(run, step)
     except (UnknownSaga, UnknownHandler):
         return step.plan
     if not step.is_backward:
@@ -110,7 +115,7 @@ workers keep its messages back to limit its rate."""
 def line_of(step: StepRun) -> Line:
     """Return where the step's messages queue."""
     options = options_of(step.run, step)
-    task = task_name(step.run.label, step.name, backward=step.is_backward)
+    task = _task_of(step.run, step)
     return _queue(step, options), options.priority, task if options.rate_limit else ""
 
 
@@ -150,7 +155,7 @@ def _message(run: SagaRun, step: StepRun) -> Message:
     if today.priority is not None:
         destination["priority"] = today.priority
     return Message(
-        task=task_name(run.label, step.name, backward=step.is_backward),
+        task=_task_of(run, step),
         args=(str(step.pk), step.fence),
         task_id=_task_id(step, step.fence),
         error_callback=_error_door(step.pk, step.fence + 1),

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import DatabaseError, Error, transaction
 
 from sagas.conf import saga_settings
-from sagas.definitions import StepDefinition, registry
+from sagas.definitions import StepDefinition
 from sagas.engine import advance, leases, pooling, transitions
 from sagas.engine.advance import Recorded
 from sagas.engine.attempt import Attempt, Ended, GivenUp, Misfit
@@ -30,6 +30,7 @@ from sagas.engine.database import (
     saga_database,
 )
 from sagas.engine.decisions import Failed, Outcome
+from sagas.engine.declared import definition_of, saga_of
 from sagas.engine.failures import classify
 from sagas.engine.isolation import read_committed
 from sagas.engine.transitions import Claimant
@@ -132,8 +133,8 @@ def retry_on_lost_connection(
 def _execute_claimed(step: StepRun, budget: InPlaceBudget) -> tuple[str, StepRun | None]:
     """Return what came of it, and the next step where it is claimed already."""
     try:
-        saga = registry.get(step.run.label)
-        definition = saga.definition.step(step.name)
+        saga = saga_of(step.run, step)
+        definition = definition_of(step.run, step)
         handler = _handler(definition, step)
     except (UnknownHandler, UnknownSaga) as error:
         advance.postpone(step, error)

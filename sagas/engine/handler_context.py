@@ -12,13 +12,12 @@ from pydantic import JsonValue
 from sagas.definitions import (
     NO_VALUE,
     RunInfo,
-    SagaDefinition,
-    StepDefinition,
     StepOutcome,
     UndoneStep,
 )
 from sagas.engine import pooling, transitions
 from sagas.engine.database import has_open_transaction, is_in_transaction, saga_database
+from sagas.engine.declared import definition_of
 from sagas.engine.leases import Lease
 from sagas.exceptions import PayloadError, SagaCancelled, SagaError
 from sagas.models import SagaRun, StepRun
@@ -38,9 +37,7 @@ class RowInvocation:
     The other steps' outcomes are read in one query, and only by a handler that asks for one.
     """
 
-    def __init__(
-        self, step: StepRun, definition: SagaDefinition, lease: Lease, *, atomic: bool = False
-    ) -> None:
+    def __init__(self, step: StepRun, lease: Lease, *, atomic: bool = False) -> None:
         """``step`` carries its run. ``atomic``: whatever the attempt does is undone if it fails."""
         self._step = step
         self._lease = lease
@@ -56,7 +53,7 @@ class RowInvocation:
         self.idempotency_key = step.idempotency_key
         self.run = run_info(step.run)
         self._run_id = step.run_id
-        self._definition = definition
+        self._run = step.run
         self._forward: dict[str, StepRun] | None = None
         self.undoing = self._undone() if step.is_backward else None
 
@@ -135,8 +132,7 @@ class RowInvocation:
     def _load(self, row: StepRun) -> Any:
         what = f"the result of {row.name} of {self.run.label}"
         try:
-            definition: StepDefinition = self._definition.step(row.name)
-            return definition.result_codec.load(row.output, what=what)
+            return definition_of(self._run, row).result_codec.load(row.output, what=what)
         except SagaError as error:
             self.misfit = error
             raise
@@ -144,7 +140,7 @@ class RowInvocation:
     def _forward_rows(self) -> dict[str, StepRun]:
         if self._forward is None:
             rows = StepRun.objects.forward().filter(run_id=self._run_id)
-            columns = ("name", "state", "output", "in_doubt", "idempotency_key")
+            columns = ("name", "state", "options", "output", "in_doubt", "idempotency_key")
             with pooling.borrowed():
                 self._forward = {row.name: row for row in rows.only(*columns)}
         return self._forward

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from sagas.definitions import StepOptions, registry
 from sagas.durations import format_duration
 from sagas.engine.decisions import Failed
+from sagas.engine.declared import definition_of
 from sagas.exceptions import SagaError, StepTimeout, UnknownHandler, UnknownSaga, WorkerLost
 from sagas.models import StepRun
 from sagas.states import StepState
@@ -59,7 +59,6 @@ def _wait_ran_out(step: StepRun) -> Failed:
 
 def _retries_timeouts(step: StepRun) -> bool:
     try:
-        options: StepOptions = registry.get(step.run.label).definition.step(step.name).options
+        return definition_of(step.run, step).options.retries(StepTimeout)
     except (UnknownHandler, UnknownSaga):
         return False
-    return options.retries(StepTimeout)

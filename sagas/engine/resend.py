@@ -12,8 +12,8 @@ from uuid import UUID
 from django.db.models.functions import Now
 
 from sagas.conf import saga_settings
-from sagas.definitions import registry
 from sagas.engine import backlog, dispatch, transitions
+from sagas.engine.declared import definition_of
 from sagas.engine.one_by_one import OneByOne
 from sagas.exceptions import SagaError, UnknownHandler, UnknownSaga
 from sagas.models import StepRun
@@ -144,7 +144,7 @@ def _with_its_age(step: StepRun) -> float:
 def _unknown(step: StepRun) -> SagaError | None:
     """Return why this deployment cannot run a step; another worker may have its handler."""
     try:
-        registry.get(step.run.label).definition.step(step.name)
+        definition_of(step.run, step)
     except (UnknownHandler, UnknownSaga) as error:
         return error
     return None

@@ -197,6 +197,11 @@ class StepRun(models.Model):
         return StepPlan.from_snapshot(self.options)
 
     @property
+    def declared(self) -> str:
+        """The declared step that it runs, or whose compensation it is."""
+        return self.plan.declared or self.name
+
+    @property
     def owner(self) -> str:
         """Who looks after it, as its saga declares; a compensation is its step's owner's by default."""
         return self.plan.owner

@@ -37,7 +37,7 @@ def complete_step(
     """
     with operating_on_step(run, COMPLETE_STEP, name) as (change, step):
         refuse_result_of_undo(step, result)
-        output = None if step.is_backward else result_as_json(change.run, step.name, result)
+        output = None if step.is_backward else result_as_json(change.run, step, result)
         _deliver_answer(change, step, Succeeded(output=output), reason=reason, actor=actor)
     return reloaded(run)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sagas.definitions import registry
+from sagas.engine.declared import definition_of
 from sagas.models import SagaRun, StepRun
 from sagas.operations.verbs import Refused
 from sagas.payloads import Codec, annotation_name
@@ -15,7 +15,7 @@ def result_from_json(run: SagaRun, name: str, data: object) -> object:
         PayloadError: the data is not of the step's result type.
         UnknownSaga, UnknownHandler: this code cannot tell what type that is.
     """
-    return _codec(run, name).load(data, what=f"the result of {name} of {run.label}")
+    return _codec(run, _row(run, name)).load(data, what=f"the result of {name} of {run.label}")
 
 
 def result_type(run: SagaRun, name: str) -> str:
@@ -24,16 +24,16 @@ def result_type(run: SagaRun, name: str) -> str:
     Raises:
         UnknownSaga, UnknownHandler: this code cannot tell.
     """
-    return annotation_name(_codec(run, name).annotation)
+    return annotation_name(_codec(run, _row(run, name)).annotation)
 
 
-def result_as_json(run: SagaRun, name: str, result: object) -> object:
+def result_as_json(run: SagaRun, step: StepRun, result: object) -> object:
     """Return the result of a step as it is stored.
 
     Raises:
         PayloadError: it is not of the step's result type.
     """
-    return _codec(run, name).dump(result, what=f"the result of {name} of {run.label}")
+    return _codec(run, step).dump(result, what=f"the result of {step.name} of {run.label}")
 
 
 def refuse_result_of_undo(step: StepRun, result: object) -> None:
@@ -42,5 +42,11 @@ def refuse_result_of_undo(step: StepRun, result: object) -> None:
         raise Refused("a compensation has no result")
 
 
-def _codec(run: SagaRun, name: str) -> Codec[Any]:
-    return registry.get(run.label).definition.step(name).result_codec
+def _row(run: SagaRun, name: str) -> StepRun:
+    """Return the row of this name; one that the run has not is looked for in its saga."""
+    rows = StepRun.objects.forward().filter(run_id=run.pk, name=name).only("name", "options")
+    return rows.first() or StepRun(name=name)
+
+
+def _codec(run: SagaRun, step: StepRun) -> Codec[Any]:
+    return definition_of(run, step).result_codec

@@ -96,9 +96,10 @@ def skip_step(
         UnknownSaga, UnknownHandler: this code cannot tell what type that is.
     """
     has_result = result is not NO_VALUE
-    output = result_as_json(run, name, result) if has_result else None
     with operating_on_step(run, SKIP_STEP, name) as (change, step):
-        refuse_result_of_undo(step, output)
+        refuse_result_of_undo(step, result if has_result else None)
+        has_output = has_result and not step.is_backward
+        output = result_as_json(change.run, step, result) if has_output else None
         to = StepState.SUCCEEDED if has_result or step.is_backward else StepState.SKIPPED
         note = truncate_error(reason)
         if not transitions.settle(change, step, to, output=output, note=note, actor=actor):

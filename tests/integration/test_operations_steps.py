@@ -9,7 +9,7 @@ from sagas import start_saga
 from sagas.engine.advance import record_outcome
 from sagas.engine.decisions import Succeeded
 from sagas.engine.transitions import claim
-from sagas.exceptions import ActionNotAllowed, PayloadError, RetryCapExceeded, UnknownHandler
+from sagas.exceptions import ActionNotAllowed, PayloadError, RetryCapExceeded
 from sagas.models import SagaRun
 from sagas.operations import (
     cancel_saga,
@@ -227,7 +227,7 @@ class TestSkip:
         before = everything()
         with pytest.raises(PayloadError, match=r"result of tell of tests\.Mild"):
             skip_step(run, "tell", result="phone", reason="x")
-        with pytest.raises(UnknownHandler):
+        with pytest.raises(ActionNotAllowed):
             skip_step(run, "nothing", result="phone", reason="x")
         assert everything() == before
 

@@ -81,7 +81,7 @@ def _steps(plan: Plan, new: NewRun, grace: timedelta) -> list[StepRun]:
             name=step.name,
             direction=Direction.FORWARD,
             position=position,
-            handler=step.name,
+            handler=step.handler,
             compensation=step.compensation,
             pending_predecessors=step.pending_predecessors,
             successors=[str(new.step_ids[place]) for place in step.successors],

@@ -32,7 +32,7 @@ planned AS (
     JOIN own ON own.id = made.id
     CROSS JOIN plan
     CROSS JOIN jsonb_to_recordset(plan.steps) AS step (
-        position int, name text, compensation text, pending_predecessors int, successors int[],
+        position int, name text, handler text, compensation text, pending_predecessors int, successors int[],
         in_place boolean, pivot boolean, critical boolean, options jsonb, timeout interval
     )
 ),
@@ -42,7 +42,7 @@ stepped AS (
          in_place, pivot, critical, options, fence, attempt, in_doubt, detached_retry,
          due_at, send_at, sent_at, sends, timeout, task_id, worker, idempotency_key, error_code, error,
          created_at, updated_at)
-    SELECT id, run_id, name, 'forward', position, name, compensation,
+    SELECT id, run_id, name, 'forward', position, handler, compensation,
            CASE pending_predecessors WHEN 0 THEN 'ready' ELSE 'pending' END, pending_predecessors, followers,
            in_place, pivot, critical, options, 0, 0, false, false,
            CASE pending_predecessors WHEN 0 THEN STATEMENT_TIMESTAMP() END,
