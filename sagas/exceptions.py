@@ -56,6 +56,15 @@ class UnknownHandler(SagaError):
     code = "UNKNOWN_HANDLER"
 
 
+class NewerVersion(SagaError):
+    """The run was started by a newer ``Meta.version`` of its saga; a worker that has it goes on.
+
+    Facts: ``version``, the run's.
+    """
+
+    code = "NEWER_VERSION"
+
+
 # What a caller of start_saga() got wrong.
 
 

@@ -1,7 +1,7 @@
 """From a class body to its steps: order, inheritance, defaults."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -30,10 +30,12 @@ def collect_steps(
         _check_name(saga, name, step, reserved)
         step.settle()
     names = list(steps)
-    return tuple(
+    defined = tuple(
         _define(saga, step, _after(saga, step, names[max(position - 1, 0) : position]), defaults)
         for position, step in enumerate(steps.values())
     )
+    _check_former_names(saga, defined)
+    return defined
 
 
 def _names(saga: type) -> dict[str, None]:
@@ -66,6 +68,20 @@ def _check_name(saga: type, name: str, step: AnyStep, reserved: frozenset[str]) 
     if step.options.get("pivot") and step.options.get("critical") is False:
         message = f"{place}: a pivot is critical; remove pivot=True or critical=False."
         raise SagaDefinitionError(message)
+
+
+def _check_former_names(saga: type, steps: Sequence[StepDefinition]) -> None:
+    """A former name finds one step, or a row could not say which of them it is."""
+    taken = {step.name: f"is what step {step.name} is called now" for step in steps}
+    for step in steps:
+        for name in step.formerly:
+            if name in taken:
+                message = (
+                    f"{saga.__name__}.{step.name}: formerly names {name!r}, which {taken[name]};"
+                    " a name of old rows must lead to one step. Take it out, or rename the other."
+                )
+                raise SagaDefinitionError(message)
+            taken[name] = f"step {step.name} was called too"
 
 
 def _after(saga: type, step: AnyStep, written_above: list[str]) -> tuple[str, ...]:
@@ -105,9 +121,14 @@ def _define(
         compensation=_compensation(saga, step),
         no_compensation_reason=step.no_compensation_reason,
         compensable_until=chosen.get("compensable_until"),
+        formerly=_names_of(chosen.get("formerly", ())),
         condition=_companion(saga, step.condition_handler, arguments=1, form="(self)"),
         reconcile=_companion(saga, step.reconcile_handler, arguments=1, form="(self)"),
     )
+
+
+def _names_of(said: str | Sequence[str]) -> tuple[str, ...]:
+    return (said,) if isinstance(said, str) else tuple(said)
 
 
 def _compensation(saga: type, step: AnyStep) -> CompensationDefinition | None:

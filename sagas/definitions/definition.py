@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -22,8 +23,13 @@ from sagas.definitions.problems import (
 )
 from sagas.definitions.step_definition import StepDefinition
 from sagas.definitions.templates import EmptyField, Template
-from sagas.exceptions import IdempotencyRequired, SagaDefinitionError, UnknownHandler
-from sagas.payloads import Codec
+from sagas.exceptions import (
+    IdempotencyRequired,
+    PayloadError,
+    SagaDefinitionError,
+    UnknownHandler,
+)
+from sagas.payloads import Codec, text_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +62,7 @@ class SagaDefinition:
         return f"{_app_label(self.saga)}.{self.saga.__name__}"
 
     def step(self, name: str) -> StepDefinition:
-        """Return a step by its name.
+        """Return a step by its name, or by one that it had in code of before.
 
         Raises:
             UnknownHandler: this code has no such step.
@@ -64,9 +70,41 @@ class SagaDefinition:
         try:
             return self._by_name[name]
         except KeyError:
-            known = ", ".join(self._by_name) or "none"
+            known = ", ".join(step.name for step in self.steps) or "none"
             message = f"{self.label} has no step {name!r} in this code; it has: {known}"
             raise UnknownHandler(message, step=name) from None
+
+    def current_name(self, name: str) -> str:
+        """Return what this code calls a step of that name; the name itself where it knows none."""
+        found = self._by_name.get(name)
+        return name if found is None else found.name
+
+    def migrated(self, data: object, *, version: int) -> object:
+        """Return the input that ``version`` of this saga stored, as this version would have stored it.
+
+        Raises:
+            PayloadError: ``migrate()`` raised.
+        """
+        if version >= self.version:
+            return data
+        try:
+            # The row in memory stays as it is stored, for the next step that is run from it.
+            return self.saga.migrate(version, deepcopy(data))
+        except Exception as error:
+            message = (
+                f"migrate() of {self.label} cannot bring the input of version {version} to version"
+                f" {self.version}: {type(error).__name__}: {text_of(error)}"
+            )
+            raise PayloadError(message) from error
+
+    def load_input(self, data: object, *, version: int) -> Any:
+        """Return the typed input of a run that ``version`` of this saga has stored.
+
+        Raises:
+            PayloadError: it does not fit the type that this code has, or ``migrate()`` raised.
+        """
+        data = self.migrated(data, version=version)
+        return self.input_codec.load(data, what=f"the input of {self.label}")
 
     def key_for(self, saga_input: object) -> str:
         """Return the idempotency key that ``Meta.key`` gives to this input.
@@ -119,7 +157,8 @@ class SagaDefinition:
 
     @cached_property
     def _by_name(self) -> dict[str, StepDefinition]:
-        return {step.name: step for step in self.steps}
+        formerly = {name: step for step in self.steps for name in step.formerly}
+        return formerly | {step.name: step for step in self.steps}
 
     @cached_property
     def _problems(self) -> tuple[Problem, ...]:

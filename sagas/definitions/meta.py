@@ -52,7 +52,8 @@ class SagaMeta:
     """What rows call the saga, so that its class can be renamed. None: ``<app_label>.<ClassName>``."""
 
     version: int = 1
-    """Stored with each run."""
+    """Stored with each run. Raise it with a ``migrate()``, and when code of before must not run what
+    this code starts: a worker of a lower version leaves such runs to others."""
 
     key: Template | None = None
     """The idempotency key, as a template of the input; or ``start_saga(key=...)`` says it."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Literal, TypedDict
 
-from sagas.definitions.rules import CELERY_RULES, FLAG, TEXT, Rule, check_values, is_number
+from sagas.definitions.rules import CELERY_RULES, FLAG, NAMES, TEXT, Rule, check_values, is_number
 from sagas.definitions.snapshot import Snapshot
 from sagas.exceptions import SagaDefinitionError
 
@@ -202,7 +202,7 @@ COMPENSATION_RULES: Mapping[str, Rule] = MappingProxyType(
 )
 STEP_DEFAULTS_RULES: Mapping[str, Rule] = MappingProxyType({**COMPENSATION_RULES, "critical": FLAG})
 STEP_RULES: Mapping[str, Rule] = MappingProxyType(
-    {**STEP_DEFAULTS_RULES, "pivot": FLAG, "compensable_until": TEXT}
+    {**STEP_DEFAULTS_RULES, "pivot": FLAG, "compensable_until": TEXT, "formerly": NAMES}
 )
 
 

@@ -53,6 +53,21 @@ def is_text(value: object) -> TypeGuard[str]:
     return is_storable(value) and bool(value.strip())
 
 
+def is_step_name(value: object) -> TypeGuard[str]:
+    """Whether a step can have this name, as far as a name tells by itself."""
+    return (
+        is_text(value)
+        and value.isascii()
+        and value.isidentifier()
+        and not value.startswith("_")
+        and len(value) <= MAX_NAME_LENGTH
+    )
+
+
+def _is_sequence(value: object) -> TypeGuard[list[object] | tuple[object, ...]]:
+    return isinstance(value, list | tuple)
+
+
 def is_number(value: object) -> TypeGuard[int | float]:
     """Whether it is a finite number; ``True`` is none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -93,6 +108,10 @@ def _is_duration(value: object) -> bool:
 
 FLAG = Rule(accepts=is_flag, expects="True or False")
 TEXT = Rule(accepts=is_text, expects="a non-empty string")
+NAMES = Rule(
+    accepts=lambda v: is_step_name(v) or (_is_sequence(v) and all(map(is_step_name, v))),
+    expects="the name of a step, or a tuple of such names",
+)
 _EXCEPTIONS = Rule(accepts=_are_exceptions, expects="a tuple of exception classes")
 _DURATION = Rule(accepts=_is_duration, expects="a number of seconds greater than 0")
 _OPTIONAL_DURATION = Rule(

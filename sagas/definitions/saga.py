@@ -1,5 +1,6 @@
 """``class FulfilOrder(Saga[OrderInput])``: the base class of every saga."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -11,6 +12,7 @@ from sagas.definitions.invocation import Invocation, UndoneStep
 from sagas.definitions.meta import read_meta
 from sagas.definitions.registry import SagaRegistry
 from sagas.definitions.rules import MAX_NAME_LENGTH, is_label
+from sagas.definitions.step import check_handler
 from sagas.exceptions import SagaDefinitionError
 
 
@@ -43,17 +45,27 @@ class Saga(SagaContext[I]):
             UnknownHandler: ``results`` names a step that this saga has not.
         """
         definition = self.definition
-        for name in results or {}:
-            definition.step(name)
+        known = {definition.step(name).name: result for name, result in (results or {}).items()}
         super().__init__(
             input,
             invocation
             or FakeInvocation(
                 run=rehearsed_run(definition.label, definition.version),
-                results=results or {},
+                results=known,
                 undoing=undoing,
             ),
         )
+
+    @classmethod
+    def migrate(cls, version: int, data: Any) -> Any:  # noqa: ARG003 for who overrides it
+        """Return the input that ``version`` of this saga stored, as this version would store it.
+
+        Override it when a new ``Meta.version`` wants another input: ``data`` is JSON data, as that
+        version wrote it, and a copy. Asked each time a run of a lower version is loaded; what is
+        stored stays as it is, so that workers of before go on reading it. When it raises, or what it
+        returns does not fit the input's type, the step waits and says so. As given, it returns ``data``.
+        """
+        return data
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Read the class body, and register the saga unless it is abstract or has nothing in it.
@@ -77,6 +89,7 @@ RESERVED_NAMES = frozenset(
 
 
 def _define(saga: type[Saga[Any]]) -> SagaDefinition:
+    _check_migrate(saga)
     meta = read_meta(vars(saga).get("Meta"), saga=saga.__name__)
     steps = collect_steps(saga, meta.step_defaults, RESERVED_NAMES)
     if meta.label is None and not is_label(saga.__name__):
@@ -98,3 +111,12 @@ def _define(saga: type[Saga[Any]]) -> SagaDefinition:
         abstract=meta.abstract or not (steps or meta.label),
         steps=steps,
     )
+
+
+def _check_migrate(saga: type[Saga[Any]]) -> None:
+    declared = inspect.getattr_static(saga, "migrate")
+    function = declared.__func__ if isinstance(declared, classmethod) else None
+    place = f"{saga.__name__}.migrate"
+    if function is None:
+        raise SagaDefinitionError(f"{place} is a classmethod: put @classmethod above it.")
+    check_handler(function, arguments=3, form="(cls, version, data)", place=place)

@@ -31,6 +31,9 @@ class StepKeywords(CompensationKeywords, total=False):
     compensable_until: str
     """The name of a later step; once that has succeeded, this one is no longer undone."""
 
+    formerly: str | Sequence[str]
+    """What the step was called by code of before: rows and messages of that name find it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Undo:

@@ -47,6 +47,9 @@ class StepDefinition:
     compensable_until: str | None
     """The step whose success ends the time in which this one is undone; None: that never ends."""
 
+    formerly: tuple[str, ...] = ()
+    """What rows that are older than this code call it."""
+
     condition: Callable[[Any], bool] | None
     reconcile: Callable[[Any], object] | None
 

@@ -26,7 +26,8 @@ from sagas.engine.decisions import (
 )
 from sagas.engine.early_answers import answered
 from sagas.engine.lost_attempts import lost
-from sagas.exceptions import SagaError
+from sagas.engine.resend import DISCARDED_SECONDS
+from sagas.exceptions import NewerVersion, SagaError
 from sagas.models import StepRun
 from sagas.payloads import truncate_error
 from sagas.states import ENDED_STEPS, EventType, SagaState, StepState
@@ -184,7 +185,7 @@ def postpone(step: StepRun, error: SagaError, *, in_doubt: bool = False) -> bool
             change,
             step,
             EventType.STEP_RETRYING,
-            delay=_postponement(step),
+            delay=_postponement(step, error),
             note=f"{error.code}: {error}",
             guard=transitions.UNANSWERED,
             attempt=F("attempt") - 1,
@@ -202,10 +203,15 @@ def postpone(step: StepRun, error: SagaError, *, in_doubt: bool = False) -> bool
     return won
 
 
-def _postponement(step: StepRun) -> float:
-    """Return the seconds after which a step that was put back is tried again: doubled each time."""
+def _postponement(step: StepRun, error: SagaError) -> float:
+    """Return the seconds after which a step that was put back is tried again: doubled each time.
+
+    What newer code has started is for workers beside this one: it begins as a message that was thrown
+    away does.
+    """
+    first = DISCARDED_SECONDS if isinstance(error, NewerVersion) else saga_settings().RESEND_SECONDS
     before = step.events.filter(type=EventType.STEP_RETRYING, attempt=step.attempt).count()
-    return min(saga_settings().RESEND_SECONDS * 2.0**before, MAX_POSTPONEMENT)
+    return min(first * 2.0**before, MAX_POSTPONEMENT)
 
 
 def _goes_on(step: StepRun, run_state: SagaState, outcome: Outcome) -> bool:

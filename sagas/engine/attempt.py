@@ -91,7 +91,7 @@ class Attempt:
     def _prepare(self) -> tuple[RowInvocation, Saga[Any]]:
         step = self.step
         definition: SagaDefinition = self.saga_class.definition
-        value = definition.input_codec.load(step.run.input, what=f"the input of {step.run.label}")
+        value = definition.load_input(step.run.input, version=step.run.version)
         invocation = RowInvocation(step, self.lease, atomic=self.is_atomic)
         return invocation, self.saga_class(value, invocation=invocation)
 

@@ -7,6 +7,7 @@ step, and so is its saga where a plan takes in the steps of another one.
 from typing import Any
 
 from sagas.definitions import Saga, StepDefinition, registry
+from sagas.exceptions import NewerVersion, UnknownHandler, UnknownSaga
 from sagas.models import SagaRun, StepRun
 
 
@@ -26,3 +27,29 @@ def definition_of(run: SagaRun, step: StepRun) -> StepDefinition:
         UnknownSaga, UnknownHandler: this code does not have it.
     """
     return saga_of(run, step).definition.step(step.declared)
+
+
+def name_today(run: SagaRun, step: StepRun) -> str:
+    """Return what this code calls a row of ``run``: a row keeps the name that it was planned by."""
+    if step.plan.declared:
+        return step.name
+    try:
+        return definition_of(run, step).name
+    except (UnknownSaga, UnknownHandler):
+        return step.name
+
+
+def refuse_newer(run: SagaRun) -> None:
+    """Refuse a run that newer code has started: what that means by its rows is not known here.
+
+    Raises:
+        NewerVersion: its version is above that of this code.
+        UnknownSaga: this code does not have its saga.
+    """
+    definition = registry.get(run.label).definition
+    if run.version > definition.version:
+        message = (
+            f"the run was started by version {run.version} of {run.label}, and this code is"
+            f" version {definition.version}; a worker that has it goes on"
+        )
+        raise NewerVersion(message, version=run.version)

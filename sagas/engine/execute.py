@@ -30,11 +30,11 @@ from sagas.engine.database import (
     saga_database,
 )
 from sagas.engine.decisions import Failed, Outcome
-from sagas.engine.declared import definition_of, saga_of
+from sagas.engine.declared import definition_of, refuse_newer, saga_of
 from sagas.engine.failures import classify
 from sagas.engine.isolation import read_committed
 from sagas.engine.transitions import Claimant
-from sagas.exceptions import TransactionLeftOpen, UnknownHandler, UnknownSaga
+from sagas.exceptions import NewerVersion, TransactionLeftOpen, UnknownHandler, UnknownSaga
 from sagas.logs import Outage, saga_context
 from sagas.models import StepRun
 
@@ -133,10 +133,11 @@ def retry_on_lost_connection(
 def _execute_claimed(step: StepRun, budget: InPlaceBudget) -> tuple[str, StepRun | None]:
     """Return what came of it, and the next step where it is claimed already."""
     try:
+        refuse_newer(step.run)
         saga = saga_of(step.run, step)
         definition = definition_of(step.run, step)
         handler = _handler(definition, step)
-    except (UnknownHandler, UnknownSaga) as error:
+    except (NewerVersion, UnknownHandler, UnknownSaga) as error:
         advance.postpone(step, error)
         return error.code, None
     with leases.renewing_lease(step) as lease:

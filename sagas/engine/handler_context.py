@@ -17,7 +17,7 @@ from sagas.definitions import (
 )
 from sagas.engine import pooling, transitions
 from sagas.engine.database import has_open_transaction, is_in_transaction, saga_database
-from sagas.engine.declared import definition_of
+from sagas.engine.declared import definition_of, name_today, saga_of
 from sagas.engine.leases import Lease
 from sagas.exceptions import PayloadError, SagaCancelled, SagaError
 from sagas.models import SagaRun, StepRun
@@ -51,15 +51,18 @@ class RowInvocation:
         self.step_name = step.name
         self.attempt = step.attempt
         self.idempotency_key = step.idempotency_key
-        self.run = run_info(step.run)
         self._run_id = step.run_id
         self._run = step.run
+        self._definition = saga_of(step.run, step).definition
+        self.run = run_info(
+            step.run, failed_step=self._definition.current_name(step.run.failed_step)
+        )
         self._forward: dict[str, StepRun] | None = None
         self.undoing = self._undone() if step.is_backward else None
 
     def outcome_of(self, step_name: str) -> StepOutcome:
         """Return where another step of this run stands, with its typed result if it has one."""
-        row = self._forward_rows().get(step_name)
+        row = self._forward_rows().get(self._definition.current_name(step_name))
         if row is None:
             # Another version of the saga planned this run, without this step.
             return StepOutcome(state=StepState.SKIPPED)
@@ -120,10 +123,10 @@ class RowInvocation:
             raise
 
     def _undone(self) -> UndoneStep:
-        row = self._forward_rows()[self.step_name]
+        row = self._forward_rows()[name_today(self._run, self._step)]
         known = row.state != StepState.UNKNOWN
         return UndoneStep(
-            name=row.name,
+            name=name_today(self._run, row),
             idempotency_key=row.idempotency_key,
             outcome="succeeded" if known else "unknown",
             result=self._load(row) if known else None,
@@ -142,12 +145,12 @@ class RowInvocation:
             rows = StepRun.objects.forward().filter(run_id=self._run_id)
             columns = ("name", "state", "options", "output", "in_doubt", "idempotency_key")
             with pooling.borrowed():
-                self._forward = {row.name: row for row in rows.only(*columns)}
+                self._forward = {name_today(self._run, row): row for row in rows.only(*columns)}
         return self._forward
 
 
-def run_info(run: SagaRun) -> RunInfo:
-    """Return the facts about a run that a handler may read."""
+def run_info(run: SagaRun, *, failed_step: str) -> RunInfo:
+    """Return the facts about a run that a handler may read; ``failed_step`` as its code calls it."""
     return RunInfo(
         id=run.pk,
         label=run.label,
@@ -155,7 +158,7 @@ def run_info(run: SagaRun) -> RunInfo:
         key=run.key,
         created_at=run.created_at,
         deadline=run.deadline,
-        failed_step=run.failed_step,
+        failed_step=failed_step,
         error_code=run.error_code,
         error=run.error,
     )

@@ -12,10 +12,12 @@ from sagas.conf import saga_settings
 from sagas.definitions import Plan, Saga, SagaDefinition, registry
 from sagas.engine import dispatch, transitions
 from sagas.engine.database import saga_database
+from sagas.engine.declared import refuse_newer
 from sagas.engine.isolation import read_committed
 from sagas.engine.transitions import InsertedRun, NewRun
 from sagas.exceptions import (
     IdempotencyRequired,
+    NewerVersion,
     PayloadError,
     SagaConflict,
     SagaDefinitionError,
@@ -79,7 +81,8 @@ def start_saga(
         PayloadError, PayloadTooLarge: the input does not fit its type or the limit, or the key or
             a tag is no text that can be stored.
         IdempotencyRequired: neither ``key`` nor ``Meta.key``.
-        SagaConflict: the key is taken by a run with another input.
+        SagaConflict: the key is taken by a run with another input, or one of another version of the
+            saga that cannot be compared.
     """
     definition = _definition(saga)
     new_run = _new_run(definition, input, key, tags, from_data=isinstance(saga, str))
@@ -198,10 +201,24 @@ def _insert(plan: Plan, new_runs: Sequence[NewRun]) -> list[InsertedRun]:
 
 
 def _require_same_input(definition: SagaDefinition, stored: SagaRun, new_run: NewRun) -> None:
-    if not definition.input_codec.same(stored.input, new_run.input):
+    why_not = _another_input(definition, stored, new_run)
+    if why_not:
         label, key = stored.label, new_run.key
-        message = f"a {label} with key {key!r} exists with another input; use another key"
+        message = f"a {label} with key {key!r} exists {why_not}"
         raise SagaConflict(message, run_id=stored.pk, label=label, key=key)
+
+
+def _another_input(definition: SagaDefinition, stored: SagaRun, new_run: NewRun) -> str:
+    """Say what keeps the stored input from being that of the new run; nothing if it is the same."""
+    if stored.input == new_run.input:
+        return ""
+    try:
+        refuse_newer(stored)
+        data = definition.migrated(stored.input, version=stored.version)
+        same = definition.input_codec.same(data, new_run.input)
+    except (NewerVersion, PayloadError) as error:
+        return f"with an input that this code cannot compare: {error}"
+    return "" if same else "with another input; use another key"
 
 
 def _normalise(definition: SagaDefinition, given: Any, *, from_data: bool) -> tuple[Any, Any]:

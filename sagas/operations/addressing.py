@@ -1,7 +1,11 @@
 """Which row the name of a step means: a step and its compensation have one, and so may several."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
+from sagas.definitions import registry
+from sagas.engine.declared import definition_of, name_today
+from sagas.exceptions import UnknownHandler, UnknownSaga
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations.predicates import Steps, blocking_steps, is_held
 from sagas.operations.verbs import Naming, Refused
@@ -23,24 +27,29 @@ def rows_by_name(run: SagaRun, steps: Steps) -> dict[str, StepRun]:
 def _find_step(run: SagaRun, steps: Steps, name: str) -> StepRun:
     rows = rows_by_name(run, steps)
     if name not in rows:
+        name = _in_rows(run, steps, name)
+    if name not in rows:
         raise Refused(f"it has no such step; it has {', '.join(_names(steps))}")
     return rows[name]
 
 
-def _find_row(_run: SagaRun, steps: Steps, name: str) -> StepRun:
+def _find_row(run: SagaRun, steps: Steps, name: str) -> StepRun:
     """Find a step; or a compensation by its method, or as ``undo of b``.
 
     The latter is the only name of its own where several steps are undone by one method. The name of a
     step means its compensation when that is what is left to answer: the step is known to have
     happened, and asked nobody.
     """
-    backward = [row for row in steps if row.is_backward]
-    for row in steps:
+    rows = list(steps)
+    backward = [row for row in rows if row.is_backward]
+    if name not in {str(row) for row in rows} | {row.handler for row in backward}:
+        name = _in_rows(run, rows, name)
+    for row in rows:
         if str(row) == name:
             return _or_its_compensation(row, backward)
     named = [row for row in backward if row.handler == name]
     if not named:
-        known = dict.fromkeys([row.handler for row in steps] + [str(row) for row in backward])
+        known = dict.fromkeys([row.handler for row in rows] + [str(row) for row in backward])
         raise Refused(f"it has no such step; it has {', '.join(known)}")
     return _the_one_in_flight(named)
 
@@ -55,6 +64,28 @@ BY_ROW = Naming(
     name_of=str,
     help="its name, its compensation's, or 'undo of NAME'",
 )
+
+
+def _in_rows(run: SagaRun, steps: Steps, name: str) -> str:
+    """Return what the rows call a step of that name: they keep the name that it had at their start."""
+    with suppress(UnknownSaga):
+        name = registry.get(run.label).definition.current_name(name)
+    for row in steps:
+        for now, then in _renamed(run, row):
+            if name == now:
+                return then
+    return name
+
+
+def _renamed(run: SagaRun, row: StepRun) -> Iterator[tuple[str, str]]:
+    """Yield what this code calls a row, each with what the row itself says."""
+    if not row.is_backward:
+        yield name_today(run, row), row.name
+        return
+    yield f"undo of {name_today(run, row)}", str(row)
+    with suppress(UnknownSaga, UnknownHandler):
+        undo = definition_of(run, row).compensation
+        yield undo.name if undo else "", row.handler
 
 
 def _names(steps: Steps) -> list[str]:

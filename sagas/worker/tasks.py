@@ -38,13 +38,14 @@ def sweep(task: "Task[Any, Any]") -> int:
 
 
 def register_step_tasks(definition: SagaDefinition) -> None:
-    """Give each step and each compensation of a saga its task, by name."""
+    """Give each step and each compensation of a saga its task, by every name that rows know it by."""
     for step in definition.steps:
-        name = dispatch.task_name(definition.label, step.name, backward=False)
-        _register(name, step.options, step.handler.__doc__)
-        if step.compensation is not None:
-            name = dispatch.task_name(definition.label, step.name, backward=True)
-            _register(name, step.compensation.options, step.compensation.handler.__doc__)
+        for known_as in (step.name, *step.formerly):
+            name = dispatch.task_name(definition.label, known_as, backward=False)
+            _register(name, step.options, step.handler.__doc__)
+            if step.compensation is not None:
+                name = dispatch.task_name(definition.label, known_as, backward=True)
+                _register(name, step.compensation.options, step.compensation.handler.__doc__)
 
 
 def _register(name: str, options: StepOptions, doc: str | None) -> None:

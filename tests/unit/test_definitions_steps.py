@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sagas import Saga, SagaError, step
-from sagas.exceptions import SagaDefinitionError
+from sagas.exceptions import SagaDefinitionError, UnknownHandler
 
 
 pytestmark = pytest.mark.usefixtures("isolated_registry")
@@ -251,3 +251,73 @@ class TestNames:
 def _declare(name: str) -> type[Saga[Any]]:
     handler: Any = step(lambda self: 1)
     return type("Pay", (Saga,), {name: handler})
+
+
+class TestFormerNames:
+    def test_lead_to_the_step_of_today(self) -> None:
+        class Pay(Saga[int]):
+            @step(formerly=("charge", "bill"))
+            def pay(self) -> int:
+                return 1
+
+        definition = Pay.definition
+        assert {definition.step(name).name for name in ("pay", "charge", "bill")} == {"pay"}
+        assert definition.current_name("bill") == "pay"
+        assert definition.current_name("ship") == "ship"
+
+    def test_are_not_told_of_as_steps(self) -> None:
+        class Pay(Saga[int]):
+            @step(formerly="charge")
+            def pay(self) -> int:
+                return 1
+
+        with pytest.raises(UnknownHandler, match=r"it has: pay$"):
+            Pay.definition.step("ship")
+
+    @pytest.mark.parametrize("former", [("charge",), ("old", "old"), ("elsewhere",)])
+    def test_each_leads_to_one_step(self, former: tuple[str, ...]) -> None:
+        with pytest.raises(SagaDefinitionError, match=r"Pay.pay: formerly names '\w+', which"):
+
+            class Pay(Saga[int]):
+                @step(formerly="elsewhere")
+                def charge(self) -> int:
+                    return 1
+
+                @step(formerly=former)
+                def pay(self) -> int:
+                    return 1
+
+    @pytest.mark.parametrize("former", ["", "two words", "_private", 7, ("a", 7), "schön", None])
+    def test_are_names_of_steps(self, former: Any) -> None:
+        with pytest.raises(SagaDefinitionError, match="formerly must be the name of a step"):
+            unchecked_step(formerly=former)(charge)
+
+    def test_a_unit_test_may_give_a_result_by_either_name(self) -> None:
+        class Pay(Saga[int]):
+            @step(formerly="charge")
+            def pay(self) -> int:
+                return 1
+
+            @step
+            def ship(self) -> int:
+                return self.pay.result
+
+        assert Pay(1, results={"charge": 3}).ship() == 3
+        assert Pay(1, results={"pay": 4}).ship() == 4
+
+
+class TestMigrate:
+    def test_is_a_classmethod(self) -> None:
+        with pytest.raises(SagaDefinitionError, match=r"Pay.migrate is a classmethod"):
+
+            class Pay(Saga[int]):
+                def migrate(self, version: int, data: Any) -> Any:  # type: ignore[override]
+                    return data
+
+    def test_takes_the_version_and_the_data(self) -> None:
+        with pytest.raises(SagaDefinitionError, match=r"takes exactly \(cls, version, data\)"):
+
+            class Pay(Saga[int]):
+                @classmethod
+                def migrate(cls, data: Any) -> Any:  # type: ignore[override]
+                    return data
