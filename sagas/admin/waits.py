@@ -49,7 +49,7 @@ def waits_of(run: SagaRun, steps: Sequence[Any], now: datetime) -> dict[UUID, Wa
 
 
 def _begun(run: SagaRun, waiting: Sequence[StepRun]) -> Mapping[UUID | None, SagaEvent]:
-    """Return the event with which each wait began: it keeps the words of the handler."""
+    """Return the event with which each wait began: it knows when."""
     if not waiting:
         return {}
     events = run.events.filter(type=EventType.STEP_WAITING, step__in=waiting)
@@ -62,7 +62,7 @@ def _wait(
     event = begun.get(step.pk)
     until, is_by_deadline = _end(run, step)
     return Wait(
-        asked_for=event.note if event else "",
+        asked_for=step.wait["note"] if step.wait else "",
         key=step.idempotency_key,
         since=event.at if event else None,
         lasted=format_duration(max(aware(now) - aware(event.at), timedelta(0))) if event else "",

@@ -234,7 +234,7 @@ def _write(
     actor: str,
 ) -> bool:
     if isinstance(outcome, Waiting) and verdict.state == StepState.WAITING:
-        return transitions.begin_wait(change, step, outcome.timeout, outcome.note)
+        return transitions.begin_wait(change, step, outcome)
     if outcome.failure:
         note = truncate_error("; ".join(filter(None, (note, outcome.describe()))))
     columns = {**outcome.columns(), **verdict.columns()}

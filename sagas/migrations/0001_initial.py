@@ -112,6 +112,7 @@ class Migration(migrations.Migration):
                 ('idempotency_key', models.CharField(max_length=255)),
                 ('input', models.JSONField(blank=True, null=True)),
                 ('output', models.JSONField(blank=True, null=True)),
+                ('wait', models.JSONField(blank=True, null=True)),
                 ('answer', models.JSONField(blank=True, null=True)),
                 ('error_code', models.CharField(blank=True, default='', max_length=100)),
                 ('error', models.TextField(blank=True, default='')),

@@ -97,8 +97,10 @@ class StepRun(models.Model):
     attempt to ``timeout`` from then: later nothing is tried again. ``detached_retry``: tried again by
     hand after the saga had gone on without this step, so its outcome moves nothing. ``lease_until``
     is how long the step is someone's: a worker's, who renews it, or while it waits an outside
-    party's (None: as long as the saga runs). ``answer`` is what that party said before the step
-    waited, kept until the attempt ends, or with which it failed the step.
+    party's (None: as long as the saga runs). ``wait`` says what the step waits for, or last did:
+    ``kind`` is a :class:`~sagas.states.WaitKind` and ``note`` the handler's words. ``answer`` is what
+    the outside party said before the step waited, kept until the attempt ends, or with which it failed
+    the step. The request that it answers is named by the fence of the attempt which asked.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -140,6 +142,7 @@ class StepRun(models.Model):
     idempotency_key = models.CharField(max_length=255)
     input = models.JSONField(null=True, blank=True)
     output = models.JSONField(null=True, blank=True)
+    wait = models.JSONField(null=True, blank=True)
     answer = models.JSONField(null=True, blank=True)
     error_code = models.CharField(max_length=100, blank=True, default="")
     error = models.TextField(blank=True, default="")

@@ -11,7 +11,7 @@ The command line takes it from the table.
 """
 
 from sagas.operations.allowed import allowed_actions, allowed_step_actions
-from sagas.operations.answering import complete_step, fail_step
+from sagas.operations.answering import complete_compensation, complete_step, fail_step
 from sagas.operations.dead_letters import resolve_saga, retry_saga
 from sagas.operations.pausing import pause_saga, resume_saga
 from sagas.operations.preview import PlannedUndo, preview_compensation
@@ -26,6 +26,7 @@ __all__ = [
     "allowed_step_actions",
     "cancel_saga",
     "compensate_saga",
+    "complete_compensation",
     "complete_step",
     "fail_step",
     "pause_saga",

@@ -9,7 +9,7 @@ from sagas.exceptions import UnknownHandler, UnknownSaga
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations.predicates import Steps, blocking_steps, is_held
 from sagas.operations.verbs import Naming, Refused
-from sagas.states import IN_FLIGHT_STEPS, OPEN_STEPS, EventType, StepState
+from sagas.states import IN_FLIGHT_STEPS, OPEN_STEPS, Direction, EventType, StepState
 
 
 def rows_by_name(run: SagaRun, steps: Steps) -> dict[str, StepRun]:
@@ -24,6 +24,11 @@ def rows_by_name(run: SagaRun, steps: Steps) -> dict[str, StepRun]:
     return rows
 
 
+def undo_of(name: str) -> str:
+    """Return the name of its own that the compensation of the step ``name`` has."""
+    return str(StepRun(name=name, direction=Direction.BACKWARD))
+
+
 def _find_step(run: SagaRun, steps: Steps, name: str) -> StepRun:
     rows = rows_by_name(run, steps)
     if name not in rows:
@@ -34,14 +39,17 @@ def _find_step(run: SagaRun, steps: Steps, name: str) -> StepRun:
 
 
 def _find_row(run: SagaRun, steps: Steps, name: str) -> StepRun:
-    """Find a step; or a compensation by its method, or as ``undo of b``.
+    """Find a step; or a compensation by its method, or as ``undo of b``; or either by its id.
 
-    The latter is the only name of its own where several steps are undone by one method. The name of a
+    ``undo of b`` is the only name of its own where several steps are undone by one method. The name of a
     step means its compensation when that is what is left to answer: the step is known to have
     happened, and asked nobody.
     """
     rows = list(steps)
     backward = [row for row in rows if row.is_backward]
+    for row in rows:
+        if str(row.pk) == name:
+            return row
     if name not in {str(row) for row in rows} | {row.handler for row in backward}:
         name = _in_rows(run, rows, name)
     for row in rows:
@@ -62,7 +70,7 @@ BY_STEP = Naming(
 BY_ROW = Naming(
     find=_find_row,
     name_of=str,
-    help="its name, its compensation's, or 'undo of NAME'",
+    help="its name, its compensation's, 'undo of NAME', or its id",
 )
 
 

@@ -1,15 +1,18 @@
 """``complete_step`` and ``fail_step``: an outside party, or whoever speaks for it, answers a step."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from sagas.engine import advance, consequences, transitions
 from sagas.engine.decisions import Failed, Succeeded
+from sagas.exceptions import ActionNotAllowed
 from sagas.models import SagaRun, StepRun
 from sagas.models.moments import format_moment
-from sagas.operations.addressing import BY_ROW
+from sagas.operations.addressing import BY_ROW, undo_of
 from sagas.operations.operating import operating_on_step, reloaded
 from sagas.operations.predicates import Steps
+from sagas.operations.requests import require_request, says_the_same
 from sagas.operations.results import refuse_result_of_undo, result_as_json
 from sagas.operations.verbs import Refused, StepVerb, entered
 from sagas.payloads import truncate_error
@@ -20,26 +23,51 @@ CODE_LENGTH = 100
 
 
 def complete_step(
-    run: SagaRun, name: str, *, reason: str, result: Any = None, actor: str = ""
+    run: SagaRun,
+    name: str,
+    *,
+    reason: str,
+    result: Any = None,
+    request: int | None = None,
+    actor: str = "",
 ) -> SagaRun:
     """Say that a waiting step succeeded, with ``result``, a value of the step's result type.
 
-    ``name`` is that of the step; or of its compensation, which is completed without a result. One method
-    that undoes several steps means the one that is in flight; ``undo of charge`` says which.
+    ``name`` is that of the step, or its id; or that of its compensation, which is completed without a
+    result. One method that undoes several steps means the one that is in flight; ``undo of charge``
+    says which.
     An answer that comes before the step waits is kept and used when its attempt ends, unless that
     succeeds by itself. One that comes after the step was given up is a late success: it is recorded,
     and undone if the saga turned back.
 
+    ``request`` names the request that is answered, by the fence of the attempt that made it: for one
+    who delivers answers. Then an answer that is delivered twice changes nothing the second time, and
+    one to a request to undo that came too early is refused. Without it, whatever waits is answered.
+
     Raises:
-        ActionNotAllowed: the step has its answer already, or nothing of it can have happened.
+        ActionNotAllowed: the step has another answer already, or nothing of it can have happened.
         PayloadError: ``result`` is not of the step's result type.
         UnknownSaga, UnknownHandler: this code cannot tell what type that is.
     """
-    with operating_on_step(run, COMPLETE_STEP, name) as (change, step):
+
+    def succeeded(of: SagaRun, step: StepRun) -> Succeeded:
         refuse_result_of_undo(step, result)
-        output = None if step.is_backward else result_as_json(change.run, step, result)
-        _deliver_answer(change, step, Succeeded(output=output), reason=reason, actor=actor)
-    return reloaded(run)
+        return Succeeded(output=None if step.is_backward else result_as_json(of, step, result))
+
+    return _answer(run, COMPLETE_STEP, name, succeeded, request, reason=reason, actor=actor)
+
+
+def complete_compensation(
+    run: SagaRun, name: str, *, reason: str, request: int | None = None, actor: str = ""
+) -> SagaRun:
+    """Say that a step is undone whose compensation waits; as :func:`complete_step` does.
+
+    ``name`` is that of the step, and always means its compensation.
+
+    Raises:
+        ActionNotAllowed: the step is not being undone, or its compensation has its answer already.
+    """
+    return complete_step(run, undo_of(name), reason=reason, request=request, actor=actor)
 
 
 def fail_step(
@@ -49,24 +77,56 @@ def fail_step(
     error: str,
     reason: str,
     code: str = "FAILED_OUTSIDE",
+    request: int | None = None,
     actor: str = "",
 ) -> SagaRun:
     """Say that a waiting step definitely did not happen: it failed, and is not tried again.
 
-    ``name`` is that of the step, or of its compensation, which makes the saga a dead letter; as for
-    :func:`complete_step`.
+    ``name`` is that of the step, or of its compensation, which makes the saga a dead letter; it and
+    ``request`` as for :func:`complete_step`. A failure to an earlier request than the one that waits is refused.
     An answer that comes before the step waits is kept and used when its attempt ends, unless that
     succeeds by itself. ``error`` and ``code`` become those of the step and of its saga.
 
     Raises:
-        ActionNotAllowed: the step has its answer already, or is not waited for.
+        ActionNotAllowed: the step has another answer already, or is not waited for.
     """
     outcome = Failed(
         code=truncate_error(code)[:CODE_LENGTH], error=truncate_error(error), definite=True
     )
-    with operating_on_step(run, FAIL_STEP, name) as (change, step):
-        _deliver_answer(change, step, outcome, reason=reason, actor=actor)
+    return _answer(run, FAIL_STEP, name, lambda *_: outcome, request, reason=reason, actor=actor)
+
+
+def _answer(
+    run: SagaRun,
+    verb: StepVerb,
+    name: str,
+    outcome_of: Callable[[SagaRun, StepRun], Succeeded | Failed],
+    request: int | None,
+    *,
+    reason: str,
+    actor: str,
+) -> SagaRun:
+    try:
+        with operating_on_step(run, verb, name) as (change, step):
+            outcome = outcome_of(change.run, step)
+            if request is not None:
+                require_request(step, request, succeeded=isinstance(outcome, Succeeded))
+            _deliver_answer(change, step, outcome, reason=reason, actor=actor)
+    except ActionNotAllowed:
+        if request is None or not _is_told_again(run, name, outcome_of):
+            raise
     return reloaded(run)
+
+
+def _is_told_again(
+    run: SagaRun, name: str, outcome_of: Callable[[SagaRun, StepRun], Succeeded | Failed]
+) -> bool:
+    """Whether an answer that was refused is the one that was taken before."""
+    try:
+        step = BY_ROW.find(run, StepRun.objects.filter(run_id=run.pk), name)
+        return says_the_same(run, step, outcome_of(run, step))
+    except Refused:
+        return False
 
 
 def _refusal(run: SagaRun, steps: Steps, step: StepRun, *, succeeded: bool) -> str | None:

@@ -36,6 +36,11 @@ def result_as_json(run: SagaRun, step: StepRun, result: object) -> object:
     return _codec(run, step).dump(result, what=f"the result of {step.name} of {run.label}")
 
 
+def is_same_result(run: SagaRun, step: StepRun, result: object) -> bool:
+    """Whether a result, as it is stored, means the same as that of the step."""
+    return _codec(run, step).same(step.output, result)
+
+
 def refuse_result_of_undo(step: StepRun, result: object) -> None:
     """A compensation returns nothing, so None is all that can be said of it."""
     if step.is_backward and result is not None:

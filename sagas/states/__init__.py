@@ -33,6 +33,7 @@ from sagas.states.lifecycle import (
     StepState,
     require_arrow,
 )
+from sagas.states.waits import WaitKind
 
 
 __all__ = [
@@ -64,5 +65,6 @@ __all__ = [
     "EventType",
     "SagaState",
     "StepState",
+    "WaitKind",
     "require_arrow",
 ]

@@ -132,15 +132,17 @@ class TestTheLineOfAWait:
 
     def test_what_the_handler_said_stays_text(self, admin_client: Client) -> None:
         run = five(b="wait")
-        run.events.filter(type=EventType.STEP_WAITING).update(note="<script>alert(1)</script>")
+        hostile = {**(step_of(run, "b").wait or {}), "note": "<script>alert(1)</script>"}
+        run.steps.filter(name="b").update(wait=hostile)
+        assert shown_wait(admin_client, run, "b").asked_for == "<script>alert(1)</script>"
         assert "<script>alert(1)" not in page_of(admin_client, run).content.decode()
 
     def test_a_step_that_waits_again_tells_of_its_latest_wait(self, admin_client: Client) -> None:
         run = five(b="wait")
         first = run.events.get(type=EventType.STEP_WAITING)
-        first.pk, first.note = None, "the second request"
+        first.pk, first.at = None, first.at + timedelta(seconds=5)
         first.save()
-        assert shown_wait(admin_client, run, "b").asked_for == "the second request"
+        assert shown_wait(admin_client, run, "b").since == first.at
 
     def test_costs_one_query_however_many_wait(
         self, admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries

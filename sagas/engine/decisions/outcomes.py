@@ -7,7 +7,7 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
-from sagas.states import StepState
+from sagas.states import StepState, WaitKind
 
 
 class Outcome:
@@ -179,6 +179,7 @@ class Waiting(Outcome):
 
     timeout: timedelta | None = None
     note: str = ""
+    kind: WaitKind = WaitKind.OUTSIDE
 
     @property
     def leaves_doubt(self) -> bool:
@@ -193,6 +194,10 @@ class Waiting(Outcome):
     def describe(self) -> str:
         """Say for whom it waits."""
         return self.note
+
+    def as_wait(self) -> dict[str, Any]:
+        """Return what a row keeps of it while the step waits."""
+        return {"kind": self.kind, "note": self.note}
 
     def columns(self) -> dict[str, Any]:
         """Return what it leaves in a step that waits no more, or does not begin to."""

@@ -1,7 +1,6 @@
 """Waits for outside parties under the run's lock: begun, answered early, given up."""
 
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import F
@@ -17,12 +16,13 @@ from sagas.models import StepRun
 from sagas.states import EventType, StepState
 
 
-def begin_wait(change: RunChange, step: StepRun, limit: timedelta | None, note: str) -> bool:
+def begin_wait(change: RunChange, step: StepRun, waiting: Waiting) -> bool:
     """``running`` → ``waiting``; False when the attempt was given up, or the answer is there.
 
-    The wait ends after ``limit`` or with the step's own time. A compensation, which no deadline
+    The wait ends after its timeout or with the step's own time. A compensation, which no deadline
     ends, waits at most as long as its saga had to go forward, so that a human hears of it.
     """
+    limit = waiting.timeout
     if limit is None and step.is_backward:
         limit = change.run.deadline - change.run.created_at
     until: Any = F("expires_at")
@@ -35,8 +35,9 @@ def begin_wait(change: RunChange, step: StepRun, limit: timedelta | None, note: 
         step,
         StepState.WAITING,
         EventType.STEP_WAITING,
-        note=note,
+        note=waiting.note,
         guard=UNANSWERED,
+        wait=waiting.as_wait(),
         lease_until=until,
         ended_at=None,
         in_doubt=True,

@@ -112,7 +112,7 @@ class Life:
             message = f"{name} did not answer"
             raise ConnectionError(message)
         if name in sagas.LEFT:
-            self.parties.ask(name, key, awake=process.awake, waited_for=not meets)
+            self.parties.ask(name, key, process.fence, awake=process.awake, waited_for=not meets)
         elif name not in sagas.BEATING or saga.last_heartbeat != HALF:
             effect = self.world.undo if undoes else self.world.do
             effect(step, key, awake=process.awake)
@@ -196,7 +196,9 @@ class Life:
 
     def attempt(self, claimed: Callable[[], Told], step: StepRun) -> Told:
         """A claimed step is executed: the one of the message, or one in place."""
-        process = self.running[-1] = Process(old=self.running[-1].old, step_id=step.pk)
+        process = self.running[-1] = Process(
+            old=self.running[-1].old, step_id=step.pk, fence=step.fence
+        )
         kind = "ask " if step.is_reconciling else "undo " if step.is_backward else ""
         name = f"{kind}{step.name}"
         self.attempts[name] += 1

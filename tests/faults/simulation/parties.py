@@ -20,6 +20,8 @@ class Request:
 
     handler: str
     key: str
+    fence: int
+    """Of the attempt that asked, which names the request that is answered."""
     awake: bool
     waited_for: bool
     """Whoever asked waits for the answer; else it told of its doubt itself."""
@@ -38,17 +40,21 @@ class Parties:
     world: World
     requests: dict[str, Request] = field(default_factory=dict)
 
-    def ask(self, handler: str, key: str, *, awake: bool, waited_for: bool) -> None:
+    def ask(self, handler: str, key: str, fence: int, *, awake: bool, waited_for: bool) -> None:
         """Leave it to them; a key that was done is not done again, unless it undoes."""
         before = self.requests.get(handler)
         if before is None or before.decided == DENIED or before.undoes:
-            self.requests[handler] = Request(handler, key, awake, waited_for)
+            self.requests[handler] = Request(handler, key, fence, awake, waited_for)
         else:
             before.waited_for |= waited_for
+            if before.decided == ASKED:
+                before.fence = fence
 
     def forget(self, handler: str) -> None:
-        """An undoing is tried again: no answer to the request before is still on its way."""
-        self.requests.pop(handler, None)
+        """An undoing is tried again: who was asked before does it no more, but may have answered."""
+        before = self.requests.pop(handler, None)
+        if before is not None and before.decided != ASKED:
+            self.requests[f"{handler}, request {before.fence}"] = before
 
     def close(self, key: str) -> None:
         """Who is asked whether it did says no, and will not do what nobody waits for."""
@@ -84,11 +90,11 @@ class Parties:
             name = request.handler.replace(" ", "_")
             with suppress(ActionNotAllowed):
                 if request.decided == DENIED:
-                    fail_step(run, name, error="denied", reason="asked")
+                    fail_step(run, name, error="denied", reason="asked", request=request.fence)
                 else:
                     self.world.tell(request.key)
                     result = None if request.undoes else Receipt(request.handler)
-                    complete_step(run, name, result=result, reason="asked")
+                    complete_step(run, name, result=result, reason="asked", request=request.fence)
 
     def _some(self, which: int, *decided: str) -> list[Request]:
         found = [request for request in self.requests.values() if request.decided in decided]

@@ -23,6 +23,7 @@ class Process:
     """Its code is that of the deploy before."""
 
     step_id: UUID | None = None
+    fence: int = 0
     mishaps: list[Mishap] = field(default_factory=list)
     """What is still to happen to this attempt."""
 

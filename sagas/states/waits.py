@@ -1,0 +1,10 @@
+"""For what a step can wait."""
+
+from enum import StrEnum
+
+
+class WaitKind(StrEnum):
+    """Who ends a wait."""
+
+    OUTSIDE = "outside"
+    """An outside party, which answers the request."""
