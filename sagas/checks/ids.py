@@ -28,6 +28,7 @@ ALWAYS: Mapping[str, str] = MappingProxyType(
         "sagas.E017": "The pivot has a condition, so the saga might go on without it.",
         "sagas.E020": "The sagas' tables are in the schemas of tenants, where no worker looks.",
         "sagas.E021": "`SAGAS['MESSAGE_HEADERS']` names no function.",
+        "sagas.E025": "A step takes an input that nothing gives it.",
         "sagas.W020": "This process has no Celery application of the project, so messages go astray.",
     }
 )

@@ -8,8 +8,10 @@
 and no Celery here.
 """
 
-from sagas.definitions.context import StepHandle
+from sagas.definitions.context import InputStepHandle, StepHandle
+from sagas.definitions.decorator import step
 from sagas.definitions.definition import SagaDefinition
+from sagas.definitions.input_step import InputStep
 from sagas.definitions.invocation import NO_VALUE, Invocation, RunInfo, StepOutcome, UndoneStep
 from sagas.definitions.meta import RunPlan
 from sagas.definitions.options import StepOptions, StepPlan, StoredOptions
@@ -17,13 +19,15 @@ from sagas.definitions.plan import Plan, PlannedStep
 from sagas.definitions.problems import Problem
 from sagas.definitions.registry import SagaRegistry
 from sagas.definitions.saga import Saga, registry
-from sagas.definitions.step import Step, step
+from sagas.definitions.step import Step
 from sagas.definitions.step_definition import CompensationDefinition, StepDefinition
 
 
 __all__ = [
     "NO_VALUE",
     "CompensationDefinition",
+    "InputStep",
+    "InputStepHandle",
     "Invocation",
     "Plan",
     "PlannedStep",

@@ -26,7 +26,7 @@ def result_annotation(handler: Callable[..., object], *, place: str) -> Any:
 
 
 def parameter_annotation(handler: Callable[..., object], *, place: str) -> Any:
-    """Return the annotation of what a compensation takes, or ``MISSING``.
+    """Return the annotation of what a method takes besides ``self``, or ``MISSING``.
 
     Raises:
         SagaDefinitionError: the annotation names something that cannot be found.

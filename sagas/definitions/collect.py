@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
+from sagas.definitions.handler_form import check_handler
+from sagas.definitions.input_step import InputStep
 from sagas.definitions.options import COMPENSATION_DEFAULTS, StepOptions
 from sagas.definitions.rules import MAX_NAME_LENGTH
-from sagas.definitions.step import Step, check_handler
+from sagas.definitions.step import Step
 from sagas.definitions.step_definition import CompensationDefinition, StepDefinition
 from sagas.exceptions import SagaDefinitionError
 
@@ -122,8 +124,10 @@ def _define(
         no_compensation_reason=step.no_compensation_reason,
         compensable_until=chosen.get("compensable_until"),
         formerly=_names_of(chosen.get("formerly", ())),
-        condition=_companion(saga, step.condition_handler, arguments=1, form="(self)"),
-        reconcile=_companion(saga, step.reconcile_handler, arguments=1, form="(self)"),
+        condition=_companion(saga, step.condition_handler, step.companion_arguments),
+        reconcile=_companion(saga, step.reconcile_handler, step.companion_arguments),
+        inputs=_companion(saga, step.inputs_handler, (1,)),
+        takes_input=isinstance(step, InputStep),
     )
 
 
@@ -134,7 +138,7 @@ def _names_of(said: str | Sequence[str]) -> tuple[str, ...]:
 def _compensation(saga: type, step: AnyStep) -> CompensationDefinition | None:
     if step.undo is None:
         return None
-    handler = _companion(saga, step.undo.handler, arguments=2, form="(self, result)")
+    handler = _companion(saga, step.undo.handler, (2,), form="(self, result)")
     chosen: dict[str, Any] = dict(step.undo.options)
     place = f"{saga.__name__}.{handler.__name__}"
     return CompensationDefinition(
@@ -146,7 +150,9 @@ def _compensation(saga: type, step: AnyStep) -> CompensationDefinition | None:
     )
 
 
-def _companion(saga: type, declared: Any, *, arguments: int, form: str) -> Any:
+def _companion(
+    saga: type, declared: Any, arguments: tuple[int, ...], *, form: str = "(self)"
+) -> Any:
     """Return the method as this class has it: a subclass may override it as any other method."""
     if declared is None:
         return None

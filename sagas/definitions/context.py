@@ -11,6 +11,7 @@ from sagas.states import StepState
 
 I = TypeVar("I")  # noqa: E741 the input's type
 R_co = TypeVar("R_co", covariant=True)
+A_contra = TypeVar("A_contra", contravariant=True)
 D = TypeVar("D")
 
 
@@ -100,7 +101,7 @@ class SagaContext(Generic[I]):
 class StepHandle(Generic[R_co]):
     """``self.<step>``: another step of the run, seen from a handler."""
 
-    def __init__(self, saga: SagaContext[Any], name: str, handler: Callable[[Any], R_co]) -> None:
+    def __init__(self, saga: SagaContext[Any], name: str, handler: Callable[..., R_co]) -> None:
         """Look at the step ``name`` of ``saga``."""
         self._saga = saga
         self._name = name
@@ -139,6 +140,14 @@ class StepHandle(Generic[R_co]):
     @property
     def _outcome(self) -> StepOutcome:
         return self._saga.outcome_of(self._name)
+
+
+class InputStepHandle(StepHandle[R_co], Generic[A_contra, R_co]):
+    """``self.<step>`` of a step that takes an input."""
+
+    def __call__(self, value: A_contra, /) -> R_co:  # type: ignore[override]  # it takes its input
+        """Run the step's body here and now, as a unit test does; nothing is recorded."""
+        return self._handler(self._saga, value)
 
 
 class _HandlerLogger(logging.LoggerAdapter[logging.Logger]):

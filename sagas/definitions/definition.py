@@ -1,7 +1,7 @@
 """A saga as the engine runs it: everything that its class body said, checked and frozen."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
@@ -73,6 +73,10 @@ class SagaDefinition:
             known = ", ".join(step.name for step in self.steps) or "none"
             message = f"{self.label} has no step {name!r} in this code; it has: {known}"
             raise UnknownHandler(message, step=name) from None
+
+    def names(self) -> Collection[str]:
+        """Return what rows may call its steps: their names, and those of before."""
+        return self._by_name.keys()
 
     def current_name(self, name: str) -> str:
         """Return what this code calls a step of that name; the name itself where it knows none."""

@@ -61,6 +61,9 @@ class UndoneStep:
     result: object | None = None
     """None when the outcome is unknown, or when the step returned None."""
 
+    input: Any = None
+    """What the step was given, if it takes an input; None also when it had not been computed."""
+
 
 class Invocation(Protocol):
     """One attempt of one step."""

@@ -193,6 +193,12 @@ class StepPlan(StoredOptions, Snapshot):
     saga: str = ""
     """The label of the saga that declares it, where that is not the run's."""
 
+    computes_input: bool = False
+    """Whether its input is computed and kept before its handler begins."""
+
+    bound: bool = False
+    """Whether its input was given by ``plan()``, and is in its row from the start."""
+
 
 COMPENSATION_DEFAULTS: Mapping[str, object] = MappingProxyType({"max_retries": 5})
 """Where a compensation's library defaults differ from a step's: giving up costs a human."""

@@ -91,6 +91,7 @@ def _plan_of(step: StepDefinition) -> StepPlan:
         # It stands behind a pivot.
         forward_only=undo is None and step.no_compensation_reason is None and not step.pivot,
         reconcile=step.reconcile is not None,
+        computes_input=step.inputs is not None,
         compensation=None if undo is None else _plan_of_undo(undo, step.owner).snapshot(),
         compensation_timeout=None if undo is None else undo.options.timeout,
     )

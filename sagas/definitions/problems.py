@@ -53,9 +53,22 @@ def step_problems(label: str, steps: tuple[StepDefinition, ...]) -> Iterator[Pro
         yield from _compensable_problems(label, steps, ancestors)
     for step in steps:
         yield from unstorable(label, lambda step=step: step.result_codec)  # type: ignore[misc]
+        yield from _input_problems(label, step)
         yield from _compensation_mismatch(label, step)
         yield from _ambiguous_reconcile(label, step)
         yield from _wait_in_atomic_step(label, step)
+
+
+def _input_problems(label: str, step: StepDefinition) -> Iterator[Problem]:
+    if not step.takes_input:
+        return
+    yield from unstorable(label, lambda: step.input_codec)
+    if step.inputs is None:
+        yield Problem(
+            id="sagas.E025",
+            message=f"{label}: {step.name} takes an input, and nothing says which.",
+            hint=f"Add @{step.name}.inputs, a method that returns it.",
+        )
 
 
 def unstorable(label: str, codec: Callable[[], object]) -> Iterator[Problem]:

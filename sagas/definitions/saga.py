@@ -8,11 +8,11 @@ from sagas.definitions.collect import collect_steps
 from sagas.definitions.context import SagaContext
 from sagas.definitions.definition import SagaDefinition
 from sagas.definitions.fake_invocation import FakeInvocation, rehearsed_run
+from sagas.definitions.handler_form import check_handler
 from sagas.definitions.invocation import Invocation, UndoneStep
 from sagas.definitions.meta import read_meta
 from sagas.definitions.registry import SagaRegistry
 from sagas.definitions.rules import MAX_NAME_LENGTH, is_label
-from sagas.definitions.step import check_handler
 from sagas.exceptions import SagaDefinitionError
 
 
@@ -119,4 +119,4 @@ def _check_migrate(saga: type[Saga[Any]]) -> None:
     place = f"{saga.__name__}.migrate"
     if function is None:
         raise SagaDefinitionError(f"{place} is a classmethod: put @classmethod above it.")
-    check_handler(function, arguments=3, form="(cls, version, data)", place=place)
+    check_handler(function, arguments=(3,), form="(cls, version, data)", place=place)

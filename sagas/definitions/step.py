@@ -1,11 +1,11 @@
 """``@step`` and what hangs on it: compensation, condition, reconcile."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar, Unpack, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack, overload
 
 from sagas.definitions.context import SagaContext, StepHandle
+from sagas.definitions.handler_form import check_handler, place_of
 from sagas.definitions.options import (
     COMPENSATION_RULES,
     CompensationKeywords,
@@ -46,15 +46,23 @@ class Undo:
 class Step(Generic[S, R]):
     """A step as it was declared; ``self.<step>`` in a handler is its :class:`StepHandle`."""
 
+    arguments: ClassVar = 1
+    """How many its handler takes."""
+
+    form: ClassVar = "(self), or (self, value) for an input of its own"
+
+    companion_arguments: ClassVar[tuple[int, ...]] = (1,)
+    """How many its condition and its reconcile may take."""
+
     def __init__(
         self,
-        handler: Callable[[S], R],
+        handler: Callable[..., R],
         after: "Sequence[Step[Any, Any]] | None",
         options: Mapping[str, object],
     ) -> None:
         """Take ``handler``; ``after`` None means: after the step written above."""
         self.place = place_of(handler)
-        check_handler(handler, arguments=1, form="(self)", place=self.place)
+        check_handler(handler, arguments=(self.arguments,), form=self.form, place=self.place)
         self.handler = handler
         self.after = _predecessors(after, self.place)
         self.options = check_options(options, place=self.place)
@@ -63,6 +71,7 @@ class Step(Generic[S, R]):
         self.no_compensation_reason: str | None = None
         self.condition_handler: Callable[..., object] | None = None
         self.reconcile_handler: Callable[..., object] | None = None
+        self.inputs_handler: Callable[..., object] | None = None
         self._settled = False
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -149,7 +158,7 @@ class Step(Generic[S, R]):
             message = f"{place}: step {self.name!r} has its compensation decided already; keep one."
             raise SagaDefinitionError(message)
         self._refuse_own_name(handler, place)
-        check_handler(handler, arguments=2, form="(self, result)", place=place)
+        check_handler(handler, arguments=(2,), form="(self, result)", place=place)
         checked = check_options(options, place=place, rules=COMPENSATION_RULES)
         self.undo = Undo(handler=handler, options=checked)
         return handler
@@ -164,7 +173,8 @@ class Step(Generic[S, R]):
                 f"{place}: step {self.name!r} has a {kind} already; keep one."
             )
         self._refuse_own_name(handler, place)
-        check_handler(handler, arguments=1, form="(self)", place=place)
+        allowed = (1,) if kind == "inputs" else self.companion_arguments
+        check_handler(handler, arguments=allowed, place=place)
 
     def _refuse_own_name(self, handler: Callable[..., object], place: str) -> None:
         if handler.__name__ == self.handler.__name__:
@@ -178,67 +188,6 @@ class Step(Generic[S, R]):
                 " Declare it in the body of that class, or declare the step anew in the subclass."
             )
             raise SagaDefinitionError(message)
-
-
-@overload
-def step(handler: Callable[[S], R], /) -> Step[S, R]: ...
-
-
-@overload
-def step(
-    *, after: Sequence[Step[Any, Any]] | None = None, **options: Unpack[StepKeywords]
-) -> Callable[[Callable[[S], R]], Step[S, R]]: ...
-
-
-def step(
-    handler: Any = None, /, *, after: Sequence[Step[Any, Any]] | None = None, **options: Any
-) -> Any:
-    """Make a method of a saga one of its steps, bare or with options.
-
-    ``after`` names the steps it waits for: none given, the one written above; ``[]``, none.
-    The return annotation is the type of the result, which is stored.
-
-    Raises:
-        SagaDefinitionError: an unknown option, a wrong value, or a handler that is no plain
-            method taking ``self`` alone.
-    """
-    if handler is None:
-        return lambda method: Step(method, after, options)
-    return Step(handler, after, options)
-
-
-def place_of(handler: object) -> str:
-    """Return where a handler stands, as ``FulfilOrder.reserve_inventory``."""
-    name = getattr(handler, "__qualname__", None) or repr(handler)
-    return str(name).rpartition("<locals>.")[2]
-
-
-def check_handler(handler: object, *, arguments: int, form: str, place: str) -> None:
-    """Refuse what cannot be called as a handler.
-
-    Raises:
-        SagaDefinitionError: it is no plain synchronous function of exactly this form.
-    """
-    if not inspect.isfunction(handler):
-        message = f"{place}: a handler is a plain method, not a {type(handler).__name__}."
-        raise SagaDefinitionError(message)
-    if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
-        message = f"{place}: a handler cannot be async; call asgiref's async_to_sync() in it."
-        raise SagaDefinitionError(message)
-    if inspect.isgeneratorfunction(handler):
-        message = f"{place}: a handler cannot yield: its body would never run. Return a value."
-        raise SagaDefinitionError(message)
-    parameters = inspect.signature(handler).parameters.values()
-    if len(parameters) != arguments or any(map(_is_not_positional, parameters)):
-        message = (
-            f"{place}: a handler takes exactly {form};"
-            " everything else it finds on self (and a decorator needs functools.wraps)."
-        )
-        raise SagaDefinitionError(message)
-
-
-def _is_not_positional(parameter: inspect.Parameter) -> bool:
-    return parameter.kind not in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
 
 
 def _predecessors(

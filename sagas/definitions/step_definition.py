@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sagas.definitions.annotations import codec_of, result_annotation
+from sagas.definitions.annotations import codec_of, parameter_annotation, result_annotation
+from sagas.definitions.handler_form import takes_value
 from sagas.definitions.options import StepOptions
 from sagas.payloads import Codec
 
@@ -33,7 +34,7 @@ class StepDefinition:
     place: str
     """Where it is declared, for messages: ``FulfilOrder.reserve_inventory``."""
 
-    handler: Callable[[Any], object]
+    handler: Callable[..., object]
     after: tuple[str, ...]
     """The steps it waits for; empty: it starts with the saga."""
 
@@ -50,8 +51,13 @@ class StepDefinition:
     formerly: tuple[str, ...] = ()
     """What rows that are older than this code call it."""
 
-    condition: Callable[[Any], bool] | None
-    reconcile: Callable[[Any], object] | None
+    condition: Callable[..., bool] | None
+    reconcile: Callable[..., object] | None
+    inputs: Callable[[Any], object] | None = None
+    """Yields its input before the first attempt; None where ``plan()`` binds it."""
+
+    takes_input: bool = False
+    """Whether its handler takes one argument besides ``self``."""
 
     @cached_property
     def result_codec(self) -> Codec[Any]:
@@ -62,3 +68,23 @@ class StepDefinition:
         """
         annotation = result_annotation(self.handler, place=self.place)
         return codec_of(annotation, what=f"The result of {self.place}")
+
+    @cached_property
+    def input_codec(self) -> Codec[Any]:
+        """What carries its input to JSON and back, if it takes one.
+
+        Raises:
+            SagaDefinitionError: the annotation is missing or cannot be stored.
+        """
+        annotation = parameter_annotation(self.handler, place=self.place)
+        return codec_of(annotation, what=f"The input of {self.place}")
+
+    @cached_property
+    def condition_takes_input(self) -> bool:
+        """Whether its condition is told the input, which is then computed before it is asked."""
+        return takes_value(self.condition)
+
+    @cached_property
+    def reconcile_takes_input(self) -> bool:
+        """Whether its reconcile is told the input."""
+        return takes_value(self.reconcile)

@@ -23,6 +23,7 @@ from sagas.exceptions import (
     AlreadyUndone,
     SagaError,
     TransactionLeftOpen,
+    UnknownHandler,
     Wait,
     WaitInAtomicStep,
 )
@@ -57,7 +58,7 @@ class GivenUp:
 Ended = Outcome | Misfit | GivenUp
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Attempt:
     """An attempt of a claimed step."""
 
@@ -70,6 +71,9 @@ class Attempt:
     lease: Lease
     insist: Callable[[Callable[[], Any]], Any]
     """Calls a short transaction, again where its connection was lost."""
+
+    computed_input: bool = False
+    """Whether this attempt asked what the step is given."""
 
     @property
     def is_atomic(self) -> bool:
@@ -84,25 +88,32 @@ class Attempt:
             return Misfit(error=error)
         except Exception as error:  # noqa: BLE001 whatever user code raises is an outcome
             return self._not_begun(error)
-        ended = self._ask_condition(invocation, saga) or self._handle(invocation, saga)
+        ended = self._settle(invocation, saga) or self._begin(invocation, saga)
         self.lease.leave_handler()
         return ended
 
     def _prepare(self) -> tuple[RowInvocation, Saga[Any]]:
         step = self.step
         definition: SagaDefinition = self.saga_class.definition
+        if step.plan.computes_input and self.definition.inputs is None:
+            raise UnknownHandler(
+                f"{self._what} has no inputs in this code, and had when it was planned"
+            )
         value = definition.load_input(step.run.input, version=step.run.version)
         invocation = RowInvocation(step, self.lease, atomic=self.is_atomic)
         return invocation, self.saga_class(value, invocation=invocation)
 
-    def _ask_condition(self, invocation: RowInvocation, saga: Saga[Any]) -> Ended | None:
-        """Ask it once, before the first attempt begins: later ones must not be told of their own effect."""
-        condition = self.definition.condition
+    def _settle(self, invocation: RowInvocation, saga: Saga[Any]) -> Ended | None:
+        """Ask whether it runs, and what it is given: once, before its first attempt begins.
+
+        Later ones must not be told of their own effect.
+        """
         is_forward = not (self.step.is_backward or self.step.is_reconciling)
-        if condition is None or not is_forward or self.step.condition_met:
+        asks = self.definition.condition is not None or self._inputs is not None
+        if not asks or not is_forward or self.step.prepared:
             return None
         try:
-            met = self._call(lambda: bool(condition(saga)))
+            met = self._call(partial(self._ask, saga))
         except BaseException as error:
             if invocation.misfit is not None and error is invocation.misfit:
                 return Misfit(error=invocation.misfit)
@@ -111,16 +122,49 @@ class Attempt:
             return self._not_begun(error)
         if not met:
             return Skipped()
-        kept = self.is_atomic or self.insist(partial(transitions.keep_condition, self.step))
+        kept = self.is_atomic or self.insist(partial(transitions.keep_prepared, self.step))
         return None if kept else GivenUp()
+
+    def _ask(self, saga: Saga[Any]) -> bool:
+        condition, takes_input = self.definition.condition, self.definition.condition_takes_input
+        if condition is not None and not takes_input and not condition(saga):
+            return False
+        if self._inputs is not None:
+            value = self._inputs(saga)
+            codec = self.definition.input_codec
+            self.step.input = codec.dump(value, what=f"the input of {self._what}")
+            self.computed_input = True
+        return condition is None or not takes_input or bool(condition(saga, *self._given()))
+
+    @property
+    def _inputs(self) -> Callable[[Any], object] | None:
+        return None if self.step.plan.bound else self.definition.inputs
+
+    def _given(self) -> tuple[Any]:
+        """Return what a handler takes besides the saga, if it takes the step's input."""
+        what = f"the input of {self._what}"
+        if not (self.step.plan.bound or self.step.prepared or self.computed_input):
+            raise UnknownHandler(f"{what} is not known in its row, and this code wants one")
+        return (self.definition.input_codec.load(self.step.input, what=what),)
+
+    @property
+    def _what(self) -> str:
+        return f"{self.step.name} of {self.step.run.label}"
 
     def _not_begun(self, error: BaseException) -> Failed:
         logger.warning("attempt not begun", exc_info=error, extra={"action": "attempt_failed"})
         return replace(classify(error, self.handler), in_doubt=False)
 
-    def _handle(self, invocation: RowInvocation, saga: Saga[Any]) -> Ended:
+    def _begin(self, invocation: RowInvocation, saga: Saga[Any]) -> Ended:
         try:
-            result = self._call(partial(self._handler, saga))
+            handler = self._handler(saga)
+        except SagaError as error:
+            return Misfit(error=error)
+        return self._handle(invocation, handler)
+
+    def _handle(self, invocation: RowInvocation, handler: Callable[[], object]) -> Ended:
+        try:
+            result = self._call(handler)
         except Wait as wait:
             if self.is_atomic:
                 return failed(WaitInAtomicStep())
@@ -136,14 +180,19 @@ class Attempt:
             return classify(error, self.handler)
         return self._returned(result)
 
-    def _handler(self, saga: Saga[Any]) -> object:
-        if self.step.is_reconciling:
-            return self.definition.reconcile(saga)  # type: ignore[misc]  # asked only with one
-        if not self.step.is_backward:
-            return self.handler.handler(saga)
+    def _handler(self, saga: Saga[Any]) -> Callable[[], object]:
+        """Return what is to be called, with all that it takes."""
+        definition = self.definition
+        if self.step.is_reconciling and definition.reconcile is not None:
+            given = self._given() if definition.reconcile_takes_input else ()
+            return partial(definition.reconcile, saga, *given)
+        if self.step.is_backward:
+            return partial(self._undo, saga)
+        return partial(definition.handler, saga, *(self._given() if definition.takes_input else ()))
+
+    def _undo(self, saga: Saga[Any]) -> None:
         with suppress(AlreadyUndone):
             self.handler.handler(saga, saga.undoing.result)
-        return None
 
     def _call(self, user_code: Callable[[], T]) -> T:
         def interruptible() -> T:
@@ -159,7 +208,7 @@ class Attempt:
             return Succeeded(output=None)
         if self.step.is_reconciling and result is None:
             return DidNotHappen()
-        what = f"the result of {self.step.name} of {self.step.run.label}"
+        what = f"the result of {self._what}"
         try:
             return Succeeded(output=self.definition.result_codec.dump(result, what=what))
         except Exception as error:  # the type's own code may raise whatever it likes

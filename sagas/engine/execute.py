@@ -188,12 +188,16 @@ def _run_atomic(attempt: Attempt, budget: InPlaceBudget) -> tuple[Ended, Recorde
             ended = attempt.make()
             if not isinstance(ended, Failed | Misfit | GivenUp):
                 recorded = advance.record_outcome(attempt.step, ended, budget.claimant())
+                if recorded and attempt.computed_input:
+                    transitions.keep_input(attempt.step)
             if not recorded:
                 transaction.set_rollback(True, using=database)
     except DatabaseError as error:  # the commit failed
         recorded, ended = Recorded(won=False), classify(error, attempt.handler)
     if recorded:
         return ended, recorded
+    if attempt.computed_input:
+        retry_on_lost_connection(partial(transitions.keep_input, attempt.step))
     return _record(attempt.step, _rolled_back(ended))
 
 

@@ -30,6 +30,10 @@ HEARTBEAT_SECONDS = 1.0
 
 _DETAILS: Codec[Any] = Codec(JsonValue)
 
+_COLUMNS = (
+    *("name", "state", "options", "prepared", "input", "output", "in_doubt", "idempotency_key"),
+)
+
 
 class RowInvocation:
     """An :class:`~sagas.definitions.Invocation` of a claimed step.
@@ -130,6 +134,7 @@ class RowInvocation:
             idempotency_key=row.idempotency_key,
             outcome="succeeded" if known else "unknown",
             result=self._load(row) if known else None,
+            input=self._load_input(row),
         )
 
     def _load(self, row: StepRun) -> Any:
@@ -140,12 +145,28 @@ class RowInvocation:
             self.misfit = error
             raise
 
+    def _load_input(self, row: StepRun) -> Any:
+        if not (row.prepared or row.plan.bound):
+            return None
+        what = f"the input of {row.name} of {self.run.label}"
+        try:
+            definition = definition_of(self._run, row)
+            takes = definition.takes_input
+            return definition.input_codec.load(row.input, what=what) if takes else None
+        except SagaError as error:
+            self.misfit = error
+            raise
+
     def _forward_rows(self) -> dict[str, StepRun]:
+        """Return the step at hand and those that its saga declares, without the repeated ones.
+
+        So each attempt reads the same, however many repetitions its run has.
+        """
         if self._forward is None:
-            rows = StepRun.objects.forward().filter(run_id=self._run_id)
-            columns = ("name", "state", "options", "output", "in_doubt", "idempotency_key")
+            names = {self._step.name, *self._definition.names()}
+            rows = StepRun.objects.forward().filter(run_id=self._run_id, name__in=names)
             with pooling.borrowed():
-                self._forward = {name_today(self._run, row): row for row in rows.only(*columns)}
+                self._forward = {name_today(self._run, row): row for row in rows.only(*_COLUMNS)}
         return self._forward
 
 

@@ -15,7 +15,9 @@ def lost(step: StepRun) -> Failed:
     if step.state == StepState.WAITING:
         return _wait_ran_out(step)
     error = _what_ended(step)
-    definitely_not = step.plan.atomic
+    # Nobody begins a handler whose input is not kept, not even an attempt that was given up.
+    not_begun = step.plan.computes_input and not step.prepared
+    definitely_not = step.plan.atomic or not_begun
     is_dead = step.dead_fence == step.fence
     return Failed(
         code=error.code,

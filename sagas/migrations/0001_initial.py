@@ -97,7 +97,7 @@ class Migration(migrations.Migration):
                 ('attempt', models.IntegerField(default=0)),
                 ('in_doubt', models.BooleanField(default=False)),
                 ('reconcile_attempts', models.SmallIntegerField(blank=True, null=True)),
-                ('condition_met', models.BooleanField(blank=True, null=True)),
+                ('prepared', models.BooleanField(blank=True, null=True)),
                 ('detached_retry', models.BooleanField(default=False)),
                 ('due_at', models.DateTimeField(blank=True, null=True)),
                 ('send_at', models.DateTimeField(blank=True, null=True)),

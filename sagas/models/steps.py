@@ -90,8 +90,8 @@ class StepRun(models.Model):
     number, the attempt that is ready or running calls ``reconcile`` instead of acting, and so many have
     before it. ``at_large`` are the fences of
     attempts that were given up and may be alive: each may still act. ``dead_fence`` is that of an
-    attempt whose process is known to be gone. ``condition_met``: its condition was asked and said yes,
-    so that no later attempt asks again. ``sent_at`` is since when the message of the attempt to come
+    attempt whose process is known to be gone. ``prepared``: its condition was asked and said yes, and its ``input`` was
+    computed, so that no later attempt asks again. ``sent_at`` is since when the message of the attempt to come
     has been on its way (None: it is not), ``sends`` how often one was sent for it, and ``send_at``
     when the sweep looks after it if nobody has claimed it by then. ``expires_at`` is set by the first
     attempt to ``timeout`` from then: later nothing is tried again. ``detached_retry``: tried again by
@@ -126,7 +126,7 @@ class StepRun(models.Model):
     attempt = models.IntegerField(default=0)
     in_doubt = models.BooleanField(default=False)
     reconcile_attempts = models.SmallIntegerField(null=True, blank=True)
-    condition_met = models.BooleanField(null=True, blank=True)
+    prepared = models.BooleanField(null=True, blank=True)
     detached_retry = models.BooleanField(default=False)
     due_at = models.DateTimeField(null=True, blank=True)
     send_at = models.DateTimeField(null=True, blank=True)

@@ -126,7 +126,7 @@ class TestCondition:
         DO["pay"] = raises(SystemExit())
         with pytest.raises(SystemExit):
             run_one(run)
-        assert step_of(run, "pay").condition_met
+        assert step_of(run, "pay").prepared
         expire_lease(step_of(run, "pay").pk)
         sweep()
         DO.update(is_due=lambda _: False, pay=lambda _: Receipt(5), ship=raises(PermanentError()))
@@ -145,7 +145,7 @@ class TestCondition:
         row = step_of(run, "pay")
         assert execute.execute(row.pk, row.fence) == "late"
         assert CALLS == ["is_due"]
-        assert step_of(run, "pay").condition_met is None
+        assert step_of(run, "pay").prepared is None
 
     @pytest.mark.parametrize(
         ("error", "state"),

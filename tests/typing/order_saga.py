@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import assert_type
 
 from sagas import PermanentError, Saga, start_saga, step
-from sagas.definitions import Step, StepHandle, UndoneStep
+from sagas.definitions import InputStep, Step, StepHandle, UndoneStep
 from sagas.models import SagaRun
 from sagas.testing import (
     CrashPoint,
@@ -106,6 +106,26 @@ class FulfilOrder(Saga[OrderInput]):
         assert_type(papers, Papers | None)
         return papers.number if papers else "domestic"
 
+    @step
+    def label_parcel(self, papers: Papers) -> int:
+        return len(papers.number)
+
+    @label_parcel.inputs
+    def papers_of_parcel(self) -> Papers:
+        return self.customs_papers.result_or(Papers("none"))
+
+    @step(queue="slow")
+    def weigh_parcel(self, papers: Papers) -> int:
+        return len(papers.number)
+
+    @weigh_parcel.inputs
+    def papers_to_weigh(self) -> Papers:
+        return Papers("1")
+
+    @weigh_parcel.reconcile
+    def find_weight(self, papers: Papers) -> int | None:
+        return None
+
     @step(critical=False)
     def send_confirmation(self) -> None:
         assert_type(self.create_shipment.result, str)
@@ -118,6 +138,8 @@ start_saga("typing.FulfilOrder", {"order_id": 7}, key="order-7")
 
 in_a_test = FulfilOrder(order, results={"reserve_inventory": Reservation("r")})
 assert_type(in_a_test.process_payment(), Payment)
+assert_type(in_a_test.weigh_parcel(Papers("1")), int)
+assert_type(FulfilOrder.weigh_parcel, InputStep[FulfilOrder, Papers, int])
 in_a_test.release_inventory(None)
 in_a_test.refund_payment(Payment("paid", Decimal(1)))
 assert_type(in_a_test.is_abroad(), bool)

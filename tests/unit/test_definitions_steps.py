@@ -30,7 +30,8 @@ class TestHandler:
         ("handler", "complaint"),
         [
             (lambda: 1, r"takes exactly \(self\)"),
-            (lambda self, other: 1, r"takes exactly \(self\)"),
+            (lambda self, one, two: 1, r"takes exactly \(self\), or \(self, value\)"),
+            (lambda self, *, other: 1, r"takes exactly \(self\)"),
             (lambda self, *rest: 1, r"takes exactly \(self\)"),
             (lambda *everything: 1, r"takes exactly \(self\)"),
             (staticmethod(charge), "a plain method, not a staticmethod"),
@@ -38,7 +39,7 @@ class TestHandler:
             ("charge", "a plain method, not a str"),
         ],
     )
-    def test_a_handler_takes_self_and_nothing_else(self, handler: Any, complaint: str) -> None:
+    def test_a_handler_takes_self_and_one_value_at_most(self, handler: Any, complaint: str) -> None:
         with pytest.raises(SagaDefinitionError, match=complaint):
             unchecked_step()(handler)
 

@@ -48,7 +48,7 @@ from sagas.engine.transitions.late import (
     succeed_late,
     undo_again,
 )
-from sagas.engine.transitions.living_leases import keep_condition, renew_leases
+from sagas.engine.transitions.living_leases import keep_input, keep_prepared, renew_leases
 from sagas.engine.transitions.moves import ANY
 from sagas.engine.transitions.operator import pause, reopen_step, settle, unpause
 from sagas.engine.transitions.outcome import (
@@ -109,8 +109,9 @@ __all__ = [
     "insert_undo_chain",
     "invalidate_earlier_undo_answer",
     "keep_answer",
-    "keep_condition",
     "keep_doubt",
+    "keep_input",
+    "keep_prepared",
     "later",
     "leave_out",
     "leave_unfinished",

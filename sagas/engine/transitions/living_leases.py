@@ -43,11 +43,18 @@ def renew_leases(held: Collection[Held]) -> Renewal:
     return Renewal(lost=left - locked, locked=locked)
 
 
-def keep_condition(step: StepRun) -> bool:
-    """Keep that the step's condition said yes; False when the attempt was given up meanwhile.
+def keep_prepared(step: StepRun) -> bool:
+    """Keep the step's input, and that its condition said yes; False when the attempt was given up.
 
     Later attempts are not to ask again: what they would see may be this one's effect.
     """
     mine = StepRun.objects.filter(pk=step.pk, state=StepState.RUNNING, fence=step.fence)
     with statement_alone(saga_database()):
-        return bool(mine.update(condition_met=True, updated_at=Now()))
+        return bool(mine.update(prepared=True, input=step.input, updated_at=Now()))
+
+
+def keep_input(step: StepRun) -> None:
+    """Keep the input of an atomic attempt: with its outcome, or for the next one when it is rolled back."""
+    mine = StepRun.objects.filter(pk=step.pk, fence=step.fence)
+    with statement_alone(saga_database()):
+        mine.update(prepared=True, input=step.input, updated_at=Now())

@@ -240,7 +240,7 @@ def _did(engine: Engine, action: Action, did: str) -> Worker:
 
 def _condition_says_yes(engine: Engine, action: Action) -> None:
     _did(engine, action, "")
-    if not engine.keep_condition(action.row, action.fence):
+    if not engine.keep_prepared(action.row, action.fence):
         del engine.workers[_worker(engine, action)]
 
 

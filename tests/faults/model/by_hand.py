@@ -134,8 +134,8 @@ class ByHand(Answering):
         if mine and (self.goes_its_way(index) or self.run.state == SagaState.DEAD_LETTER):
             self.put(index, progress=True)
 
-    def keep_condition(self, index: int, fence: int) -> bool:
-        """``transitions.keep_condition``."""
+    def keep_prepared(self, index: int, fence: int) -> bool:
+        """``transitions.keep_prepared``."""
         row = self.row(index)
         if (row.state, row.fence) != (RUNNING, fence):
             return False

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from sagas import start_saga
 from sagas.engine import recover
 from sagas.engine.advance import end_lost_attempt, postpone, record_outcome
-from sagas.engine.transitions import claim, end_leases_of, keep_condition, record_heartbeat
+from sagas.engine.transitions import claim, end_leases_of, keep_prepared, record_heartbeat
 from sagas.exceptions import ActionNotAllowed, UnknownHandler
 from sagas.models import SagaRun, StepRun
 from sagas.operations import (
@@ -106,7 +106,7 @@ class Replay:
         postpone(attempt, UnknownHandler("not here"))
 
     def _condition_says_yes(self, action: Action) -> None:
-        keep_condition(self.claimed[action.row, action.fence])
+        keep_prepared(self.claimed[action.row, action.fence])
 
     def _beat(self, action: Action) -> None:
         record_heartbeat(self.claimed[action.row, action.fence], {"all": "done"})
@@ -186,7 +186,7 @@ def _told(row: StepRun, number: dict[UUID, int]) -> tuple[Any, ...]:
         row.position,
         row.answer is not None,
         tuple(row.at_large or ()),
-        bool(row.condition_met),
+        bool(row.prepared),
         row.detached_retry,
         row.heartbeat is not None,
         row.plan.holds_unknown,

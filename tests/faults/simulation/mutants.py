@@ -131,7 +131,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], Patches]]] = {
     "A1": ("late doubt is dropped", lambda: {"sagas.engine.late_success.doubt": lambda *_: None}),
     "A2": (
         "a condition is asked at each attempt",
-        lambda: {"sagas.engine.transitions.keep_condition": lambda _: True},
+        lambda: {"sagas.engine.transitions.keep_prepared": lambda _: True},
     ),
     "A3": ("late successes of what was skipped are dropped", _later_successes_of_open_ends_only),
     "A4": ("no last look before an end", _no_last_look),

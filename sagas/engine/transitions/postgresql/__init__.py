@@ -43,14 +43,14 @@ STEP_COLUMNS = _in_order(
     *("in_place", "pivot", "critical", "options", "fence", "attempt", "in_doubt"),
     *(
         "reconcile_attempts",
-        "condition_met",
+        "prepared",
         "detached_retry",
         "sends",
         "lease_until",
         "timeout",
         "expires_at",
     ),
-    *("heartbeat", "worker", "idempotency_key", "error_code", "error", "started_at"),
+    *("input", "heartbeat", "worker", "idempotency_key", "error_code", "error", "started_at"),
 )
 RUN_COLUMNS = _in_order(
     SagaRun,
