@@ -20,7 +20,7 @@ def purge(
     """Delete the runs that ended before ``before``; yield the number deleted after each batch.
 
     A dead letter has not ended, so its last change counts. Runs that someone holds locked, and those
-    of which a step is tried again by hand, are left for the next purge. With rows of the project that
+    of which a step is still to end for which nobody waits, are left for the next purge. With rows of the project that
     refer to a run, a step or an event it is done as their ``on_delete`` says. Where that forbids it, as
     ``PROTECT`` does, the run stays; the generator returns how many did.
     """
@@ -28,13 +28,8 @@ def purge(
     old = Q(state__in=FINAL_SAGAS, completed_at__lt=before)
     if include_dead_letters:
         old |= Q(state=SagaState.DEAD_LETTER, updated_at__lt=before)
-    moving = StepRun.objects.filter(
-        run=OuterRef("pk"),
-        detached_retry=True,
-        state__in=OPEN_STEPS,
-    )
     database = router.db_for_write(SagaRun)
-    candidates = SagaRun.objects.using(database).filter(old).exclude(Exists(moving)).order_by("pk")
+    candidates = SagaRun.objects.using(database).filter(old).exclude(_is_moving()).order_by("pk")
     kept = 0
     # Starting after the last id seen makes a whole purge one pass over the index.
     following = candidates
@@ -44,6 +39,11 @@ def purge(
         yield batch.deleted
         following = candidates.filter(pk__gt=ids[-1])
     return kept
+
+
+def _is_moving() -> Exists:
+    """Whether a step is still to end for which the run does not wait."""
+    return Exists(StepRun.objects.filter(run=OuterRef("pk"), detached=True, state__in=OPEN_STEPS))
 
 
 class _Purged(NamedTuple):
@@ -86,7 +86,8 @@ def _delete(ids: Sequence[UUID], database: str) -> None:
 def purge_records(before: datetime, *, batch_size: int = 500) -> Iterator[int]:
     """Delete idempotency records written before ``before``; yield the number deleted per batch.
 
-    Those stay whose key begins with the id of a run that is not over: it may ask again.
+    Those stay whose key begins with the id of a run that may ask again, because it or a step of it
+    is not over.
     """
     old = IdempotencyRecord.objects.filter(created_at__lt=stored(before)).order_by("pk")
     last = 0
@@ -94,7 +95,8 @@ def purge_records(before: datetime, *, batch_size: int = 500) -> Iterator[int]:
         last = batch[-1].pk
         run_ids = {record.pk: _run_id(record.key) for record in batch}
         named = SagaRun.objects.filter(pk__in={run_id for run_id in run_ids.values() if run_id})
-        unfinished = set(named.exclude(state__in=FINAL_SAGAS).values_list("pk", flat=True))
+        open_runs = named.filter(~Q(state__in=FINAL_SAGAS) | _is_moving())
+        unfinished = set(open_runs.values_list("pk", flat=True))
         gone = [pk for pk, run_id in run_ids.items() if run_id not in unfinished]
         IdempotencyRecord.objects.filter(pk__in=gone).delete()
         yield len(gone)

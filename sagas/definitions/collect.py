@@ -31,13 +31,12 @@ def collect_steps(
     for name, step in steps.items():
         _check_name(saga, name, step, reserved)
         step.settle()
-    names = list(steps)
-    defined = tuple(
-        _define(saga, step, _after(saga, step, names[max(position - 1, 0) : position]), defaults)
-        for position, step in enumerate(steps.values())
-    )
+    defined: list[StepDefinition] = []
+    for step in steps.values():
+        defined.append(_define(saga, step, _after(saga, step, defined[-1:]), defaults))
     _check_former_names(saga, defined)
-    return defined
+    _refuse_after_unawaited(saga, defined)
+    return tuple(defined)
 
 
 def _names(saga: type) -> dict[str, None]:
@@ -86,9 +85,14 @@ def _check_former_names(saga: type, steps: Sequence[StepDefinition]) -> None:
             taken[name] = f"step {step.name} was called too"
 
 
-def _after(saga: type, step: AnyStep, written_above: list[str]) -> tuple[str, ...]:
+def _after(saga: type, step: AnyStep, written_above: Sequence[StepDefinition]) -> tuple[str, ...]:
     if step.after is None:
-        return tuple(written_above)
+        # What follows one for which nobody waits, follows what that follows.
+        return tuple(
+            name
+            for above in written_above
+            for name in ((above.name,) if above.wait else above.after)
+        )
     for predecessor in step.after:
         if not _belongs(saga, predecessor):
             message = (
@@ -97,6 +101,18 @@ def _after(saga: type, step: AnyStep, written_above: list[str]) -> tuple[str, ..
             )
             raise SagaDefinitionError(message)
     return tuple(dict.fromkeys(predecessor.name for predecessor in step.after))
+
+
+def _refuse_after_unawaited(saga: type, steps: Sequence[StepDefinition]) -> None:
+    unawaited = {step.name for step in steps if not step.wait}
+    for step in steps:
+        for name in unawaited.intersection(step.after):
+            message = (
+                f"{saga.__name__}.{step.name}: after names {name}, for which nobody waits"
+                f" (wait=False), so nothing can come after it. Remove wait=False from {name}, or"
+                f" name what {name} comes after."
+            )
+            raise SagaDefinitionError(message)
 
 
 def _belongs(saga: type, step: AnyStep) -> bool:
@@ -110,6 +126,14 @@ def _define(
     place = f"{saga.__name__}.{step.name}"
     layers = (defaults, step.options)
     chosen: dict[str, Any] = {**defaults, **step.options}
+    critical = chosen.get("critical", True) or chosen.get("pivot", False)
+    wait = chosen.get("wait", True)
+    if critical and not wait:
+        message = (
+            f"{place}: a saga cannot fail with a step for which it does not wait; add"
+            " critical=False, or remove wait=False."
+        )
+        raise SagaDefinitionError(message)
     return StepDefinition(
         name=step.name,
         place=place,
@@ -117,7 +141,8 @@ def _define(
         after=after,
         options=StepOptions.merged(*layers, place=place),
         pivot=chosen.get("pivot", False),
-        critical=chosen.get("critical", True) or chosen.get("pivot", False),
+        critical=critical,
+        wait=wait,
         atomic=chosen.get("atomic", False),
         owner=chosen.get("owner", ""),
         compensation=_compensation(saga, step),

@@ -178,6 +178,9 @@ class StepPlan(StoredOptions, Snapshot):
     forward_only: bool = False
     """It stands behind a pivot, and nothing undoes it."""
 
+    last: bool = False
+    """Nothing comes after it but steps for which nobody waits."""
+
     reconcile: bool = False
     """Whether the outside system can be asked if it happened."""
 
@@ -208,7 +211,13 @@ COMPENSATION_RULES: Mapping[str, Rule] = MappingProxyType(
 )
 STEP_DEFAULTS_RULES: Mapping[str, Rule] = MappingProxyType({**COMPENSATION_RULES, "critical": FLAG})
 STEP_RULES: Mapping[str, Rule] = MappingProxyType(
-    {**STEP_DEFAULTS_RULES, "pivot": FLAG, "compensable_until": TEXT, "formerly": NAMES}
+    {
+        **STEP_DEFAULTS_RULES,
+        "pivot": FLAG,
+        "wait": FLAG,
+        "compensable_until": TEXT,
+        "formerly": NAMES,
+    }
 )
 
 

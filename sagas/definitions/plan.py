@@ -24,6 +24,7 @@ class PlannedStep:
     in_place: bool
     pivot: bool
     critical: bool
+    detached: bool
     options: Mapping[str, Any]
     timeout: timedelta | None
 
@@ -40,8 +41,11 @@ class Plan:
 
     @cached_property
     def remaining(self) -> int:
-        """How many steps are the last of their branch."""
-        return sum(not step.successors for step in self.steps)
+        """How many steps are the last of their branch, without those for which nobody waits."""
+        return sum(
+            not step.detached and all(self.steps[place].detached for place in step.successors)
+            for step in self.steps
+        )
 
     @cached_property
     def first(self) -> Sequence[tuple[int, PlannedStep]]:
@@ -62,6 +66,7 @@ def planned_steps(
     planned = []
     for step in steps:
         following = [places[name] for name in successors[step.name]]
+        awaited = [place for place in following if steps[place].wait]
         planned.append(
             PlannedStep(
                 name=step.name,
@@ -70,18 +75,19 @@ def planned_steps(
                 pending_predecessors=len(step.after),
                 successors=following,
                 in_place=in_place
-                and len(following) == 1
-                and step.options.may_carry_on_to(steps[following[0]].options),
+                and len(awaited) == 1
+                and step.options.may_carry_on_to(steps[awaited[0]].options),
                 pivot=step.pivot,
                 critical=step.critical,
-                options=_plan_of(step).snapshot(),
+                detached=not step.wait,
+                options=_plan_of(step, last=bool(following) and not awaited).snapshot(),
                 timeout=_duration(step.options.timeout),
             )
         )
     return planned
 
 
-def _plan_of(step: StepDefinition) -> StepPlan:
+def _plan_of(step: StepDefinition, *, last: bool) -> StepPlan:
     undo = step.compensation
     return StepPlan(
         **step.options.stored(),
@@ -90,6 +96,7 @@ def _plan_of(step: StepDefinition) -> StepPlan:
         compensable_until=step.compensable_until,
         # It stands behind a pivot.
         forward_only=undo is None and step.no_compensation_reason is None and not step.pivot,
+        last=last,
         reconcile=step.reconcile is not None,
         computes_input=step.inputs is not None,
         compensation=None if undo is None else _plan_of_undo(undo, step.owner).snapshot(),

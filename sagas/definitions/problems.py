@@ -1,6 +1,6 @@
 """What is wrong with a saga that only shows when it is seen whole."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sagas.definitions import graph
@@ -38,6 +38,12 @@ def step_problems(label: str, steps: tuple[StepDefinition, ...]) -> Iterator[Pro
             id="sagas.E008",
             message=f"{label} has no steps.",
             hint="Decorate a method with @step, or set abstract = True in Meta.",
+        )
+    elif not any(step.wait for step in steps):
+        yield Problem(
+            id="sagas.E008",
+            message=f"{label} waits for none of its steps, so it would be completed at once.",
+            hint="Remove wait=False from one of them.",
         )
     predecessors = {step.name: step.after for step in steps}
     circle = graph.cycle(predecessors)
@@ -132,7 +138,7 @@ def _untaken_pivot(label: str, pivot: StepDefinition) -> Iterator[Problem]:
 
 
 def _compensable_problems(
-    label: str, steps: Iterable[StepDefinition], ancestors: dict[str, frozenset[str]]
+    label: str, steps: Sequence[StepDefinition], ancestors: dict[str, frozenset[str]]
 ) -> Iterator[Problem]:
     for step in steps:
         until = step.compensable_until
@@ -145,6 +151,12 @@ def _compensable_problems(
                 message=f"{label}: {step.name} is compensable until {until}, which does not come"
                 " after it.",
                 hint=f"Name a step that waits for it: {', '.join(later) or 'there is none'}.",
+            )
+        if any(later.name == until and not later.wait for later in steps):
+            yield Problem(
+                id="sagas.E016",
+                message=f"{label}: {step.name} is compensable until {until}, for which nobody waits.",
+                hint=f"Remove wait=False from {until}, or name another step.",
             )
         if step.compensation is None:
             yield Problem(

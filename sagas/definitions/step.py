@@ -28,6 +28,9 @@ class StepKeywords(CompensationKeywords, total=False):
     critical: bool
     """Whether the saga fails with it. False: best effort, and the saga completes with a warning."""
 
+    wait: bool
+    """Whether the saga waits for its end. False: fire and forget; only a step that is not critical."""
+
     compensable_until: str
     """The name of a later step; once that has succeeded, this one is no longer undone."""
 

@@ -41,6 +41,9 @@ class StepDefinition:
     options: StepOptions
     pivot: bool
     critical: bool
+    wait: bool
+    """Whether its saga waits for its end; if not, nothing comes after it."""
+
     atomic: bool
     owner: str
     compensation: CompensationDefinition | None

@@ -219,9 +219,7 @@ def _goes_on(step: StepRun, run_state: SagaState, outcome: Outcome) -> bool:
         return True  # what was in flight when it stood still may end in its own way
     if step.is_backward:
         return run_state == SagaState.COMPENSATING
-    return run_state == SagaState.RUNNING or (
-        step.detached_retry and run_state == SagaState.COMPLETED
-    )
+    return run_state == SagaState.RUNNING or (step.detached and run_state == SagaState.COMPLETED)
 
 
 def _write(

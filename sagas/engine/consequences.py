@@ -16,9 +16,7 @@ def apply_consequences(
     run = change.run
     if step.pivot and state in DONE:
         transitions.pass_pivot(change, step, state)
-    if run.state == SagaState.COMPLETED or (
-        step.detached_retry and run.state != SagaState.COMPENSATING
-    ):
+    if run.state == SagaState.COMPLETED or (step.detached and run.state != SagaState.COMPENSATING):
         transitions.update_warning(change)
         return
     if step.is_backward and outcome.failure:
@@ -53,6 +51,7 @@ def _go_on(change: transitions.RunChange, step: StepRun, state: StepState) -> No
         transitions.mark_undone(change, step)
     if step.successors:
         transitions.release_successors(change, step)
+    if not step.is_last:
         return
     transitions.count_down(change)
     if change.run.remaining:

@@ -26,4 +26,4 @@ def _complete_without_the_rest(change: transitions.RunChange, error: ExecutionTi
     note = f"without {', '.join(left)}, because {error}"
     transitions.restart_count(change, 0)
     transitions.move_run(change, SagaState.COMPLETED, EventType.COMPLETED, note=note)
-    transitions.update_warning(change)
+    transitions.set_warning(change)

@@ -80,7 +80,8 @@ def resume_forward(change: transitions.RunChange) -> None:
             )
         elif row.state in UNSUCCESSFUL_STEPS:
             transitions.set_warning(change)
-    transitions.restart_count(change, sum(not row.successors for row in rows if row.pk in places))
-    if not places:
+    awaited = [row for row in rows if row.pk in places and not row.detached]
+    transitions.restart_count(change, sum(row.is_last for row in awaited))
+    if not awaited:
         transitions.move_run(change, SagaState.COMPLETED, EventType.COMPLETED)
     transitions.send_ready(change)

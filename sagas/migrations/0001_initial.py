@@ -98,7 +98,7 @@ class Migration(migrations.Migration):
                 ('in_doubt', models.BooleanField(default=False)),
                 ('reconcile_attempts', models.SmallIntegerField(blank=True, null=True)),
                 ('prepared', models.BooleanField(blank=True, null=True)),
-                ('detached_retry', models.BooleanField(default=False)),
+                ('detached', models.BooleanField(default=False)),
                 ('due_at', models.DateTimeField(blank=True, null=True)),
                 ('send_at', models.DateTimeField(blank=True, null=True)),
                 ('sent_at', models.DateTimeField(blank=True, null=True)),

@@ -284,14 +284,15 @@ class SagaRun(models.Model):
 
     def _explain_end(self) -> str:
         if self.state == SagaState.COMPLETED:
-            warned = " A best-effort step failed and needs follow-up." if self.has_warnings else ""
-            return f"Completed: every critical step succeeded.{warned}"
+            facts = ["Completed: every critical step succeeded."]
+            facts += ["A best-effort step failed and needs follow-up."] * self.has_warnings
+            rest = self.steps.filter(state__in=OPEN_STEPS)
+            facts += [f"It did not wait for the rest: {step.explain()}" for step in rest]
+            return " ".join(facts)
         cause = f"{self.failed_step}: {self.error}" if self.failed_step else self.error
         if self.state == SagaState.DEAD_LETTER:
             undo = f"Undoing failed with: {self.compensation_error.rstrip('.')}."
-            paused = (
-                f"It is {self._paused()}, and stays so when it is retried, until it is resumed."
-            )
+            paused = f"It is {self._paused()}, and stays so when retried, until it is resumed."
             facts = [undo] * bool(self.compensation_error) + self._owned()
             facts += [paused] * (self.paused_at is not None)
             return " ".join([f"Needs an operator: {cause}.", *facts])

@@ -28,7 +28,7 @@ GOES_ITS_WAY = (
         run__state=SagaState.COMPENSATING,
         reconcile_attempts__isnull=False,
     )
-    | Q(direction=Direction.FORWARD, run__state=SagaState.COMPLETED, detached_retry=True)
+    | Q(direction=Direction.FORWARD, run__state=SagaState.COMPLETED, detached=True)
 )
 """The run goes in the step's direction: only then may the step begin."""
 
@@ -94,8 +94,9 @@ class StepRun(models.Model):
     computed, so that no later attempt asks again. ``sent_at`` is since when the message of the attempt to come
     has been on its way (None: it is not), ``sends`` how often one was sent for it, and ``send_at``
     when the sweep looks after it if nobody has claimed it by then. ``expires_at`` is set by the first
-    attempt to ``timeout`` from then: later nothing is tried again. ``detached_retry``: tried again by
-    hand after the saga had gone on without this step, so its outcome moves nothing. ``lease_until``
+    attempt to ``timeout`` from then: later nothing is tried again. ``detached``: nobody
+    waits for it, by its declaration, or because it is tried again by hand after the saga had gone on
+    without it; so its outcome moves nothing. ``lease_until``
     is how long the step is someone's: a worker's, who renews it, or while it waits an outside
     party's (None: as long as the saga runs). ``wait`` says what the step waits for, or last did:
     ``kind`` is a :class:`~sagas.states.WaitKind` and ``note`` the handler's words. ``answer`` is what
@@ -127,7 +128,7 @@ class StepRun(models.Model):
     in_doubt = models.BooleanField(default=False)
     reconcile_attempts = models.SmallIntegerField(null=True, blank=True)
     prepared = models.BooleanField(null=True, blank=True)
-    detached_retry = models.BooleanField(default=False)
+    detached = models.BooleanField(default=False)
     due_at = models.DateTimeField(null=True, blank=True)
     send_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
@@ -218,6 +219,11 @@ class StepRun(models.Model):
     def is_reconciling(self) -> bool:
         """Whether the attempt that is ready or running asks if the step happened, instead of acting."""
         return self.reconcile_attempts is not None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing that its saga waits for comes after it."""
+        return self.plan.last or not self.successors
 
     @property
     def is_irreversible(self) -> bool:

@@ -22,6 +22,7 @@ from sagas.states.groups import (
     SETTLEABLE_STEPS,
     TURNED_BACK_SAGAS,
     UNATTEMPTED_STEPS,
+    UNBEGUN_STEPS,
     UNSTARTED_STEPS,
     UNSUCCESSFUL_STEPS,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "STEP_ARROWS",
     "TURNED_BACK_SAGAS",
     "UNATTEMPTED_STEPS",
+    "UNBEGUN_STEPS",
     "UNSTARTED_STEPS",
     "UNSUCCESSFUL_STEPS",
     "Direction",

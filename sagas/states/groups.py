@@ -35,6 +35,9 @@ COMPENSABLE_SAGAS = frozenset({SagaState.RUNNING, SagaState.DEAD_LETTER})
 UNSTARTED_STEPS = frozenset({StepState.PENDING, StepState.READY})
 """No attempt is under way; there may have been some."""
 
+UNBEGUN_STEPS = frozenset({StepState.PENDING, StepState.CANCELLED})
+"""It has no place in its saga yet, or has it no more."""
+
 IN_FLIGHT_STEPS = frozenset({StepState.RUNNING, StepState.WAITING})
 """A worker or an outside party has it."""
 

@@ -27,6 +27,7 @@ from sagas.states import StepState
 from tests.chains import Fails, chain
 from tests.conftest import database_url
 from tests.driving import drive, fresh, ready_steps, step_of
+from tests.letter import Letter
 from tests.traced import Diamond, Five, Script, Traced
 
 
@@ -175,6 +176,13 @@ class TestStatementsBesideTheOrm:
             SagaRun.objects.all().delete()
             start_sagas(saga, [Script()] * 3, keys=["i", "k", "l"], tags={"batch": "1"})
         assert written("k") == alone
+
+    @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "by messages"])
+    @pytest.mark.parametrize("faults", [{}, {"note": "permanent"}, {"b": "permanent"}], ids=str)
+    def test_both_write_the_same_rows_of_steps_for_which_nobody_waits(
+        self, faults: dict[str, str], *, in_place: bool
+    ) -> None:
+        both(lambda key: go(start_saga(Letter, Script(faults), key=key), in_place=in_place))
 
     def test_both_write_the_same_rows_of_many_steps_side_by_side(self) -> None:
         with chain(9, parallel=True) as saga:

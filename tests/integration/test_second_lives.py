@@ -255,7 +255,7 @@ class TestTheDirectionOfAStep:
             (SagaState.DEAD_LETTER, False),
         ],
     )
-    @pytest.mark.parametrize("stray", ["forward", "backward", "reconciling", "detached_retry"])
+    @pytest.mark.parametrize("stray", ["forward", "backward", "reconciling", "detached"])
     def test_a_claim_looks_where_the_saga_goes(
         self, state: SagaState, stray: str, *, wanted: bool
     ) -> None:
@@ -263,7 +263,7 @@ class TestTheDirectionOfAStep:
         StepRun.objects.filter(run=run, name="a").update(
             direction="backward" if stray == "backward" else "forward",
             reconcile_attempts=0 if stray == "reconciling" else None,
-            detached_retry=stray == "detached_retry",
+            detached=stray == "detached",
         )
         completed = {"completed_at": Now()} if state in {"completed", "compensated"} else {}
         SagaRun.objects.filter(pk=run.pk).update(state=state, **completed)
@@ -271,7 +271,7 @@ class TestTheDirectionOfAStep:
             wanted = state == SagaState.COMPENSATING
         elif stray == "reconciling":
             wanted |= state == SagaState.COMPENSATING
-        elif stray == "detached_retry":
+        elif stray == "detached":
             wanted |= state == SagaState.COMPLETED
         row = StepRun.objects.get(run=run, name="a")
         won = claim(row.pk, row.fence, task_id="t", worker="w")
@@ -293,7 +293,7 @@ class TestHeartbeats:
             (SagaState.DEAD_LETTER, {}, True),
             (SagaState.COMPENSATING, {}, False),
             (SagaState.COMPENSATING, {"reconcile_attempts": 0}, True),
-            (SagaState.COMPLETED, {"detached_retry": True}, True),
+            (SagaState.COMPLETED, {"detached": True}, True),
             (SagaState.COMPLETED, {}, False),
             (SagaState.COMPENSATING, {"direction": "backward"}, True),
             (SagaState.DEAD_LETTER, {"direction": "backward"}, True),

@@ -53,7 +53,7 @@ class Step:
     state: str
     successors: list[str]
     critical: bool = True
-    detached_retry: bool = False
+    detached: bool = False
 
 
 class TestReplan:

@@ -203,7 +203,7 @@ class TestPlan:
 
     def test_an_option_of_ours_has_one_rule_one_keyword_and_a_field_or_a_column(self) -> None:
         ours = set(STEP_RULES) - set(CELERY_RULES)
-        columns, of_code = {"pivot", "critical"}, {"formerly"}
+        columns, of_code = {"pivot", "critical", "wait"}, {"formerly"}
         assert ours == set(StepKeywords.__annotations__) - set(CeleryKeywords.__annotations__)
         assert ours - columns - of_code < {field.name for field in fields(StepPlan)}
 

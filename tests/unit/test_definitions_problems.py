@@ -12,6 +12,7 @@ import sagas
 from sagas import Saga, Wait, step
 from sagas.definitions import Step
 from sagas.definitions.declaration_errors import raises
+from sagas.exceptions import SagaDefinitionError
 
 
 pytestmark = pytest.mark.usefixtures("isolated_registry")
@@ -460,3 +461,76 @@ class TestWaitInATransaction:
         scope = {"Wait": Wait}
         exec("def book(self) -> int:\n    raise Wait\n", scope)  # noqa: S102
         assert not raises(cast("Callable[..., object]", scope["book"]), Wait)
+
+
+class TestFireAndForget:
+    def test_a_saga_that_waits_for_none_of_its_steps_is_an_error(self) -> None:
+        class Tell(Saga[OrderInput]):
+            @step(critical=False, wait=False)
+            def mail(self) -> None: ...
+
+            mail.no_compensation("a test")
+
+        assert "waits for none of its steps" in found(Tell)["sagas.E008"]
+
+    def test_no_step_is_compensable_until_one_for_which_nobody_waits(self) -> None:
+        class Pay(Saga[OrderInput]):
+            @step(compensable_until="tell")
+            def charge(self) -> None: ...
+
+            @charge.compensation
+            def refund(self, _: None) -> None: ...
+
+            @step(critical=False, wait=False)
+            def tell(self) -> None: ...
+
+            tell.no_compensation("a test")
+
+        problem = found(Pay)["sagas.E016"]
+        assert "charge is compensable until tell, for which nobody waits" in problem
+        assert "Remove wait=False from tell" in problem
+
+    def test_what_is_written_below_it_follows_what_it_follows(self) -> None:
+        class Pay(Saga[OrderInput]):
+            @step(critical=False, wait=False)
+            def hello(self) -> None: ...
+
+            @step
+            def charge(self) -> None: ...
+
+            @step(critical=False, wait=False)
+            def tell(self) -> None: ...
+
+            @step(critical=False, wait=False)
+            def count(self) -> None: ...
+
+            @step
+            def ship(self) -> None: ...
+
+        after = {each.name: each.after for each in Pay.definition.steps}
+        assert after == {
+            "hello": (),
+            "charge": (),
+            "tell": ("charge",),
+            "count": ("charge",),
+            "ship": ("charge",),
+        }
+        assert Pay.definition.plan.remaining == 1
+
+    def test_nothing_can_come_after_it(self) -> None:
+        with pytest.raises(SagaDefinitionError, match="after names tell, for which nobody waits"):
+
+            class Pay(Saga[OrderInput]):
+                @step(critical=False, wait=False)
+                def tell(self) -> None: ...
+
+                @step(after=[tell])
+                def ship(self) -> None: ...
+
+    @pytest.mark.parametrize("options", [{}, {"pivot": True}, {"critical": True}], ids=str)
+    def test_a_saga_cannot_fail_with_it(self, options: Any) -> None:
+        with pytest.raises(SagaDefinitionError, match=r"Pay\.tell: .* add critical=False"):
+
+            class Pay(Saga[OrderInput]):
+                @step(wait=False, **options)
+                def tell(self) -> None: ...

@@ -10,7 +10,15 @@ from heapq import heappop, heappush
 from typing import Any, Protocol, TypeVar
 
 from sagas.engine.decisions.pivot import may_have_passed
-from sagas.states import DONE, IN_FLIGHT_STEPS, UNSUCCESSFUL_STEPS, Direction, SagaState, StepState
+from sagas.states import (
+    DONE,
+    IN_FLIGHT_STEPS,
+    UNBEGUN_STEPS,
+    UNSUCCESSFUL_STEPS,
+    Direction,
+    SagaState,
+    StepState,
+)
 
 
 class Next(Enum):
@@ -84,8 +92,8 @@ class Planned(Protocol):
         """Whether the saga fails with it."""
 
     @property
-    def detached_retry(self) -> bool:
-        """Whether it was tried again by hand after its saga had gone on without it."""
+    def detached(self) -> bool:
+        """Whether nobody waits for it: its saga goes on without it, or has done."""
 
     @property
     def successors(self) -> Sequence[str]:
@@ -96,16 +104,18 @@ def replan(steps: Sequence[Planned]) -> dict[Any, Place]:
     """Return the places of the forward steps that are not done, by id.
 
     Done is what succeeded or was skipped, and a best-effort step that ended in any way, whatever a
-    follow-up of it does.
+    follow-up of it does. One for which nobody waits has a place if it has not begun, and holds up
+    nothing.
     """
     undone = [step for step in steps if not _is_done(step)]
-    pending_predecessors = Counter(successor for step in undone for successor in step.successors)
+    awaited = [step for step in undone if not step.detached]
+    pending_predecessors = Counter(successor for step in awaited for successor in step.successors)
     return {step.pk: _place(step, pending_predecessors[str(step.pk)]) for step in undone}
 
 
 def _is_done(step: Planned) -> bool:
-    if step.detached_retry:
-        return True
+    if step.detached:
+        return step.state not in UNBEGUN_STEPS
     if step.state in UNSUCCESSFUL_STEPS:
         return not step.critical
     return step.state in DONE

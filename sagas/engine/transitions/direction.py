@@ -25,5 +25,5 @@ def goes_its_way(*also: SagaState, **conditions: Any) -> Q:
         (Q(direction=Direction.BACKWARD) & run_is(SagaState.COMPENSATING, *also))
         | (forward & run_is(SagaState.RUNNING, *also))
         | (forward & Q(reconcile_attempts__isnull=False) & run_is(SagaState.COMPENSATING))
-        | (forward & Q(detached_retry=True) & run_is(SagaState.COMPLETED))
+        | (forward & Q(detached=True) & run_is(SagaState.COMPLETED))
     )

@@ -88,6 +88,7 @@ def _steps(plan: Plan, new: NewRun, grace: timedelta) -> list[StepRun]:
             in_place=step.in_place,
             pivot=step.pivot,
             critical=step.critical,
+            detached=step.detached,
             options=step.options,
             timeout=step.timeout,
             idempotency_key=f"{new.id}:{step.name}",

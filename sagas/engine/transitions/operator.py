@@ -47,7 +47,7 @@ def reopen_step(change: RunChange, step: StepRun, *, note: str, actor: str) -> b
         note=note,
         actor=actor,
         guard=Q(fence=step.fence),
-        detached_retry=True,
+        detached=True,
         **fresh_life(step),
         **due_now(change.grace),
     )

@@ -60,7 +60,7 @@ def put_back(
 
 def expires_within(change: RunChange, step: StepRun, delay: float) -> bool:
     """Whether the step's own time is over ``delay`` seconds from now."""
-    if step.timeout is None and not step.detached_retry:
+    if step.timeout is None and not step.detached:
         return False
     end = run_time.later(change.run, timedelta(seconds=delay))
     return StepRun.objects.filter(pk=step.pk, expires_at__lte=end).exists()
@@ -74,8 +74,11 @@ def record_late_outcome(change: RunChange, step: StepRun, note: str, actor: str 
 def succeed(step: StepRun, output: object, claimant: Claimant | None) -> Succession | None:
     """Record a success in one statement, if the database can and no fan-out follows.
 
+    One that only a step for which nobody waits follows is a fan-out too: that step and the end.
+
     None: nothing was written, and :func:`sagas.engine.transitions.change` is the way.
     """
-    if step.detached_retry or len(step.successors) > 1 or not postgresql.in_use():
+    fans_out = len(step.successors) > 1 or step.plan.last
+    if step.detached or fans_out or not postgresql.in_use():
         return None
     return postgresql.succeed(step, output, claimant)

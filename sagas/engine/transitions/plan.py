@@ -32,8 +32,9 @@ def release_successors(change: RunChange, step: StepRun) -> None:
         },
     )
     ready = list(following.filter(state=StepState.READY, pending_predecessors=0))
-    if not _take(change, step, ready):
-        collect_ready(change, ready)
+    if _take(change, step, [row for row in ready if not row.detached]):
+        ready = [row for row in ready if row.detached]
+    collect_ready(change, ready)
 
 
 def _take(change: RunChange, ended: StepRun, ready: Sequence[StepRun]) -> bool:

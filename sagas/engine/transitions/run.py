@@ -89,10 +89,11 @@ def set_warning(change: RunChange) -> None:
 
 
 def update_warning(change: RunChange) -> None:
-    """Warn as long as a step is left that did not succeed, or that is tried again by hand."""
+    """Warn as long as a step is left that did not succeed, also while it is tried again by hand."""
     run = change.run
     left = Q(state__in=UNSUCCESSFUL_STEPS)
-    left |= Q(detached_retry=True) & ~Q(state__in=DONE_OR_UNDONE)
+    if run.has_warnings:
+        left |= Q(detached=True) & ~Q(state__in=DONE_OR_UNDONE)
     if run.state == SagaState.COMPLETED:
         left |= Q(state=StepState.CANCELLED)
     warns = StepRun.objects.forward().filter(left, run_id=run.pk).exists()

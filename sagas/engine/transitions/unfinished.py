@@ -1,5 +1,6 @@
 """Best-effort steps that a saga completes without, because its deadline passed."""
 
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from sagas.engine.transitions.change import RunChange
@@ -20,10 +21,11 @@ def leave_unfinished(change: RunChange, *, note: str) -> list[str]:
     """End what of the forward steps has not ended, and return their names.
 
     Nothing new starts and nobody is waited for any more. An attempt that runs ends by itself, as a
-    follow-up whose own time is over: it is recorded, not tried again, and moves nothing. What was
-    tried again by hand is left alone, for the saga has long gone on without it.
+    follow-up whose own time is over: it is recorded, not tried again, and moves nothing. What nobody
+    waits for is left alone, unless its place never comes.
     """
-    forward = StepRun.objects.forward().filter(run_id=change.run.pk, detached_retry=False)
+    rest = Q(detached=False) | Q(state=StepState.PENDING)
+    forward = StepRun.objects.forward().filter(rest, run_id=change.run.pk)
     # Locked before the running ones are looked at: a claim does not take the run's lock.
     columns = (
         "state",
@@ -46,7 +48,7 @@ def leave_unfinished(change: RunChange, *, note: str) -> list[str]:
         move_steps(change, moved, to, event, note=note, ended_at=ended_at)
     running = forward.filter(state=StepState.RUNNING)
     names = [row.name for row in rows] + list(running.values_list("name", flat=True))
-    running.update(detached_retry=True, expires_at=Now(), updated_at=Now())
+    running.update(detached=True, expires_at=Now(), updated_at=Now())
     return names
 
 

@@ -19,11 +19,12 @@ from sagas.states import EventType, StepState
 def begin_wait(change: RunChange, step: StepRun, waiting: Waiting) -> bool:
     """``running`` → ``waiting``; False when the attempt was given up, or the answer is there.
 
-    The wait ends after its timeout or with the step's own time. A compensation, which no deadline
-    ends, waits at most as long as its saga had to go forward, so that a human hears of it.
+    The wait ends after its timeout or with the step's own time. What no deadline ends, a compensation or
+    a step for which nobody waits, does so at most as long as its saga had to go forward, so that a
+    human hears of it.
     """
     limit = waiting.timeout
-    if limit is None and step.is_backward:
+    if limit is None and (step.is_backward or step.detached):
         limit = change.run.deadline - change.run.created_at
     until: Any = F("expires_at")
     if limit is not None:

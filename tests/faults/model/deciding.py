@@ -136,7 +136,7 @@ def places(
 ) -> dict[int, Place]:
     """Ask :func:`sagas.engine.decisions.replan`."""
     steps = [
-        StepRun(position=index, state=state, critical=critical[index], detached_retry=follow[index])
+        StepRun(position=index, state=state, critical=critical[index], detached=follow[index])
         for index, state in enumerate(states)
     ]
     _link(steps, successors)

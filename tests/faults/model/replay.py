@@ -187,7 +187,7 @@ def _told(row: StepRun, number: dict[UUID, int]) -> tuple[Any, ...]:
         row.answer is not None,
         tuple(row.at_large or ()),
         bool(row.prepared),
-        row.detached_retry,
+        row.detached,
         row.heartbeat is not None,
         row.plan.holds_unknown,
     )

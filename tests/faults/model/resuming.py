@@ -45,8 +45,9 @@ class Resuming(Late):
         for step, place in places.items():
             anew = self.row(step).state not in IN_FLIGHT
             self.reset(step, place.state.value, place.pending_predecessors, anew=anew)
-        self.count(sum(not self.plan.following[step] for step in places))
-        if not places:
+        awaited = [step for step in places if not follow[step]]
+        self.count(sum(not self.plan.following[step] for step in awaited))
+        if not awaited:
             self.move(SagaState.COMPLETED)
         for index, row in enumerate(self.rows):
             if row is not None and row.state == READY:

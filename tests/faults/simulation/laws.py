@@ -8,7 +8,7 @@ from functools import cache
 from sagas.definitions import StepDefinition
 from sagas.definitions.graph import ancestors
 from sagas.models import SagaRun
-from sagas.states import Direction, SagaState
+from sagas.states import OPEN_STEPS, Direction, SagaState
 from tests.faults.simulation.sagas import SAGAS
 from tests.faults.simulation.world import World
 
@@ -21,6 +21,7 @@ def check(world: World, saga: str, run: SagaRun) -> None:
     assert not world.broken, world.broken
     if run.state == SagaState.COMPLETED:
         completed_means_done(world, saga)
+        assert not is_left_open(run), "completed, and a step for which it did not wait is left"
     if run.state in ROLLED_BACK:
         rolled_back_means_undone(world, saga, run.state)
     nothing_begins_after_undoing(world)
@@ -33,6 +34,11 @@ def completed_means_done(world: World, saga: str) -> None:
     for step in SAGAS[saga].definition.steps:
         wanted = step.critical and step.name not in world.unwanted
         assert not wanted or world.stands(step.name), f"completed, and {step.name} is not done"
+
+
+def is_left_open(run: SagaRun) -> bool:
+    """Whether a step of a completed run is still to end, for which it did not wait."""
+    return run.state == SagaState.COMPLETED and run.steps.filter(state__in=OPEN_STEPS).exists()
 
 
 def rolled_back_means_undone(world: World, saga: str, word: str) -> None:

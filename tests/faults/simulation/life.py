@@ -16,7 +16,7 @@ from sagas.models import SagaRun, StepRun
 from sagas.states import ACTIVE_SAGAS
 from tests.faults.simulation import sagas
 from tests.faults.simulation.clock import pass_time
-from tests.faults.simulation.laws import may_not_be_undone_blindly, stands_on
+from tests.faults.simulation.laws import is_left_open, may_not_be_undone_blindly, stands_on
 from tests.faults.simulation.parties import Parties
 from tests.faults.simulation.people import People
 from tests.faults.simulation.process import Killed, Process
@@ -79,7 +79,7 @@ class Life:
                 self.parties.act_all()
                 self.parties.say_all(self.run)
             run = self.fresh()
-            if run.state not in ACTIVE_SAGAS and not self.broker:
+            if run.state not in ACTIVE_SAGAS and not (self.broker or is_left_open(run)):
                 return
             if run.paused_at is not None:
                 self.people.move("resume", 0, self.run)

@@ -298,6 +298,46 @@ class Asked(Simulated):
         self.undo("last", receipt)
 
 
+class Parcel(Simulated):
+    """pack → {mark, for which nobody waits ∥ send → thank, for which nobody waits}."""
+
+    class Meta:
+        label = "tests.SimulatedParcel"
+        step_defaults = OPTIONS
+
+    @step
+    def pack(self) -> Receipt:
+        return self.act("pack")
+
+    @pack.compensation(max_retries=1)
+    def undo_pack(self, receipt: Receipt | None) -> None:
+        self.undo("pack", receipt)
+
+    @step(critical=False, wait=False)
+    def mark(self) -> Receipt:
+        return self.act("mark")
+
+    @mark.compensation(max_retries=1)
+    def undo_mark(self, receipt: Receipt | None) -> None:
+        self.undo("mark", receipt)
+
+    @step
+    def send(self) -> Receipt:
+        return self.act("send")
+
+    @send.compensation(max_retries=1)
+    def undo_send(self, receipt: Receipt | None) -> None:
+        self.undo("send", receipt)
+
+    @step(critical=False, wait=False)
+    def thank(self) -> Receipt:
+        return self.act("thank")
+
+    @thank.compensation(max_retries=1)
+    def undo_thank(self, receipt: Receipt | None) -> None:
+        self.undo("thank", receipt)
+
+
 LEFT = frozenset({"approve", "undo approve", "vote"})
 """The handlers whose work outside parties do."""
 
@@ -307,5 +347,5 @@ BEATING = frozenset(
 """Those that keep their progress by heartbeats, and go on from there."""
 
 SAGAS: dict[str, type[Simulated]] = {
-    saga.__name__: saga for saga in (Trip, Stubborn, Order, Transfer, Lease, Asked)
+    saga.__name__: saga for saga in (Trip, Stubborn, Order, Transfer, Lease, Asked, Parcel)
 }

@@ -44,7 +44,7 @@ STEP_COLUMNS = _in_order(
     *(
         "reconcile_attempts",
         "prepared",
-        "detached_retry",
+        "detached",
         "sends",
         "lease_until",
         "timeout",

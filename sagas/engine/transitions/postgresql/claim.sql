@@ -29,7 +29,7 @@ claimed AS (
       AND CASE
               WHEN step.direction = 'backward' THEN run.state = 'compensating'
               WHEN step.reconcile_attempts IS NOT NULL AND run.state = 'compensating' THEN true
-              WHEN step.detached_retry AND run.state = 'completed' THEN true
+              WHEN step.detached AND run.state = 'completed' THEN true
               ELSE run.state = 'running'
           END
       AND run.paused_at IS NULL
