@@ -150,21 +150,29 @@ def control(server: ServerProcess, *command: str) -> None:
     subprocess.run([program, "-n", node, *command], env=environment, check=True, timeout=60)
 
 
+MEMORY = ("set_vm_memory_high_watermark", "0", "0.4")
+DISK = ("set_disk_free_limit", "9999GB", "1MB")
+
+
 @contextmanager
-def alarmed(server: ServerProcess) -> Iterator[None]:
-    """Let RabbitMQ have no memory left."""
-    control(server, "set_vm_memory_high_watermark", "0")
+def alarmed(server: ServerProcess, command: str, too_strict: str, usual: str) -> Iterator[None]:
+    """Let RabbitMQ have no memory left, or too little disk."""
+    control(server, command, too_strict)
     try:
         yield
     finally:
-        control(server, "set_vm_memory_high_watermark", "0.4")
+        control(server, command, usual)
 
 
 @pytest.mark.rabbitmq
+@pytest.mark.parametrize("alarm", [MEMORY, DISK], ids=["memory", "disk"])
 def test_what_an_alarmed_rabbitmq_does_not_take_is_sent_when_the_alarm_is_over(
-    rabbitmq_broker: str, rabbitmq_server: ServerProcess, publisher: Publisher
+    alarm: tuple[str, str, str],
+    rabbitmq_broker: str,
+    rabbitmq_server: ServerProcess,
+    publisher: Publisher,
 ) -> None:
-    with alarmed(rabbitmq_server):
+    with alarmed(rabbitmq_server, *alarm):
         runs = [start_saga(Five, Script(), key=str(number)) for number in range(5)]
         assert publisher.is_paused()
     publisher._paused_until = 0.0
