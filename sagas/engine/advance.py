@@ -206,12 +206,17 @@ def postpone(step: StepRun, error: SagaError, *, in_doubt: bool = False) -> bool
 def _postponement(step: StepRun, error: SagaError) -> float:
     """Return the seconds after which a step that was put back is tried again: doubled each time.
 
-    What newer code has started is for workers beside this one: it begins as a message that was thrown
-    away does.
+    What newer code has started is for a worker beside this one. So at first it is sent again as a
+    message is that was thrown away: soon, and each time a little later.
     """
-    first = DISCARDED_SECONDS if isinstance(error, NewerVersion) else saga_settings().RESEND_SECONDS
-    before = step.events.filter(type=EventType.STEP_RETRYING, attempt=step.attempt).count()
-    return min(first * 2.0**before, MAX_POSTPONEMENT)
+    longest = saga_settings().RESEND_SECONDS
+    tries = step.events.filter(type=EventType.STEP_RETRYING, attempt=step.attempt).count()
+    if isinstance(error, NewerVersion):
+        soon = DISCARDED_SECONDS * (tries + 1)
+        if soon < longest:
+            return soon
+        tries -= int(longest / DISCARDED_SECONDS) - 1
+    return min(longest * 2.0 ** max(tries, 0), MAX_POSTPONEMENT)
 
 
 def _goes_on(step: StepRun, run_state: SagaState, outcome: Outcome) -> bool:

@@ -74,3 +74,75 @@ class Released(Saga[Input]):
             return self.tell("d")
 
         d.no_compensation("reads only")
+
+
+@dataclass(frozen=True)
+class Priced:
+    """What the second release wants to know besides."""
+
+    ledger: str
+    currency: str
+
+
+def paying_first() -> type[Saga[First]]:
+    """Return the saga as the first release has it."""
+
+    class Paying(Saga[First]):
+        class Meta:
+            label = "tests.Paying"
+            in_place = False
+
+        @step
+        def charge(self) -> str:
+            return told(self, "charge by 1")
+
+        @charge.compensation
+        def refund_charge(self, charged: str | None) -> None:
+            told(self, f"undo of ({charged}) by 1")
+
+        @step
+        def ship(self) -> str:
+            return told(self, f"ship after ({self.charge.result}) by 1")
+
+        ship.no_compensation("it is the last")
+
+    return Paying
+
+
+def paying_second() -> type[Saga[Priced]]:
+    """Return it as the second has it: a step of another name, and another input."""
+
+    class Paying(Saga[Priced]):
+        class Meta:
+            label = "tests.Paying"
+            version = 2
+            in_place = False
+
+        @classmethod
+        def migrate(cls, version: int, data: Any) -> Any:
+            return {**data, "currency": "EUR"}
+
+        @step(formerly="charge")
+        def pay(self) -> str:
+            return told(self, f"pay {self.input.currency} by 2")
+
+        @pay.compensation
+        def refund(self, paid: str | None) -> None:
+            told(self, f"undo of ({paid}) by 2")
+
+        @step
+        def ship(self) -> str:
+            return told(self, f"ship after ({self.pay.result}) by 2")
+
+        ship.no_compensation("it is the last")
+
+    return Paying
+
+
+def told(saga: Saga[Any], what: str) -> str:
+    """Write it into the ledger."""
+    ledger.write(saga.input.ledger, what, "ended", saga.idempotency_key, saga.attempt)
+    return what
+
+
+paying_first() if RELEASE == "1" else paying_second()

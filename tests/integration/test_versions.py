@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 
 from sagas import Saga, start_saga, step
 from sagas.definitions import registry
 from sagas.engine.execute import execute
 from sagas.exceptions import SagaConflict
-from sagas.models import SagaRun
+from sagas.models import SagaRun, StepRun
 from sagas.operations import cancel_saga
 from sagas.states import SagaState, StepState
 from tests.driving import drive, fresh, run_one, step_of
@@ -222,3 +223,18 @@ class TestNewerRuns:
         with release(third):
             assert drive(new_run).state == SagaState.CANCELLED
         assert BOOK[-1].startswith("undo_a of 3")
+
+    def test_are_tried_soon_and_a_little_later_each_time_then_seldom(
+        self, new_run: SagaRun
+    ) -> None:
+        waits = []
+        with release(first):
+            for _ in range(27):
+                StepRun.objects.filter(run=new_run).update(due_at=Now())
+                row = step_of(new_run, "a")
+                execute(row.pk, row.fence)
+                row = step_of(new_run, "a")
+                assert row.due_at is not None
+                waits.append(round((row.due_at - row.updated_at).total_seconds(), 1))
+        assert waits[:3] == [0.5, 1.0, 1.5]
+        assert waits[18:] == [9.5, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0]
