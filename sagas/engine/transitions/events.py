@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from uuid import UUID
 
+from sagas.engine.announcing import Announcement, announce_on_commit, announcement_of
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.states import EventType
 from sagas.texts import mended
@@ -40,6 +41,7 @@ class EventLog:
     def __init__(self) -> None:
         """Start empty."""
         self._events: list[PendingEvent] = []
+        self._announcements: list[Announcement] = []
 
     def record_step(
         self,
@@ -75,6 +77,9 @@ class EventLog:
         actor: str = "",
     ) -> None:
         """Tell what happened to a run."""
+        announcement = announcement_of(run, from_state, to_state)
+        if announcement is not None:
+            self._announcements.append(announcement)
         self._events.append(
             PendingEvent(
                 subject="saga",
@@ -95,11 +100,13 @@ class EventLog:
         self.log()
 
     def log(self) -> None:
-        """Only log the events: the statement that made the change has inserted them itself."""
+        """Only log and announce them: the statement that made the change has inserted them itself."""
         if logger.isEnabledFor(logging.INFO):
             for event in self._events:
                 _log(event)
         self._events.clear()
+        announce_on_commit(self._announcements)
+        self._announcements = []
 
 
 def _log(event: PendingEvent) -> None:
