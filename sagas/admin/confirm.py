@@ -134,7 +134,7 @@ def perform(
 ) -> Results:
     """Do it to each run that is still as the page showed it.
 
-    ``details`` are the verb's own: the name of the step if it is done to one, and what was typed in.
+    ``details`` are the verb's own: what was typed in.
     """
     results = Results()
     for subject in subjects:
@@ -147,7 +147,8 @@ def perform(
             continue
         try:
             actor = request.user.get_username()
-            page.verb.operation(run, reason=reason, actor=actor, **details)
+            step = [page.verb.naming.name_of(subject.step)] if subject.step else []
+            page.verb.operation(run, *step, reason=reason, actor=actor, **details)
         except SagaError as error:
             results.refusals.append(str(error))
             continue

@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from sagas import operations
 from sagas.admin.badges import state_badge
 from sagas.admin.confirm import Subject, not_allowed, perform, report, show, url_prefix
 from sagas.admin.verbs import VerbPage
@@ -45,9 +46,8 @@ def confirm_step(
     subject = Subject(run, is_allowed=allowed, step=step)
     form = page.form(request.POST if request.method == "POST" else None, step)
     if form.is_valid():
-        details = {"name": page.verb.naming.name_of(step), **form.details()}
         reason = form.cleaned_data["reason"]
-        results = perform(model_admin, request, page, [subject], reason, **details)
+        results = perform(model_admin, request, page, [subject], reason, **form.details())
         if results.done or not allowed:
             report(request, page, results)
             return HttpResponseRedirect(back)
@@ -55,7 +55,16 @@ def confirm_step(
     elif not allowed:
         messages.error(request, not_allowed(page, run))
         return HttpResponseRedirect(back)
-    return show(model_admin, request, page, [subject], form, back=back, **_about(step))
+    about = {**_about(step), **_planned(page, step)}
+    return show(model_admin, request, page, [subject], form, back=back, **about)
+
+
+def _planned(page: VerbPage[StepVerb], step: Any) -> dict[str, Any]:
+    """Return what a rewind would undo, and what it would let stand."""
+    if not page.verb.takes_input:
+        return {}
+    rewind = operations.preview_rewind(step.run, step.name)
+    return {"rewind": rewind, "planned": rewind.undone}
 
 
 def _about(step: Any) -> dict[str, Any]:

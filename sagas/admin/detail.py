@@ -133,7 +133,7 @@ def _steps_with_cut_payloads(run: SagaRun) -> Iterable[Any]:
         f"{name}_text": Left(Cast(name, TextField()), PAYLOAD_SHOWN + 1)
         for name in ("input", "output")
     }
-    steps = run.steps.defer("input", "output", "answer", "successors")
+    steps = run.steps.defer("input", "output", "answer")
     return steps.annotate(**cut, read_at=Now())
 
 

@@ -90,6 +90,46 @@ class OptionalResultForm(ResultForm):
         return super().clean_result() if self.cleaned_data["result"] else {}
 
 
+class RewindForm(ReasonForm):
+    """Why, and with which input."""
+
+    input = forms.CharField(
+        label=gettext_lazy("Corrected input"),
+        required=False,
+        strip=True,
+        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "class": "saga-code"}),
+    )
+
+    def __init__(self, data: Any, step: StepRun) -> None:
+        """Say of what type the input of the saga is."""
+        super().__init__(data)
+        self._step = step
+        try:
+            type_name = operations.input_type(step.run)
+        except SagaError as error:
+            self.fields["input"].help_text = str(error)
+        else:
+            text = _("The input of the saga, whole, as JSON: %(type)s. Leave empty to keep it.")
+            self.fields["input"].help_text = text % {"type": type_name}
+
+    def clean_input(self) -> object:
+        """Return the input as the verb takes it; None when the old one is kept."""
+        text = self.cleaned_data["input"]
+        if not text:
+            return None
+        try:
+            return operations.input_from_json(self._step.run, json.loads(text))
+        except SagaError as error:
+            raise forms.ValidationError(str(error)) from None
+        except (ValueError, RecursionError) as error:
+            message = _("This is not valid JSON: %(error)s") % {"error": error}
+            raise forms.ValidationError(message) from None
+
+    def details(self) -> dict[str, object]:
+        """Return the input, as the verb takes it."""
+        return {"input": self.cleaned_data["input"]}
+
+
 class FailureForm(ReasonForm):
     """Why, and with which error."""
 

@@ -9,9 +9,15 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from sagas.admin.forms import FailureForm, OptionalResultForm, ReasonForm, ResultForm
+from sagas.admin.forms import (
+    FailureForm,
+    OptionalResultForm,
+    ReasonForm,
+    ResultForm,
+    RewindForm,
+)
 from sagas.models import SagaRun, StepRun
-from sagas.operations import answering, dead_letters, pausing, steps, turning_back
+from sagas.operations import answering, dead_letters, pausing, rewinding, steps, turning_back
 from sagas.operations.addressing import rows_by_name
 from sagas.operations.predicates import steps_of
 from sagas.operations.verbs import RunVerb, StepVerb
@@ -155,7 +161,24 @@ FAIL_STEP = VerbPage(
     form=FailureForm,
 )
 
-STEP_PAGES: Sequence[VerbPage[StepVerb]] = (COMPLETE_STEP, FAIL_STEP, RETRY_STEP, SKIP_STEP)
+REWIND = VerbPage(
+    verb=rewinding.REWIND,
+    title=_("Rewind to this step"),
+    effect=_(
+        "This step and everything that depends on it is undone, the latest first. Then these steps "
+        "run anew, with fresh idempotency keys and with the corrected input, if you give one. What "
+        "does not depend on it stands. If something cannot be undone, the saga waits for a human."
+    ),
+    form=RewindForm,
+)
+
+STEP_PAGES: Sequence[VerbPage[StepVerb]] = (
+    COMPLETE_STEP,
+    FAIL_STEP,
+    RETRY_STEP,
+    REWIND,
+    SKIP_STEP,
+)
 RUN_PAGES: Sequence[VerbPage[RunVerb]] = (
     RETRY,
     RESUME,

@@ -130,7 +130,7 @@ def _judge(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> Ve
         outcome,
         attempt=step.attempt,
         options=step.plan,
-        goes_on=_goes_on(step, SagaState(change.run.state), outcome),
+        goes_on=_goes_on(change, step, outcome),
         at_large=_may_still_act(step, outcome),
         reconciliation=reconciliation,
     )
@@ -193,7 +193,8 @@ def postpone(step: StepRun, error: SagaError, *, in_doubt: bool = False) -> bool
             error=truncate_error(str(error)),
             **doubt,
         )
-        turned = change.run.state == SagaState.COMPENSATING and not step.is_backward
+        state = compensate.state_for(change, step)
+        turned = state == SagaState.COMPENSATING and not step.is_backward
         if won and turned and not step.is_reconciling:
             transitions.cancel_unstarted(change)
             compensate.begin_undo_if_idle(change)
@@ -219,7 +220,10 @@ def _postponement(step: StepRun, error: SagaError) -> float:
     return min(longest * 2.0 ** max(tries, 0), MAX_POSTPONEMENT)
 
 
-def _goes_on(step: StepRun, run_state: SagaState, outcome: Outcome) -> bool:
+def _goes_on(change: transitions.RunChange, step: StepRun, outcome: Outcome) -> bool:
+    run_state = SagaState(change.run.state)
+    if compensate.state_for(change, step) != run_state:
+        return True  # beside a rewind: a next attempt of it begins when that is over
     if run_state == SagaState.DEAD_LETTER and isinstance(outcome, Waiting):
         return True  # what was in flight when it stood still may end in its own way
     if step.is_backward:

@@ -99,7 +99,8 @@ class Attempt:
             raise UnknownHandler(
                 f"{self._what} has no inputs in this code, and had when it was planned"
             )
-        value = definition.load_input(step.run.input, version=step.run.version)
+        data, version = step.run.input_of(step)
+        value = definition.load_input(data, version=version)
         invocation = RowInvocation(step, self.lease, atomic=self.is_atomic)
         return invocation, self.saga_class(value, invocation=invocation)
 

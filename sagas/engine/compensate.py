@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 
 from django.db.models.functions import Now
 
-from sagas.engine import dead_letter, decisions, transitions, undo_chain
+from sagas.engine import dead_letter, decisions, forward, transitions, undo_chain
 from sagas.exceptions import PivotPassed
-from sagas.models import StepRun
+from sagas.models import SagaRun, StepRun
 from sagas.states import (
     MAY_HAVE_HAPPENED,
     UNSTARTED_STEPS,
@@ -34,11 +34,13 @@ def turn_back(
     """Make the run ``compensating``; undo at once if nothing is in flight.
 
     ``anew``: it is a dead letter that had begun to undo, and what failed is tried once more.
+    The ``outcome_when_undone`` of a run that rewinds is ``running``.
     """
+    rewinds = outcome_when_undone == SagaState.RUNNING
     transitions.move_run(
         change,
         SagaState.COMPENSATING,
-        EventType.TURNED_BACK,
+        EventType.REWINDING if rewinds else EventType.TURNED_BACK,
         note=error,
         actor=actor,
         outcome_when_undone=outcome_when_undone,
@@ -63,18 +65,18 @@ def begin_undo_if_idle(
     """
     if transitions.has_in_flight(change):
         return
-    forward = _forward_steps(change)
-    if any(step.state in UNSTARTED_STEPS for step in forward):
+    run, steps = change.run, _forward_steps(change)
+    if any(step.state in UNSTARTED_STEPS for step in turned(steps, run)):
         transitions.cancel_unstarted(change)
-        forward = _forward_steps(change)
+        steps = _forward_steps(change)
         if transitions.has_in_flight(change):
             return
     # Only now: past the pivot the saga goes forward again, and what was skipped stays skipped.
-    if not decisions.may_be_past_pivot(change.run, forward) and transitions.doubt_skipped(change):
-        forward = _forward_steps(change)
-    if _stands_still(change, forward):
+    if not is_past_pivot(run, turned(steps, run)) and transitions.doubt_skipped(change):
+        steps = _forward_steps(change)
+    if _stands_still(change, steps):
         return
-    wanted = to_undo(forward)
+    wanted = turned(to_undo(steps), run)
     if not anew:
         given_up = {row.name for row in _undo_failed(change)} - {again}
         wanted = [step for step in wanted if step.name not in given_up]
@@ -102,14 +104,14 @@ def finish(change: transitions.RunChange) -> None:
     """Everything was undone, so say ``compensated`` or ``cancelled``, after a last look.
 
     What may have happened and is not undone is undone now; if its undoing failed, the run is a dead
-    letter. While a forward step is in flight, nothing ends.
+    letter. While a forward step is in flight, nothing ends. A run that rewinds goes forward again.
     """
     if transitions.has_in_flight(change):
         return
-    forward = _forward_steps(change)
-    if _stands_still(change, forward):
+    steps = _forward_steps(change)
+    if _stands_still(change, steps):
         return
-    standing = to_undo(forward)
+    standing = turned(to_undo(steps), change.run)
     failed = _undo_failed(change)
     overlooked = {step.name for step in standing} - {row.name for row in failed}
     if overlooked:
@@ -119,12 +121,64 @@ def finish(change: transitions.RunChange) -> None:
     else:
         for row in failed:
             transitions.leave_out(change, row)
+        _end(change, steps)
+
+
+def _end(change: transitions.RunChange, steps: Sequence[StepRun]) -> None:
+    if not change.run.is_rewinding:
         ended = SagaState(change.run.outcome_when_undone)
         transitions.move_run(change, ended, EventType(ended.value))
+        return
+    kept = turned(exempt(steps), change.run)
+    if kept:
+        names = ", ".join(step.name for step in kept)
+        note = f"{names} can no longer be undone, so it is not done anew"
+        transitions.note_undo_failure(change, note)
+        dead_letter.dead_letter(change, note=note, step=kept[0].name, for_a_human=True)
+    else:
+        forward.go_forward_again(change)
 
 
 def _forward_steps(change: transitions.RunChange) -> list[StepRun]:
+    """Return all of them: what stands tells which of the others can still be undone."""
     return list(StepRun.objects.forward().filter(run_id=change.run.pk))
+
+
+def turned(steps: Iterable[StepRun], run: SagaRun) -> list[StepRun]:
+    """Return those that ``run`` undoes on its way back: all, or of a rewind its own."""
+    return [step for step in steps if not run.is_rewinding or step.rewind is not None]
+
+
+def state_for(change: transitions.RunChange, step: StepRun) -> SagaState:
+    """Return the run's state as it is for ``step``: what a rewind lets stand meets a run that stands still.
+
+    It may end in its own way, as in a dead letter, and what follows from it follows later.
+    """
+    run = change.run
+    if run.is_rewinding and run.state == SagaState.COMPENSATING and not step.is_backward:
+        # Not what the attempt was given: it may have begun before the rewind.
+        stands = StepRun.objects.filter(pk=step.pk, rewind__isnull=True)
+        if stands.exists():
+            return SagaState.DEAD_LETTER
+    return SagaState(run.state)
+
+
+def is_past_pivot(run: SagaRun, steps: Sequence[StepRun]) -> bool:
+    """Whether the steps that a run undoes are past the point of no return, or may be.
+
+    Where they are of earlier lives alone, that of the present one says nothing of them.
+    """
+    if run.is_rewinding and not run.rewind_to:
+        return any(
+            decisions.may_have_passed(step.state, is_irreversible=step.is_irreversible)
+            for step in steps
+        )
+    return decisions.may_be_past_pivot(run, steps)
+
+
+def past_to_undo(steps: Iterable[StepRun]) -> list[StepRun]:
+    """Return the steps of earlier lives that are not undone, of all rows of a run."""
+    return to_undo([step for step in steps if step.is_past and not step.is_backward])
 
 
 def _undo_failed(change: transitions.RunChange) -> list[StepRun]:
@@ -133,12 +187,12 @@ def _undo_failed(change: transitions.RunChange) -> list[StepRun]:
     return list(undo.filter(state__in=UNSUCCESSFUL_STEPS))
 
 
-def _stands_still(change: transitions.RunChange, forward: Sequence[StepRun]) -> bool:
+def _stands_still(change: transitions.RunChange, steps: Sequence[StepRun]) -> bool:
     """Leave to a human what must not be undone, or not yet; whether there was such a thing."""
-    if decisions.may_be_past_pivot(change.run, forward):
+    if is_past_pivot(change.run, turned(steps, change.run)):
         dead_letter.dead_letter(change, note=str(PivotPassed()), step="", code=PivotPassed.code)
         return True
-    holding = held(forward)
+    holding = held(steps)
     if holding:
         names = ", ".join(step.name for step in holding)
         note = f"{names} may have happened, and on_unknown='hold' leaves it to a human"
@@ -147,26 +201,37 @@ def _stands_still(change: transitions.RunChange, forward: Sequence[StepRun]) -> 
     return bool(holding)
 
 
-def held(forward: Iterable[StepRun]) -> list[StepRun]:
+def held(steps: Iterable[StepRun]) -> list[StepRun]:
     """Return the steps that may have happened, and of which a human is to say whether they did."""
-    return [step for step in forward if step.state == StepState.UNKNOWN and step.plan.holds_unknown]
+    return [step for step in steps if step.state == StepState.UNKNOWN and step.plan.holds_unknown]
 
 
-def to_undo(forward: Sequence[StepRun]) -> list[StepRun]:
+def to_undo(steps: Sequence[StepRun]) -> list[StepRun]:
     """Return the forward steps that would be undone, in that order."""
-    kept = no_longer_compensable(forward)
+    kept = no_longer_compensable(steps)
     return [
         step
-        for step in decisions.undo_order(forward)
+        for step in decisions.undo_order(steps)
         if step.compensation and step.state in MAY_HAVE_HAPPENED and step.name not in kept
     ]
 
 
-def no_longer_compensable(forward: Iterable[StepRun]) -> set[str]:
+def no_longer_compensable(steps: Iterable[StepRun]) -> set[str]:
     """Return the names of the steps whose ``compensable_until`` was reached.
 
-    Only a success that is known reaches it: when nobody can tell, a step is rather undone.
+    Only a success that is known reaches it: when nobody can tell, a step is rather undone. So is what
+    is of an earlier life: a rewind ended it before that.
     """
-    steps = list(forward)
-    reached = {step.name for step in steps if step.happened}
-    return {step.name for step in steps if step.plan.compensable_until in reached}
+    present = [step for step in steps if not step.is_past]
+    reached = {step.name for step in present if step.happened}
+    return {step.name for step in present if step.plan.compensable_until in reached}
+
+
+def exempt(steps: Sequence[StepRun]) -> list[StepRun]:
+    """Return the steps that happened, or may have, and can no longer be undone."""
+    kept = no_longer_compensable(steps)
+    return [
+        step
+        for step in steps
+        if step.compensation and step.state in MAY_HAVE_HAPPENED and step.name in kept
+    ]

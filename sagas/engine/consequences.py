@@ -26,7 +26,7 @@ def apply_consequences(
         direction=Direction(step.direction),
         critical=step.critical,
         is_irreversible=step.is_irreversible,
-        run_state=SagaState(run.state),
+        run_state=compensate.state_for(change, step),
         pivot_passed=run.pivot_passed,
         continue_undoing=run.plan.continues_undoing,
         hold_unknown=step.plan.holds_unknown,

@@ -12,7 +12,7 @@ from sagas.states import DONE, EventType, SagaState
 
 def end(change: transitions.RunChange, error: ExecutionTimeout) -> None:
     """End a running saga that is out of time."""
-    critical = StepRun.objects.forward().filter(run_id=change.run.pk, critical=True)
+    critical = StepRun.objects.forward().present().filter(run_id=change.run.pk, critical=True)
     if critical.exclude(state__in=DONE).exists():
         compensate.turn_back(
             change, outcome_when_undone=SagaState.COMPENSATED, code=error.code, error=str(error)

@@ -31,12 +31,13 @@ def definition_of(run: SagaRun, step: StepRun) -> StepDefinition:
 
 def name_today(run: SagaRun, step: StepRun) -> str:
     """Return what this code calls a row of ``run``: a row keeps the name that it was planned by."""
-    if step.plan.declared:
-        return step.name
+    name = step.present_name
+    if step.plan.declared not in {"", name}:
+        return name
     try:
         return definition_of(run, step).name
     except (UnknownSaga, UnknownHandler):
-        return step.name
+        return name
 
 
 def refuse_newer(run: SagaRun) -> None:

@@ -1,12 +1,14 @@
 """What a handler sees of its saga, answered from the rows."""
 
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from django.db import Error, connections, transaction
+from django.db.models import Q
 from pydantic import JsonValue
 
 from sagas.definitions import (
@@ -32,6 +34,7 @@ _DETAILS: Codec[Any] = Codec(JsonValue)
 
 _COLUMNS = (
     *("name", "state", "options", "prepared", "input", "output", "in_doubt", "idempotency_key"),
+    "rewind",
 )
 
 
@@ -164,10 +167,22 @@ class RowInvocation:
         """
         if self._forward is None:
             names = {self._step.name, *self._definition.names()}
-            rows = StepRun.objects.forward().filter(run_id=self._run_id, name__in=names)
+            life = self._step.rewind or 0
+            of_life = Q(name__in=names) | (Q(rewind__gte=life) if life else Q())
+            rows = StepRun.objects.forward().filter(of_life, run_id=self._run_id)
             with pooling.borrowed():
-                self._forward = {name_today(self._run, row): row for row in rows.only(*_COLUMNS)}
+                lives = _of_one_life(rows.only(*_COLUMNS), life)
+            self._forward = {name_today(self._run, row): row for row in lives}
         return self._forward
+
+
+def _of_one_life(rows: Iterable[StepRun], life: int) -> list[StepRun]:
+    """Return the rows of the life that rewind ``life`` ended, of which each hides those before it.
+
+    ``life`` 0 is the present one. A step that this rewind let stand lived on until a later one, or lives.
+    """
+    seen = [row for row in rows if not row.rewind or (life and row.rewind >= life)]
+    return sorted(seen, key=lambda row: row.rewind or math.inf, reverse=True)
 
 
 def run_info(run: SagaRun, *, failed_step: str) -> RunInfo:

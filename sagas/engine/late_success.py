@@ -75,11 +75,16 @@ def _draw_consequences(change: transitions.RunChange, step: StepRun) -> None:
     transitions.invalidate_earlier_undo_answer(step)
     if step.pivot and step.state == StepState.SUCCEEDED:
         transitions.pass_pivot(change, step)
-    if run.state == SagaState.DEAD_LETTER:
+    state = compensate.state_for(change, step)
+    if state == SagaState.DEAD_LETTER:
         _give_up_undo(change, step)
-    elif run.state in TURNED_BACK_SAGAS and _is_undone(step):
-        if run.state in ROLLED_BACK_SAGAS:
-            transitions.reopen_run(change, f"{step.name} {_news(step)} after it had been given up")
+    elif (state in TURNED_BACK_SAGAS or step.is_past) and _is_undone(step):
+        note = f"{step.name} {_news(step)} after it had been given up"
+        if state in ROLLED_BACK_SAGAS:
+            transitions.reopen_run(change, note)
+        elif state in FORWARD_SAGAS:  # which goes on when what an earlier life left is undone
+            transitions.reopen_run(change, note, outcome_when_undone=SagaState.RUNNING)
+            run.outcome_when_undone = SagaState.RUNNING
         compensate.begin_undo_if_idle(change, again=step.name)
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import Error
 from django.db.models.functions import Now
 
-from sagas.engine import compensate, dead_letter, dispatch, retry_dead_letter, transitions
+from sagas.engine import compensate, dead_letter, dispatch, forward, transitions
 from sagas.engine.one_by_one import OneByOne
 from sagas.models import SagaRun
 from sagas.states import ACTIVE_SAGAS, EventType, SagaState
@@ -69,7 +69,7 @@ def _settle(found: SagaRun) -> bool:
         note = f"nothing was ready, running or waiting while the saga was {change.run.state}"
         transitions.record_event(change, EventType.STALLED, note)
         if change.run.state == SagaState.RUNNING:
-            retry_dead_letter.resume_forward(change)
+            forward.resume_forward(change)
         else:
             compensate.begin_undo_if_idle(change)
         if change.run.state in ACTIVE_SAGAS and _is_stalled(found):

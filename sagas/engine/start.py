@@ -64,7 +64,8 @@ def start_saga(
 
     ``saga`` is the class with a value of its input type, or a label with that input as plain data.
     ``key`` is the idempotency key of the whole saga (default: ``Meta.key`` filled from the input):
-    a second call with the same key and input returns the run of the first, ``run.created`` False.
+    a second call with the same key and input returns the run of the first, ``run.created`` False; so
+    does one with the input that the run had before a rewind.
     Returns at once; workers do the rest. Never fails because of the broker.
 
     A key stays taken when its saga was undone: a second call returns that run, ``run.created``
@@ -210,12 +211,15 @@ def _require_same_input(definition: SagaDefinition, stored: SagaRun, new_run: Ne
 
 def _another_input(definition: SagaDefinition, stored: SagaRun, new_run: NewRun) -> str:
     """Say what keeps the stored input from being that of the new run; nothing if it is the same."""
-    if stored.input == new_run.input:
+    # One that was rewound had others before, and the caller may not know of the correction.
+    before = [(rewind["input"], rewind["version"]) for rewind in stored.rewound]
+    known = [(stored.input, stored.version), *before]
+    if any(data == new_run.input for data, _ in known):
         return ""
     try:
         refuse_newer(stored)
-        data = definition.migrated(stored.input, version=stored.version)
-        same = definition.input_codec.same(data, new_run.input)
+        migrated = [definition.migrated(data, version=version) for data, version in known]
+        same = any(definition.input_codec.same(data, new_run.input) for data in migrated)
     except (NewerVersion, PayloadError) as error:
         return f"with an input that this code cannot compare: {error}"
     return "" if same else "with another input; use another key"

@@ -4,7 +4,7 @@ import time
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from django.db import connections, models
@@ -15,10 +15,11 @@ from django.db.models.lookups import Exact, IsNull
 from django.utils.translation import gettext_lazy as _
 
 from sagas.definitions import RunPlan
+from sagas.models import explanations
 from sagas.models.identifiers import uuid7
-from sagas.models.moments import format_moment, stored
+from sagas.models.moments import stored
 from sagas.models.one_of import OneOf
-from sagas.models.steps import GOES_ITS_WAY, Moment, StepRun
+from sagas.models.steps import BEING_REWOUND, GOES_ITS_WAY, Moment, StepRun
 from sagas.models.writer import WriterQuerySet
 from sagas.states import (
     ACTIVE_SAGAS,
@@ -28,7 +29,9 @@ from sagas.states import (
     OPEN_SAGAS,
     OPEN_STEPS,
     ROLLED_BACK_SAGAS,
+    UNDOING_SAGAS,
     UNSUCCESSFUL_STEPS,
+    Direction,
     SagaState,
     StepState,
 )
@@ -98,7 +101,9 @@ class SagaRun(models.Model):
     ``remaining`` counts the last steps of the current direction that have not ended: at 0 nothing
     is left to do that way. ``outcome_when_undone`` is what a run that turned back will be called at its end.
     ``fingerprint`` is the same for failures with the same cause. ``poisoned``: the automatic
-    retries of a dead letter are spent.
+    retries of a dead letter are spent. ``rewind_to`` is the step that a rewind leads to, until the run
+    goes forward again. ``rewinds`` has one entry for each rewind, in order: ``to``, and ``input``, the
+    input that it replaced (until it has, the one that is to come), with the ``version`` that stored it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -109,6 +114,8 @@ class SagaRun(models.Model):
         max_length=12, choices=SagaState.choices, default=SagaState.RUNNING, db_default="running"
     )
     outcome_when_undone = models.CharField(max_length=12, blank=True, default="")
+    rewind_to = models.CharField(max_length=110, blank=True, default="", db_default="")
+    rewinds = models.JSONField(null=True, blank=True)
     remaining = models.IntegerField()
     pivot_passed = models.BooleanField(default=False)
     has_warnings = models.BooleanField(default=False)
@@ -151,6 +158,7 @@ class SagaRun(models.Model):
             ("compensate_sagarun", _("Can compensate sagas")),
             ("resolve_sagarun", _("Can resolve sagas by hand")),
             ("revert_sagarun", _("Can revert completed sagas")),
+            ("rewind_sagarun", _("Can rewind sagas")),
             ("pause_sagarun", _("Can pause and resume sagas")),
             ("skip_step_sagarun", _("Can skip steps of sagas")),
             ("answer_step_sagarun", _("Can complete and fail waiting steps of sagas")),
@@ -161,7 +169,9 @@ class SagaRun(models.Model):
                 condition=OneOf("state", SagaState.values), name="sagas_run_state"
             ),
             models.CheckConstraint(
-                condition=OneOf("outcome_when_undone", ("", *sorted(ROLLED_BACK_SAGAS))),
+                condition=OneOf(
+                    "outcome_when_undone", ("", *sorted(ROLLED_BACK_SAGAS), SagaState.RUNNING.value)
+                ),
                 name="sagas_run_outcome_when_undone",
             ),
             models.CheckConstraint(
@@ -215,6 +225,23 @@ class SagaRun(models.Model):
         return self.state == SagaState.COMPENSATING
 
     @property
+    def is_rewinding(self) -> bool:
+        """Whether it goes forward again when some of its steps are undone."""
+        return self.state in UNDOING_SAGAS and self.outcome_when_undone == SagaState.RUNNING
+
+    def input_of(self, step: StepRun) -> tuple[Any, int]:
+        """Return the input of the life that ``step`` belongs to, and the version that stored it."""
+        if not step.rewind:
+            return self.input, self.version
+        rewind = self.rewound[step.rewind - 1]
+        return rewind["input"], rewind["version"]
+
+    @property
+    def rewound(self) -> list[dict[str, Any]]:
+        """What ``rewinds`` says, also of a run that was never rewound."""
+        return list(self.rewinds or [])
+
+    @property
     def is_compensated(self) -> bool:
         """Whether everything that ran or may have run was undone."""
         return self.state in ROLLED_BACK_SAGAS
@@ -233,11 +260,13 @@ class SagaRun(models.Model):
 
     def completed_steps(self) -> "models.QuerySet[StepRun]":
         """Forward steps that succeeded, in order of declaration."""
-        return self.steps.forward().filter(state=StepState.SUCCEEDED)
+        return self.steps.forward().present().filter(state=StepState.SUCCEEDED)
 
     def failed_steps(self) -> "models.QuerySet[StepRun]":
-        """Steps of either direction that failed or whose outcome is unknown."""
-        return self.steps.filter(state__in=UNSUCCESSFUL_STEPS)
+        """Steps of either direction that failed or whose outcome is unknown; not what a rewind ended."""
+        return self.steps.filter(state__in=UNSUCCESSFUL_STEPS).exclude(
+            direction=Direction.FORWARD, rewind__gt=BEING_REWOUND
+        )
 
     def next_step(self) -> "StepRun | None":
         """Return the first step that runs or could run now."""
@@ -263,37 +292,4 @@ class SagaRun(models.Model):
 
     def explain(self) -> str:
         """Say in one sentence why the run is where it is and what happens next."""
-        if self.state not in ACTIVE_SAGAS:
-            return self._explain_end()
-        way = "Going forward" if self.state == SagaState.RUNNING else "Turning back"
-        because = f" because {self.failed_step or 'the saga'}: {self.error}" if self.error else ""
-        if self.paused_at is not None:
-            return f"{way}{because}; {self._paused()}, by hand."
-        step = self.next_step()
-        where = step.explain() if step else "no step is ready."
-        return f"{way}{because}; {where}"
-
-    def _owned(self) -> list[str]:
-        failed = list(self.failed_steps().filter(critical=True).only("options", "direction"))
-        undoing = [step for step in failed if step.is_backward]
-        owners = dict.fromkeys(step.owner for step in undoing or failed if step.owner)
-        return [f"It is owned by {' and '.join(owners)}."] if owners else []
-
-    def _paused(self) -> str:
-        return f"paused since {format_moment(self.paused_at)}"
-
-    def _explain_end(self) -> str:
-        if self.state == SagaState.COMPLETED:
-            facts = ["Completed: every critical step succeeded."]
-            facts += ["A best-effort step failed and needs follow-up."] * self.has_warnings
-            rest = self.steps.filter(state__in=OPEN_STEPS)
-            facts += [f"It did not wait for the rest: {step.explain()}" for step in rest]
-            return " ".join(facts)
-        cause = f"{self.failed_step}: {self.error}" if self.failed_step else self.error
-        if self.state == SagaState.DEAD_LETTER:
-            undo = f"Undoing failed with: {self.compensation_error.rstrip('.')}."
-            paused = f"It is {self._paused()}, and stays so when retried, until it is resumed."
-            facts = [undo] * bool(self.compensation_error) + self._owned()
-            facts += [paused] * (self.paused_at is not None)
-            return " ".join([f"Needs an operator: {cause}.", *facts])
-        return f"{SagaState(self.state).label}: {cause}"
+        return explanations.explain(self)

@@ -20,6 +20,9 @@ from sagas.states import IN_FLIGHT_STEPS, UNATTEMPTED_STEPS, Direction, SagaStat
 
 Moment = datetime | Combinable
 
+BEING_REWOUND = 0
+"""``rewind`` of the steps that a rewind undoes now."""
+
 GOES_ITS_WAY = (
     Q(direction=Direction.BACKWARD, run__state=SagaState.COMPENSATING)
     | Q(direction=Direction.FORWARD, run__state=SagaState.RUNNING)
@@ -43,6 +46,10 @@ class StepRunQuerySet(WriterQuerySet["StepRun"]):
     def backward(self) -> Self:
         """The compensations."""
         return self.filter(direction=Direction.BACKWARD)
+
+    def present(self) -> Self:
+        """Of the present life: not what a rewind ended, which has another row since."""
+        return self.exclude(rewind__gt=BEING_REWOUND)
 
     def in_flight(self) -> Self:
         """Running, waiting for an outside party, or to be asked whether it happened."""
@@ -101,14 +108,17 @@ class StepRun(models.Model):
     party's (None: as long as the saga runs). ``wait`` says what the step waits for, or last did:
     ``kind`` is a :class:`~sagas.states.WaitKind` and ``note`` the handler's words. ``answer`` is what
     the outside party said before the step waited, kept until the attempt ends, or with which it failed
-    the step. The request that it answers is named by the fence of the attempt which asked.
+    the step. The request that it answers is named by the fence of the attempt which asked. ``rewind`` is 0
+    while a rewind undoes the step, and then the number of that rewind: the step lives on in another
+    row, with a fresh key, and this one has its name with the number behind it. What its attempts say
+    late still counts.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     run = models.ForeignKey(
         "sagas.SagaRun", on_delete=models.CASCADE, related_name="steps", db_index=False
     )
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=110)
     direction = models.CharField(max_length=8)
     position = models.IntegerField()
     handler = models.CharField(max_length=100)
@@ -129,6 +139,7 @@ class StepRun(models.Model):
     reconcile_attempts = models.SmallIntegerField(null=True, blank=True)
     prepared = models.BooleanField(null=True, blank=True)
     detached = models.BooleanField(default=False)
+    rewind = models.SmallIntegerField(null=True, blank=True)
     due_at = models.DateTimeField(null=True, blank=True)
     send_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
@@ -204,6 +215,16 @@ class StepRun(models.Model):
     def declared(self) -> str:
         """The declared step that it runs, or whose compensation it is."""
         return self.plan.declared or self.name
+
+    @property
+    def is_past(self) -> bool:
+        """Whether a rewind ended it, so that the step lives on in another row."""
+        return bool(self.rewind)
+
+    @property
+    def present_name(self) -> str:
+        """The name that it had in its own life."""
+        return self.name.removesuffix(f"~{self.rewind}") if self.is_past else self.name
 
     @property
     def owner(self) -> str:

@@ -14,14 +14,21 @@ from sagas.operations.allowed import allowed_actions, allowed_step_actions
 from sagas.operations.answering import complete_compensation, complete_step, fail_step
 from sagas.operations.dead_letters import resolve_saga, retry_saga
 from sagas.operations.pausing import pause_saga, resume_saga
-from sagas.operations.preview import PlannedUndo, preview_compensation
+from sagas.operations.preview import (
+    PlannedUndo,
+    RewindPreview,
+    preview_compensation,
+    preview_rewind,
+)
 from sagas.operations.results import result_from_json, result_type
+from sagas.operations.rewinding import input_from_json, input_type, rewind_saga
 from sagas.operations.steps import retry_step, skip_step
 from sagas.operations.turning_back import cancel_saga, compensate_saga
 
 
 __all__ = [
     "PlannedUndo",
+    "RewindPreview",
     "allowed_actions",
     "allowed_step_actions",
     "cancel_saga",
@@ -29,13 +36,17 @@ __all__ = [
     "complete_compensation",
     "complete_step",
     "fail_step",
+    "input_from_json",
+    "input_type",
     "pause_saga",
     "preview_compensation",
+    "preview_rewind",
     "resolve_saga",
     "result_from_json",
     "result_type",
     "resume_saga",
     "retry_saga",
     "retry_step",
+    "rewind_saga",
     "skip_step",
 ]

@@ -38,6 +38,14 @@ def _find_step(run: SagaRun, steps: Steps, name: str) -> StepRun:
     return rows[name]
 
 
+def _find_present_step(_run: SagaRun, steps: Steps, name: str) -> StepRun:
+    """Find a step itself, not its compensation, nor what an earlier life left of it."""
+    rows = {step.name: step for step in steps if not (step.is_backward or step.is_past)}
+    if name not in rows:
+        raise Refused(f"it has no such step; it has {', '.join(rows)}")
+    return rows[name]
+
+
 def _find_row(run: SagaRun, steps: Steps, name: str) -> StepRun:
     """Find a step; or a compensation by its method, or as ``undo of b``; or either by its id.
 
@@ -66,6 +74,11 @@ BY_STEP = Naming(
     find=_find_step,
     name_of=lambda step: step.name,
     help="its name, which stands for its compensation too",
+)
+BY_PRESENT_STEP = Naming(
+    find=_find_present_step,
+    name_of=lambda step: step.name,
+    help="the name of a step that has begun",
 )
 BY_ROW = Naming(
     find=_find_row,

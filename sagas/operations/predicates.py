@@ -16,12 +16,16 @@ _COLUMNS = (
     "run_id",
     "name",
     "handler",
+    "compensation",
     "direction",
     "state",
     "critical",
     "pivot",
     "in_doubt",
+    "attempt",
+    "successors",
     "options",
+    "rewind",
 )
 
 
@@ -44,7 +48,8 @@ def is_open_end(run: SagaRun, step: StepRun) -> bool:
 def blocking_steps(run: SagaRun, steps: Steps) -> list[StepRun]:
     """Return the steps because of which a dead letter cannot go on."""
     if not retry_dead_letter.is_turned(run, steps):
-        return [step for step in steps if step.critical and step.state in UNSUCCESSFUL_STEPS]
+        present = [step for step in steps if not step.is_past]
+        return [step for step in present if step.critical and step.state in UNSUCCESSFUL_STEPS]
     backward = [step for step in steps if step.is_backward and step.state in UNSUCCESSFUL_STEPS]
     return compensate.held(_forward(steps)) or backward
 
@@ -60,7 +65,7 @@ def is_held(run: SagaRun, steps: Steps) -> bool:
 
 def is_undoing(steps: Steps) -> bool:
     """Whether its compensations are planned already."""
-    return any(step.is_backward for step in steps)
+    return any(step.is_backward and not step.is_past for step in steps)
 
 
 def retries_spent(run: SagaRun) -> str | None:

@@ -6,7 +6,10 @@ from typing import Any, Literal
 
 from sagas.engine import compensate, decisions, undo_chain
 from sagas.models import SagaRun, StepRun, moments
+from sagas.operations.addressing import BY_PRESENT_STEP
 from sagas.operations.predicates import is_undoing
+from sagas.operations.rewinding import has_begun, rewound_steps
+from sagas.operations.verbs import Refused
 from sagas.states import (
     CLOSED_SAGAS,
     IN_FLIGHT_STEPS,
@@ -42,21 +45,65 @@ def preview_compensation(run: SagaRun) -> list[PlannedUndo]:
 
     Empty when nothing would, past the point of no return too.
     """
-    run = SagaRun.objects.only("state", "pivot_passed").get(pk=run.pk)
+    run = SagaRun.objects.only("state", "pivot_passed", "outcome_when_undone").get(pk=run.pk)
     steps = list(StepRun.objects.filter(run_id=run.pk).defer("input", "output", "error"))
     forward = [step for step in steps if not step.is_backward]
     if run.state in CLOSED_SAGAS:
         return []
-    if is_undoing(steps):
+    if run.is_rewinding or is_undoing(steps):
         # Not the rows of the compensations: a late word may have changed what a retry would undo.
         rows = {step.name: step for step in steps if step.is_backward}
         return [
             _planned(step, rows.get(step.name) or undo_chain.undo_row(step, position=0))
-            for step in compensate.to_undo(forward)
+            for step in compensate.turned(compensate.to_undo(forward), run)
         ]
     if decisions.may_be_past_pivot(run, steps, begun_counts=True):
         return []
     return [_planned(step, undo_chain.undo_row(step, position=0)) for step in _to_undo(forward)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewindPreview:
+    """What a rewind would do."""
+
+    undone: list[PlannedUndo]
+    """In order. A step that has no compensation is not among them."""
+
+    again: list[str]
+    """The steps that would then run, or run anew, in declared order."""
+
+    stand: list[str]
+    """The steps that have begun and do not depend on it: they are left alone."""
+
+
+def preview_rewind(run: SagaRun, to: str) -> RewindPreview:
+    """Return what ``rewind_saga(run, to)`` would undo now, and what it would let stand.
+
+    Nothing of it says that the run allows it: past the point of no return it does not.
+
+    Raises:
+        ValueError: the run has no such step.
+    """
+    steps = list(StepRun.objects.filter(run_id=run.pk).defer("input", "output", "error"))
+    try:
+        first = BY_PRESENT_STEP.find(run, steps, to)
+    except Refused as refused:
+        raise ValueError(f"{run}: {refused}") from None
+    rewound = rewound_steps(steps, first)
+    forward = [step for step in steps if not step.is_backward]
+    return RewindPreview(
+        undone=[
+            _planned(step, undo_chain.undo_row(step, position=0))
+            for step in _to_undo(forward)
+            if step in rewound
+        ],
+        again=[step.name for step in rewound],
+        stand=[
+            step.name
+            for step in forward
+            if step not in rewound and not step.is_past and has_begun(step)
+        ],
+    )
 
 
 def _planned(step: StepRun, row: StepRun) -> PlannedUndo:

@@ -54,6 +54,8 @@ def _retry_refusal(run: SagaRun, steps: Steps, step: StepRun) -> str | None:
 
 
 def _success_refusal(run: SagaRun, step: StepRun) -> str | None:
+    if step.is_past and not step.is_backward:
+        return f"{step} is of an earlier life, which a rewind ended"
     return None if is_open_end(run, step) else f"{step} is {step.state}, neither failed nor unknown"
 
 
@@ -114,8 +116,9 @@ def _skip_refusal(run: SagaRun, steps: Steps, step: StepRun) -> str | None:
     if run.state == SagaState.DEAD_LETTER:
         return _success_refusal(run, step) or _bystander_refusal(run, steps, step)
     # Of a saga that turns back, what ended forward is for the compensations.
-    turned = run.state == SagaState.COMPENSATING and not step.is_backward
-    if step.state in SETTLEABLE_STEPS or (is_open_end(run, step) and not turned):
+    turned = run.state == SagaState.COMPENSATING or step.is_past
+    is_for_undo = turned and not step.is_backward
+    if step.state in SETTLEABLE_STEPS or (is_open_end(run, step) and not is_for_undo):
         return None
     return f"{step} is {step.state}, neither ready, waiting, failed nor unknown"
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from sagas.engine import compensate, decisions, transitions
-from sagas.models import SagaRun
+from sagas.models import SagaRun, StepRun
 from sagas.operations.operating import operating, reloaded
-from sagas.operations.predicates import Steps, is_held, is_undoing, steps_of
+from sagas.operations.predicates import Steps, is_held, is_undoing
 from sagas.operations.verbs import RunVerb, entered
 from sagas.payloads import truncate_error
 from sagas.states import COMPENSABLE_SAGAS, SagaState
@@ -14,6 +14,8 @@ from sagas.states import COMPENSABLE_SAGAS, SagaState
 
 def cancel_saga(run: SagaRun, *, reason: str, actor: str = "") -> SagaRun:
     """Turn a running saga back; it ends ``cancelled`` when everything is undone.
+
+    So is one that rewinds: it does not go forward again.
 
     Raises:
         ActionNotAllowed: it does not run, or its point of no return may have been passed.
@@ -33,7 +35,7 @@ def compensate_saga(
 ) -> SagaRun:
     """Turn a saga back as a failure would; it ends ``compensated``.
 
-    A dead letter that has not begun to undo is turned back too, and with ``revert_completed`` a
+    A dead letter that has not begun to undo is turned back too, one that rewinds as well, and with ``revert_completed`` a
     completed saga, and nothing else: what someone relies on is not reverted by accident. A step that
     holds because nobody knows whether it happened (``on_unknown="hold"``) is undone then: you decided.
 
@@ -51,9 +53,10 @@ def compensate_saga(
 
 
 def _refusal(run: SagaRun, steps: Steps, *, states: Sequence[SagaState]) -> str | None:
-    if run.state not in states:
+    gives_up_rewind = run.is_rewinding and SagaState.RUNNING in states
+    if run.state not in states and not (gives_up_rewind and run.state == SagaState.COMPENSATING):
         return f"it is not {' or '.join(states)}"
-    if is_undoing(steps) and not is_held(run, steps):
+    if is_undoing(steps) and not (gives_up_rewind or is_held(run, steps)):
         return "it has begun to undo"
     if decisions.may_be_past_pivot(run, steps, begun_counts=True):
         return "it is past its point of no return, or may be"
@@ -102,10 +105,14 @@ def _turn_back(
     actor: str,
 ) -> SagaRun:
     with operating(run, verb) as change:
-        anew = is_held(change.run, steps_of(change.run))
-        if anew:
+        steps = list(StepRun.objects.filter(run_id=run.pk))
+        anew = is_held(change.run, steps)
+        if change.run.is_rewinding:
+            anew = change.run.state == SagaState.DEAD_LETTER
+            transitions.give_up_rewind(change)
+        elif anew:
             outcome_when_undone = SagaState(change.run.outcome_when_undone)
-        transitions.release_holds(change)
+        transitions.release_holds(compensate.held(steps))
         compensate.turn_back(
             change,
             outcome_when_undone=outcome_when_undone,

@@ -86,6 +86,9 @@ class StepVerb:
     takes_error: bool = False
     """``error``, and ``code`` if there is one."""
 
+    takes_input: bool = False
+    """``input``: another one for the saga. It may be left out."""
+
     only_if: Callable[[StepRun], bool] | None = None
     """Of which steps an operator is asked for it, if it is accepted of others besides."""
 

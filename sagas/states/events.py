@@ -13,6 +13,12 @@ class EventType(TextChoices):
     TURNED_BACK = "turned_back", _("Turned back")
     """From here on nothing new starts, and what ran is undone."""
 
+    REWINDING = "rewinding", _("Rewinding")
+    """Some of its steps are undone, to go forward again from there."""
+
+    REWOUND = "rewound", _("Goes forward again")
+    """What a rewind, or a late word of a life before one, had undone is undone."""
+
     COMPLETED = "completed", _("Saga completed")
     """Every critical step succeeded."""
 

@@ -23,6 +23,12 @@ ROLLED_BACK_SAGAS = frozenset({SagaState.COMPENSATED, SagaState.CANCELLED})
 TURNED_BACK_SAGAS = ROLLED_BACK_SAGAS | {SagaState.COMPENSATING}
 """On the way back, or rolled back: what turns out to have happened after all is undone."""
 
+UNDOING_SAGAS = frozenset({SagaState.COMPENSATING, SagaState.DEAD_LETTER})
+"""On the way back, or stopped there; a dead letter may be going forward as well."""
+
+REWINDABLE_SAGAS = frozenset({SagaState.RUNNING, SagaState.DEAD_LETTER, SagaState.COMPLETED})
+"""An operator may rewind it, if it is not past its pivot and has not begun to undo."""
+
 CLOSED_SAGAS = ROLLED_BACK_SAGAS | {SagaState.RESOLVED}
 """No operator's verb changes it any more."""
 

@@ -80,7 +80,14 @@ SAGA_ARROWS: dict[SagaState, frozenset[SagaState]] = {
         {SagaState.COMPLETED, SagaState.COMPENSATING, SagaState.DEAD_LETTER}
     ),
     SagaState.COMPENSATING: frozenset(
-        {SagaState.COMPENSATED, SagaState.CANCELLED, SagaState.DEAD_LETTER}
+        {
+            SagaState.COMPENSATED,
+            SagaState.CANCELLED,
+            SagaState.DEAD_LETTER,
+            # Of a rewind: what it undoes is undone; or it is cancelled, and all is to be undone.
+            SagaState.RUNNING,
+            SagaState.COMPENSATING,
+        }
     ),
     SagaState.COMPLETED: frozenset({SagaState.COMPENSATING}),
     # Only when a step that had been given up reports a late success, which is then undone too.

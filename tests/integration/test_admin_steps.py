@@ -20,6 +20,7 @@ from sagas.operations import (
     complete_step,
     fail_step,
     retry_step,
+    rewind_saga,
     skip_step,
 )
 from sagas.states import SagaState, StepState
@@ -36,6 +37,7 @@ ACTS: dict[str, Callable[..., SagaRun]] = {
     "complete_step": partial(complete_step, result=Receipt("hand")),
     "fail_step": partial(fail_step, error="over budget"),
     "retry_step": retry_step,
+    "rewind": rewind_saga,
     "skip_step": skip_step,
 }
 

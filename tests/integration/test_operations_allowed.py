@@ -19,6 +19,7 @@ from sagas.operations import (
     resolve_saga,
     resume_saga,
     retry_saga,
+    rewind_saga,
 )
 from tests.driving import claimed, drive, everything, fresh, run_one
 from tests.traced import Diamond, Five, Script
@@ -80,6 +81,8 @@ PLACES: dict[str, Callable[[], SagaRun]] = {
     "paused": lambda: pause_saga(running(), reason="x"),
     "waiting": lambda: waiting(b="wait"),
     "waiting on its way back": lambda: waiting(c="permanent", undo_b="wait"),
+    "rewinding": lambda: rewind_saga(running(), "a", reason="x"),
+    "rewound": lambda: drive(rewind_saga(running(), "a", reason="x")),
     "compensating": lambda: compensate_saga(running(), reason="x"),
     "cancelling": lambda: cancel_saga(running(), reason="x"),
     "cancelling, paused": lambda: pause_saga(cancel_saga(running(), reason="x"), reason="x"),
@@ -110,16 +113,18 @@ TURNING = {"cancel", "compensate", "skip_step"}
 ANSWERS = {"complete_step", "fail_step"}
 STUCK = {"retry", "resolve", "retry_step", "skip_step"}
 EXPECTED = {
-    "running": {"pause", *TURNING},
+    "running": {"pause", "rewind", *TURNING},
     "running, nothing done": {"pause", *TURNING},
     "running past the pivot": {"pause", "skip_step"},
-    "paused": {"resume", *TURNING},
-    "waiting": {"pause", *TURNING, *ANSWERS},
+    "paused": {"resume", "rewind", *TURNING},
+    "waiting": {"pause", "rewind", *TURNING, *ANSWERS},
     "waiting on its way back": {"pause", "skip_step", *ANSWERS},
     "compensating": {"pause", "skip_step"},
     "cancelling": {"pause", "skip_step"},
     "cancelling, paused": {"resume", "skip_step"},
-    "completed": {"revert"},
+    "completed": {"revert", "rewind"},
+    "rewinding": {"pause", *TURNING},
+    "rewound": {"revert", "rewind"},
     "completed with a warning": {"retry_step", "skip_step"},
     "dead letter on its way back": STUCK,
     "dead letter past the pivot": STUCK,
@@ -128,6 +133,10 @@ EXPECTED = {
     "dead letter, paused and retried": {"resume", "skip_step"},
     "dead letter, paused and resumed": STUCK,
 }
+
+
+def state_of(run: SagaRun) -> tuple[object, ...]:
+    return (run.state, run.paused_at, run.outcome_when_undone)
 
 
 def refusal(verb: str, run: SagaRun) -> ActionNotAllowed:
@@ -159,14 +168,14 @@ class TestAllowedActions:
         for verb in VERBS.keys() & allowed:
             with transaction.atomic():
                 changed = VERBS[verb](run, reason="asked for")
-                assert (changed.state, changed.paused_at) != (run.state, run.paused_at), verb
+                assert state_of(changed) != state_of(run), verb
                 transaction.set_rollback(True)
 
     def test_a_refusal_names_the_state_and_what_would_be_allowed(self) -> None:
         run = drive(running())
         with pytest.raises(ActionNotAllowed, match="is completed: retry is not possible") as caught:
             retry_saga(run, reason="x")
-        assert (caught.value.state, caught.value.allowed) == ("completed", ["revert"])
+        assert (caught.value.state, caught.value.allowed) == ("completed", ["revert", "rewind"])
         assert caught.value.action == "retry"
         assert "possible now: revert" in str(caught.value)
 

@@ -34,6 +34,7 @@ from sagas.operations import (
     resume_saga,
     retry_saga,
     retry_step,
+    rewind_saga,
     skip_step,
 )
 from sagas.states import IN_FLIGHT_STEPS, SagaState, StepState
@@ -121,7 +122,11 @@ VERBS: dict[str, Callable[..., SagaRun]] = {
     "pause": pause_saga,
     "resume": resume_saga,
 }
-STEP_VERBS: dict[str, Callable[..., SagaRun]] = {"retry_step": retry_step, "skip_step": skip_step}
+STEP_VERBS: dict[str, Callable[..., SagaRun]] = {
+    "retry_step": retry_step,
+    "rewind": rewind_saga,
+    "skip_step": skip_step,
+}
 ANSWERS: dict[str, Callable[..., SagaRun]] = {
     "complete_step": complete_step,
     "fail_step": partial(fail_step, error="no"),
@@ -210,7 +215,7 @@ class Life:
         by_step = allowed_step_actions(run, list(run.steps.all()))
         choices: list[tuple[str, Any]] = [(name, VERBS[name]) for name in names]
         choices += [
-            (f"{verb} {name}", partial(STEP_VERBS[verb], name=name))
+            (f"{verb} {name}", partial(by_name, STEP_VERBS[verb], name))
             for name, verbs in sorted(by_step.items())
             for verb in sorted(verbs & STEP_VERBS.keys())
         ]
@@ -223,6 +228,10 @@ class Life:
         run = fresh(self.run)
         rows = ", ".join(f"{row} {row.state}" for row in run.steps.all())
         return "\n".join((*self.moves, f"{run.state}, paused at {run.paused_at}: {rows}"))
+
+
+def by_name(act: Callable[..., SagaRun], name: str, run: SagaRun, *, reason: str) -> SagaRun:
+    return act(run, name, reason=reason)
 
 
 def is_accepted(act: Callable[[], object]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sagas import operations
-from sagas.admin.forms import FailureForm, ReasonForm, ResultForm
+from sagas.admin.forms import FailureForm, ReasonForm, ResultForm, RewindForm
 from sagas.admin.verbs import RUN_PAGES, STEP_PAGES, VerbPage
 from sagas.management.subcommands import acting
 from sagas.models import SagaRun
@@ -22,6 +22,7 @@ PERMISSIONS = {
     "cancel": "cancel",
     "compensate": "compensate",
     "revert": "revert",
+    "rewind": "rewind",
     "retry_step": "retry",
     "skip_step": "skip_step",
     "complete_step": "answer_step",
@@ -59,6 +60,7 @@ class TestTable:
         takes_error = {verb.name for verb in step_verbs() if verb.takes_error}
         assert takes_result == {"skip_step", "complete_step"}
         assert takes_error == {"fail_step"}
+        assert {verb.name for verb in step_verbs() if verb.takes_input} == {"rewind"}
 
 
 class TestAdmin:
@@ -79,6 +81,7 @@ class TestAdmin:
         takes_error = isinstance(verb, StepVerb) and verb.takes_error
         assert issubclass(form, ResultForm) == takes_result
         assert issubclass(form, FailureForm) == takes_error
+        assert issubclass(form, RewindForm) == (isinstance(verb, StepVerb) and verb.takes_input)
         assert issubclass(form, ReasonForm)
 
 
@@ -87,7 +90,7 @@ class TestCommandLine:
     def test_it_has_a_subcommand_for_every_verb(self, verb: RunVerb | StepVerb) -> None:
         arguments = [verb.name.replace("_", "-"), "order-1", "--reason", "ticket 17"]
         if isinstance(verb, StepVerb):
-            arguments += ["reserve"]
+            arguments += ["--to", "reserve", "--input", "{}"] if verb.takes_input else ["reserve"]
             arguments += ["--result", "{}"] if verb.takes_result else []
             arguments += ["--error", "refused", "--code", "X"] if verb.takes_error else []
         parser = ArgumentParser()

@@ -14,8 +14,8 @@ from sagas.engine.decisions.outcomes import (
     from_answer,
     with_attempt_count,
 )
-from sagas.engine.decisions.pivot import may_be_past_pivot
-from sagas.engine.decisions.plans import Next, Place, after_step, replan, undo_order
+from sagas.engine.decisions.pivot import may_be_past_pivot, may_have_passed
+from sagas.engine.decisions.plans import Next, Place, after_step, dependents, replan, undo_order
 from sagas.engine.decisions.verdicts import (
     MAX_RECONCILE_ATTEMPTS,
     Reconciliation,
@@ -39,10 +39,12 @@ __all__ = [
     "Verdict",
     "Waiting",
     "after_step",
+    "dependents",
     "fingerprint",
     "from_answer",
     "judge",
     "may_be_past_pivot",
+    "may_have_passed",
     "replan",
     "retries_exhausted",
     "retry_delay",

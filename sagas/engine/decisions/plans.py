@@ -178,3 +178,30 @@ def undo_order(steps: Sequence[UndoableT]) -> list[UndoableT]:
 def _undo_rank(step: Undoable) -> tuple[float, int]:
     ended = step.ended_at.timestamp() if step.ended_at else float("inf")
     return (-ended, -step.position)
+
+
+class Linked(Protocol):
+    """What :func:`dependents` looks at; a :class:`~sagas.models.StepRun` has it."""
+
+    @property
+    def pk(self) -> Any:
+        """The step's id."""
+
+    @property
+    def successors(self) -> Sequence[str]:
+        """The ids of the steps that wait for it."""
+
+
+LinkedT = TypeVar("LinkedT", bound=Linked)
+
+
+def dependents(steps: Sequence[LinkedT], first: LinkedT) -> list[LinkedT]:
+    """Return ``first`` and all of ``steps`` that depend on it, also through others, as they stand."""
+    by_id = {str(step.pk): step for step in steps}
+    found = {str(first.pk)}
+    open_ends = [first]
+    while open_ends:
+        new = [key for key in open_ends.pop().successors if key in by_id and key not in found]
+        found.update(new)
+        open_ends += [by_id[key] for key in new]
+    return [step for step in steps if str(step.pk) in found]

@@ -48,6 +48,7 @@ from sagas.engine.transitions.late import (
     succeed_late,
     undo_again,
 )
+from sagas.engine.transitions.lives import begin_new_lives, begin_rewind, give_up_rewind
 from sagas.engine.transitions.living_leases import keep_input, keep_prepared, renew_leases
 from sagas.engine.transitions.moves import ANY
 from sagas.engine.transitions.operator import pause, reopen_step, settle, unpause
@@ -91,6 +92,8 @@ __all__ = [
     "SweepTurns",
     "Turn",
     "at_large",
+    "begin_new_lives",
+    "begin_rewind",
     "begin_wait",
     "cancel_unstarted",
     "change",
@@ -102,6 +105,7 @@ __all__ = [
     "end_leases_of",
     "end_waits",
     "expires_within",
+    "give_up_rewind",
     "has_in_flight",
     "heard_from",
     "insert_pending",

@@ -11,7 +11,7 @@ from django.db.models.functions import Greatest, Least, Now
 from sagas.conf import saga_settings
 from sagas.engine.database import ClockNow, saga_database
 from sagas.engine.isolation import read_committed, statement_alone
-from sagas.engine.transitions.direction import goes_its_way
+from sagas.engine.transitions.direction import goes_its_way, stands_beside_rewind
 from sagas.engine.transitions.events import EventLog
 from sagas.exceptions import SagaError
 from sagas.models import StepRun
@@ -38,11 +38,11 @@ def record_heartbeat(step: StepRun, details: Any = NO_DETAILS) -> bool:
     """Keep what a living attempt says of its progress; False when it should stop.
 
     It should when it was given up, and when the run no longer goes in its direction. A dead letter
-    stands still, and may go on in either. Without ``details`` it only shows that it goes on; and what a
+    stands still, and may go on in either; for what a rewind lets stand, so does its run. Without ``details`` it only shows that it goes on; and what a
     reconcile says of its progress is not the step's own.
     """
     mine = StepRun.objects.filter(
-        goes_its_way(SagaState.DEAD_LETTER),
+        goes_its_way(SagaState.DEAD_LETTER) | stands_beside_rewind(),
         pk=step.pk,
         state=StepState.RUNNING,
         fence=step.fence,

@@ -1,6 +1,7 @@
 """Turning back under the run's lock: shut what has not started, insert what undoes, say what is undone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from django.db.models.functions import Now
 
@@ -11,7 +12,12 @@ from sagas.engine.transitions.plan import collect_ready
 from sagas.engine.transitions.run import restart_count
 from sagas.engine.transitions.waiting import end_waits
 from sagas.models import StepRun
+from sagas.models.steps import StepRunQuerySet
 from sagas.states import IDLE_STEPS, MAY_HAVE_HAPPENED, UNSTARTED_STEPS, EventType, StepState
+
+
+RELEASED: Final = "released"
+"""``on_unknown`` of a step that was to hold, until a human decided that it is undone."""
 
 
 def cancel_unstarted(change: RunChange) -> None:
@@ -20,7 +26,7 @@ def cancel_unstarted(change: RunChange) -> None:
     Nor is anybody waited for. Claims do not take the run's lock; the lock on the step rows is what
     they meet here.
     """
-    forward = StepRun.objects.forward().filter(run_id=change.run.pk)
+    forward = _turned(change)
     shut = forward.filter(state__in=IDLE_STEPS)
     rows = list(
         shut.select_for_update().only(
@@ -64,16 +70,21 @@ def _doubt(change: RunChange, steps: Sequence[StepRun]) -> None:
 
 def doubt_skipped(change: RunChange) -> bool:
     """Steps that were skipped, and then said to have perhaps happened, are unknown; whether there were any."""
-    skipped = StepRun.objects.forward().filter(run_id=change.run.pk, state=StepState.SKIPPED)
-    rows = list(skipped.filter(in_doubt=True))
+    turned = _turned(change)
+    rows = list(turned.filter(state=StepState.SKIPPED, in_doubt=True))
     _doubt(change, rows)
     return bool(rows)
 
 
 def has_in_flight(change: RunChange) -> bool:
-    """Whether a forward step of this run is running or waiting, or being asked about."""
+    """Whether a forward step that is to be undone is running or waiting, or being asked about."""
+    return _turned(change).in_flight().exists()
+
+
+def _turned(change: RunChange) -> StepRunQuerySet:
+    """Return the forward steps that the run undoes: all, or of a rewind its own."""
     forward = StepRun.objects.forward().filter(run_id=change.run.pk)
-    return forward.in_flight().exists()
+    return forward.filter(rewind__isnull=False) if change.run.is_rewinding else forward
 
 
 def insert_undo_chain(change: RunChange, chain: Sequence[StepRun]) -> None:
@@ -111,9 +122,8 @@ def mark_undone(change: RunChange, undo: StepRun) -> None:
             move_step(change, row, StepState.COMPENSATED, EventType.STEP_COMPENSATED)
 
 
-def release_holds(change: RunChange) -> None:
-    """A human decided that the steps which hold because they are unknown are undone."""
-    unknown = StepRun.objects.forward().filter(run_id=change.run.pk, state=StepState.UNKNOWN)
-    for step in unknown.filter(options__on_unknown="hold"):
-        options = {name: value for name, value in step.options.items() if name != "on_unknown"}
+def release_holds(held: Iterable[StepRun]) -> None:
+    """A human decided that these steps, which hold because they are unknown, are undone."""
+    for step in held:
+        options = {**step.options, "on_unknown": RELEASED}
         StepRun.objects.filter(pk=step.pk).update(options=options, updated_at=Now())

@@ -17,8 +17,7 @@ def goes_its_way(*also: SagaState, **conditions: Any) -> Q:
     """
 
     def run_is(*states: SagaState) -> Q:
-        runs = SagaRun.objects.filter(**conditions, pk=OuterRef("run_id"), state__in=states)
-        return Q(Exists(runs))
+        return _run_is(state__in=states, **conditions)
 
     forward = Q(direction=Direction.FORWARD)
     return (
@@ -27,3 +26,13 @@ def goes_its_way(*also: SagaState, **conditions: Any) -> Q:
         | (forward & Q(reconcile_attempts__isnull=False) & run_is(SagaState.COMPENSATING))
         | (forward & Q(detached=True) & run_is(SagaState.COMPLETED))
     )
+
+
+def stands_beside_rewind() -> Q:
+    """Return the condition that the run rewinds, and that the step is not among what it undoes."""
+    rewinds = _run_is(state=SagaState.COMPENSATING, outcome_when_undone=SagaState.RUNNING)
+    return Q(direction=Direction.FORWARD, rewind__isnull=True) & rewinds
+
+
+def _run_is(**conditions: Any) -> Q:
+    return Q(Exists(SagaRun.objects.filter(**conditions, pk=OuterRef("run_id"))))

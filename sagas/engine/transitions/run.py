@@ -50,9 +50,9 @@ def move_run(
     change.event_log.record_run(event, run, came_from, to, note, actor)
 
 
-def reopen_run(change: RunChange, note: str) -> None:
-    """A run that was rolled back turns back once more: something of it stands, or may."""
-    move_run(change, SagaState.COMPENSATING, EventType.REOPENED, note=note)
+def reopen_run(change: RunChange, note: str, **columns: Any) -> None:
+    """A run that was rolled back, or rewound, turns back once more: something stands, or may."""
+    move_run(change, SagaState.COMPENSATING, EventType.REOPENED, note=note, **columns)
     restart_count(change, 0)
 
 
@@ -96,7 +96,7 @@ def update_warning(change: RunChange) -> None:
         left |= Q(detached=True) & ~Q(state__in=DONE_OR_UNDONE)
     if run.state == SagaState.COMPLETED:
         left |= Q(state=StepState.CANCELLED)
-    warns = StepRun.objects.forward().filter(left, run_id=run.pk).exists()
+    warns = StepRun.objects.forward().present().filter(left, run_id=run.pk).exists()
     if warns != run.has_warnings and (not warns or run.state in FORWARD_SAGAS):
         _update(run, has_warnings=warns)
         run.has_warnings = warns

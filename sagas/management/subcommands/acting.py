@@ -26,7 +26,11 @@ def add_to(subparsers: Any) -> None:
     for step_verb in step_verbs():
         parser = _parser(subparsers, step_verb)
         parser.add_argument("run", help="id or key")
-        parser.add_argument("step", help=step_verb.naming.help)
+        if step_verb.takes_input:
+            parser.add_argument("--to", dest="step", required=True, help=step_verb.naming.help)
+            parser.add_argument("--input", help="the corrected input, as JSON (default: the same)")
+        else:
+            parser.add_argument("step", help=step_verb.naming.help)
         _add_reason(parser)
         if step_verb.takes_result:
             parser.add_argument("--result", help="what the step returned, as JSON")
@@ -62,7 +66,7 @@ def act_on_step(verb: StepVerb, out: TextIO, options: dict[str, Any]) -> None:
     """Do ``verb`` to one step of a run."""
     run, step = find_run(options["run"]), options["step"]
     try:
-        answer = {**_result(run, options), **_error(options)}
+        answer = {**_result(run, options), **_error(options), **_input(run, options)}
         changed = verb.operation(run, step, reason=options["reason"], actor=_actor(), **answer)
     except SagaError as error:
         raise CommandError(printable(str(error))) from None
@@ -75,14 +79,23 @@ def _state(run: SagaRun) -> str:
 
 
 def _result(run: SagaRun, options: dict[str, Any]) -> dict[str, Any]:
-    text = options.get("result")
-    if text is None:
+    if options.get("result") is None:
         return {}
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise CommandError(f"--result is not valid JSON: {error}") from None
+    data = _json(options, "result")
     return {"result": operations.result_from_json(run, options["step"], data)}
+
+
+def _input(run: SagaRun, options: dict[str, Any]) -> dict[str, Any]:
+    if options.get("input") is None:
+        return {}
+    return {"input": operations.input_from_json(run, _json(options, "input"))}
+
+
+def _json(options: dict[str, Any], name: str) -> Any:
+    try:
+        return json.loads(options[name])
+    except (ValueError, RecursionError) as error:
+        raise CommandError(f"--{name} is not valid JSON: {error}") from None
 
 
 def _error(options: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ STEP_COLUMNS = _in_order(
         "reconcile_attempts",
         "prepared",
         "detached",
+        "rewind",
         "sends",
         "lease_until",
         "timeout",
