@@ -3,6 +3,7 @@
 Rooms, from the door inwards; what is not named here is public as well, ``engine`` alone is not::
 
     admin, management, testing     people at a page, at a command line, in a test
+    api, urls                      outside parties, by HTTP
     worker                         what Celery loads: tasks, and what a worker starts and stops
     operations                     what an operator may do to a run
     idempotency                    once(), for the effects of a handler

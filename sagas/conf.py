@@ -93,6 +93,10 @@ class SagaSettings:
     """Dotted path of a function ``(run, step) -> {name: text}``: more headers for the step's message, such
     as its tenant. In place one message carries several steps of its run."""
 
+    BASE_URL: str = ""
+    """What the addresses begin with that handlers give to outside parties, such as
+    ``https://shop.example``; empty, they are paths."""
+
     STORE_TASK_RESULTS: bool = False
     """Whether step tasks also write to Celery's result backend. Never read for correctness."""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any, Generic, TypeVar, cast
 
 from sagas.definitions.invocation import Invocation, RunInfo, StepOutcome, UndoneStep
+from sagas.definitions.tokens import answer_url
 from sagas.exceptions import ResultUnavailable
 from sagas.states import StepState
 
@@ -40,6 +41,24 @@ class SagaContext(Generic[I]):
     def idempotency_key(self) -> str:
         """The same over all attempts of this step; give it to every outside party."""
         return self._invocation.idempotency_key
+
+    @property
+    def answer_token(self) -> str:
+        """Lets who has it answer what this attempt asks for, before or after ``raise Wait``, and once.
+
+        It is signed, holds no secret, and is of no more use when the step has ended or asks anew.
+        """
+        return self._invocation.answer_token
+
+    def answer_url(self) -> str:
+        """Return the address where the token is answered by a webhook (``docs/waiting.md``).
+
+        A path, or with ``SAGAS["BASE_URL"]`` a whole address.
+
+        Raises:
+            SagaConfigurationError: the project does not include ``sagas.urls``.
+        """
+        return answer_url(self.answer_token)
 
     @property
     def undoing(self) -> UndoneStep:

@@ -85,6 +85,10 @@ class Invocation(Protocol):
         """The same over all attempts; a compensation has its own."""
 
     @property
+    def answer_token(self) -> str:
+        """What lets an outside party answer what this attempt asks of it."""
+
+    @property
     def undoing(self) -> UndoneStep | None:
         """The step being undone; None on the way forward."""
 

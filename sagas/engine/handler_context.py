@@ -17,6 +17,7 @@ from sagas.definitions import (
     StepOutcome,
     UndoneStep,
 )
+from sagas.definitions.tokens import Request, answer_token
 from sagas.engine import pooling, transitions
 from sagas.engine.database import has_open_transaction, is_in_transaction, saga_database
 from sagas.engine.declared import definition_of, name_today, saga_of
@@ -66,6 +67,11 @@ class RowInvocation:
         )
         self._forward: dict[str, StepRun] | None = None
         self.undoing = self._undone() if step.is_backward else None
+
+    @property
+    def answer_token(self) -> str:
+        """Return what names this attempt to an outside party, signed."""
+        return answer_token(Request(self._step.pk, self._step.fence))
 
     def outcome_of(self, step_name: str) -> StepOutcome:
         """Return where another step of this run stands, with its typed result if it has one."""

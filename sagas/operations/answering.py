@@ -106,6 +106,8 @@ def _answer(
     reason: str,
     actor: str,
 ) -> SagaRun:
+    if request is not None and _is_told_again(run, name, outcome_of):
+        return reloaded(run)  # without a lock: the same may come a hundred times
     try:
         with operating_on_step(run, verb, name) as (change, step):
             outcome = outcome_of(change.run, step)
@@ -113,6 +115,7 @@ def _answer(
                 require_request(step, request, succeeded=isinstance(outcome, Succeeded))
             _deliver_answer(change, step, outcome, reason=reason, actor=actor)
     except ActionNotAllowed:
+        # Another delivery of the same answer may have been faster.
         if request is None or not _is_told_again(run, name, outcome_of):
             raise
     return reloaded(run)
@@ -121,7 +124,7 @@ def _answer(
 def _is_told_again(
     run: SagaRun, name: str, outcome_of: Callable[[SagaRun, StepRun], Succeeded | Failed]
 ) -> bool:
-    """Whether an answer that was refused is the one that was taken before."""
+    """Whether just this answer was taken before."""
     try:
         step = BY_ROW.find(run, StepRun.objects.filter(run_id=run.pk), name)
         return says_the_same(run, step, outcome_of(run, step))

@@ -15,7 +15,12 @@ def result_from_json(run: SagaRun, name: str, data: object) -> object:
         PayloadError: the data is not of the step's result type.
         UnknownSaga, UnknownHandler: this code cannot tell what type that is.
     """
-    return _codec(run, _row(run, name)).load(data, what=f"the result of {name} of {run.label}")
+    return loaded_result(run, _row(run, name), data)
+
+
+def loaded_result(run: SagaRun, step: StepRun, data: object) -> object:
+    """Return the result of this row from plain JSON data, as :func:`result_from_json` does."""
+    return _codec(run, step).load(data, what=f"the result of {step.name} of {run.label}")
 
 
 def result_type(run: SagaRun, name: str) -> str:

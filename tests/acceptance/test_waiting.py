@@ -1,12 +1,17 @@
-"""A wait outlives every process: it is a row (R53)."""
+"""A wait outlives every process: it is a row (R53, R84)."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 import redis
 from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
 
 from benchmarks.plant.worker_process import WorkerProcess
 from sagas import start_saga
@@ -86,3 +91,45 @@ class TestRestart:
         assert (ended.state, ended.error_code) == (SagaState.COMPENSATED, "NO_STOCK")
         undone = [name for name in ledger.began(book) if name.startswith("undo")]
         assert undone == ["undo_right(right)", "undo_start(start)"]
+
+
+def call_back(url: str, **answer: Any) -> int:
+    """Answer as an outside party does; return the status."""
+    body = json.dumps(answer).encode()
+    request = Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 ours
+    try:
+        with urlopen(request, timeout=10) as response:  # noqa: S310 ours
+            return int(response.status)
+    except HTTPError as refusal:
+        return refusal.code
+
+
+class TestWebhook:
+    def test_a_step_is_answered_over_http_though_every_worker_was_replaced_meanwhile(
+        self,
+        tmp_path: Path,
+        worker_factory: WorkerFactory,
+        usual_broker: str,
+        live_server: LiveServer,
+    ) -> None:
+        book = tmp_path / "ledger"
+        worker = worker_factory(usual_broker, settings=QUICK)
+        script = {"left": "call back", "undo_right(right)": "call back", "join": "permanent"}
+        run = start_saga(Parallel, Orders(str(book), script), key="one")
+        settled = {"left": StepState.WAITING, "right": StepState.SUCCEEDED}
+        wait_until(lambda: settled.items() <= states(run).items())
+        everything_stops(worker, usual_broker)
+        worker_factory(usual_broker, settings=QUICK)
+        url = f"{live_server.url}{ledger.given_out(book, 'left')}"
+        assert call_back(url[:-2] + "x/", status="succeeded", result="forged") == 403
+        assert call_back(url, status="succeeded", result=7) == 400
+        assert call_back(url, status="succeeded", result="outside") == 200
+        assert call_back(url, status="succeeded", result="outside") in {200, 202}
+        assert call_back(url, status="failed") == 409
+        wait_until(lambda: states(run, "backward").get("right") == StepState.WAITING)
+        undo = f"{live_server.url}{ledger.given_out(book, 'undo_right(right)')}"
+        assert call_back(undo, status="succeeded") == 200
+        ended = run.wait(90)
+        assert (ended.state, ended.error_code) == (SagaState.COMPENSATED, "REFUSED")
+        assert step_of(run, "left").output == "outside"
+        assert ledger.began(book).count("left") == 1

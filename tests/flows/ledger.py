@@ -68,3 +68,13 @@ def wait_for(
         time.sleep(0.02)
     message = f"{what} has not {phase} after {timeout} s"
     raise AssertionError(message)
+
+
+def give_out(path: str, what: str, address: str) -> None:
+    """Give an outside party the address at which a handler is to be answered."""
+    Path(f"{path}.{what}").write_text(address)
+
+
+def given_out(path: Path | str, what: str) -> str:
+    """Return the address that a handler gave out last."""
+    return Path(f"{path}.{what}").read_text()

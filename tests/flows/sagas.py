@@ -15,7 +15,7 @@ from tests.flows import ledger, releases  # noqa: F401 its saga is of this app a
 class Orders:
     """A file to tell, and what handlers do: ``"permanent"``, ``"network"``, ``"kill"``, ``"sleep=1"``.
 
-    ``wait`` leaves the step to the test; ``after=right`` waits until the file says that ``right`` of
+    ``wait`` leaves the step to the test, ``call back`` with the address to answer at; ``after=right`` waits until the file says that ``right`` of
     the same saga began, or that the test said ``right`` (:func:`tests.flows.ledger.say`); ``hold`` until
     there is a file beside it whose name ends in ``.go``, which costs many handlers little. Several
     words are separated by commas; ``kill-once`` happens in the first attempt only.
@@ -55,6 +55,9 @@ class Flow(Saga[Orders]):
             raise ConnectionError(message)
         elif word == "wait":
             raise Wait
+        elif word == "call back":
+            ledger.give_out(self.input.ledger, name, self.answer_url())
+            raise Wait("they call back", timeout=timedelta(minutes=10))
         elif word == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
 

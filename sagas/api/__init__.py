@@ -1,0 +1,1 @@
+"""What the world outside reaches by HTTP, without an account: :mod:`sagas.urls` leads here."""
