@@ -17,7 +17,7 @@ Nothing is imported here that needs Django's app registry.
 
 from typing import TYPE_CHECKING, Any
 
-from sagas.definitions import Saga, step
+from sagas.definitions import Approval, Saga, step
 from sagas.exceptions import OutcomeUnknown, PermanentError, SagaError, Wait
 
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sagas.engine.start import astart_saga, start_saga, start_sagas
 
 __all__ = [
+    "Approval",
     "OutcomeUnknown",
     "PermanentError",
     "Saga",

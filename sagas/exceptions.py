@@ -245,6 +245,15 @@ class ActionNotAllowed(SagaError):
     code = "ACTION_NOT_ALLOWED"
 
 
+class ActionNotPermitted(SagaError):
+    """Whoever acts has not the permission that this step needs; nothing was changed.
+
+    Facts: ``run_id``, ``action``, ``permission``, ``actor``.
+    """
+
+    code = "ACTION_NOT_PERMITTED"
+
+
 class DeadLetterError(ActionNotAllowed):
     """The saga is a dead letter: retry it or its step, skip the step, compensate or resolve it.
 

@@ -23,7 +23,7 @@ from sagas.admin.forms import ReasonForm
 from sagas.admin.verbs import VerbPage, is_allowed
 from sagas.exceptions import SagaError
 from sagas.models import SagaRun, StepRun
-from sagas.operations.verbs import RunVerb
+from sagas.operations.verbs import RunVerb, StepVerb
 
 
 BULK_LIMIT = 200
@@ -146,7 +146,8 @@ def perform(
             results.refusals.append(text % {"run": run, "state": run.get_state_display()})
             continue
         try:
-            actor = request.user.get_username()
+            by_person = isinstance(page.verb, StepVerb) and page.verb.by_person
+            actor = request.user if by_person else request.user.get_username()
             step = [page.verb.naming.name_of(subject.step)] if subject.step else []
             page.verb.operation(run, *step, reason=reason, actor=actor, **details)
         except SagaError as error:

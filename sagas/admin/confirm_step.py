@@ -32,12 +32,14 @@ def confirm_step(
 ) -> HttpResponse:
     """Show or carry out a verb on one step of a run; only a POST with a reason does anything."""
     run = model_admin.get_object(request, run_id)
-    if not (page.is_permitted(request) and model_admin.has_view_permission(request, run)):
+    if not model_admin.has_view_permission(request, run):
         raise PermissionDenied
     if run is None:
         raise Http404(_("There is no saga with this id."))
     steps: list[Any] = list(run.steps.defer("input", "output").annotate(read_at=Now()))
     step: Any = rows_by_name(run, steps).get(name)
+    if not page.is_permitted(request, step):
+        raise PermissionDenied
     if step is None:
         raise Http404(_("There is no such step."))
     step.run = run

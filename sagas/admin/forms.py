@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy
 from sagas import operations
 from sagas.exceptions import SagaError
 from sagas.models import StepRun
+from sagas.operations.approving import approvals_of
+from sagas.operations.results import has_no_result
 
 
 if TYPE_CHECKING:
@@ -78,6 +80,21 @@ class ResultForm(ReasonForm):
         """Return the result, as the verb takes it."""
         result: dict[str, object] = self.cleaned_data.get("result", {})
         return result
+
+
+class ApprovalForm(ResultForm):
+    """Why, and with which result, if the step has one; of two people the second sees the first's."""
+
+    def __init__(self, data: Any, step: StepRun) -> None:
+        """Ask for no result where there is none."""
+        super().__init__(data, step)
+        before = approvals_of(step)
+        if "result" not in self.fields:
+            return
+        if has_no_result(step):
+            del self.fields["result"]
+        elif before:
+            self.initial["result"] = json.dumps(before[-1]["output"], ensure_ascii=False)
 
 
 class OptionalResultForm(ResultForm):

@@ -1,6 +1,6 @@
 """What an operator can do to a run, in the words of a page. The doing is :mod:`sagas.operations`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 from uuid import UUID
@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from sagas.admin.forms import (
+    ApprovalForm,
     FailureForm,
     OptionalResultForm,
     ReasonForm,
@@ -17,7 +18,15 @@ from sagas.admin.forms import (
     RewindForm,
 )
 from sagas.models import SagaRun, StepRun
-from sagas.operations import answering, dead_letters, pausing, rewinding, steps, turning_back
+from sagas.operations import (
+    answering,
+    approving,
+    dead_letters,
+    pausing,
+    rewinding,
+    steps,
+    turning_back,
+)
 from sagas.operations.addressing import rows_by_name
 from sagas.operations.predicates import steps_of
 from sagas.operations.verbs import RunVerb, StepVerb
@@ -45,9 +54,12 @@ class VerbPage(Generic[V]):
         """The verb's name, which is part of the page's address."""
         return self.verb.name
 
-    def is_permitted(self, request: HttpRequest) -> bool:
-        """Whether this user may do it to any run at all."""
-        return request.user.has_perm(self.verb.permission)
+    def is_permitted(self, request: HttpRequest, step: StepRun | None = None) -> bool:
+        """Whether this user may do it to this step, or to any run at all."""
+        needed = self.verb.permission
+        if step is not None and isinstance(self.verb, StepVerb):
+            needed = self.verb.permission_for(step)
+        return request.user.has_perm(needed)
 
     def done(self, count: int) -> str:
         """Say what was done."""
@@ -172,7 +184,27 @@ REWIND = VerbPage(
     form=RewindForm,
 )
 
+APPROVE_STEP = VerbPage(
+    verb=approving.APPROVE_STEP,
+    title=_("Approve"),
+    effect=_(
+        "You approve what the step asks for, in your name. Where two people are needed, the saga "
+        "goes on when the second has approved the same."
+    ),
+    form=ApprovalForm,
+)
+REJECT_STEP = VerbPage(
+    verb=approving.REJECT_STEP,
+    title=_("Reject"),
+    effect=_(
+        "You reject what the step asks for, in your name. The step failed, and the saga turns back "
+        "unless it can do without it."
+    ),
+)
+
 STEP_PAGES: Sequence[VerbPage[StepVerb]] = (
+    APPROVE_STEP,
+    REJECT_STEP,
     COMPLETE_STEP,
     FAIL_STEP,
     RETRY_STEP,
@@ -211,9 +243,11 @@ def legal_step_pages(
     ``rows`` are all steps of the run. Of a step and its compensation, one is offered: the one that
     the step's name means.
     """
-    permitted = [page for page in STEP_PAGES if page.is_permitted(request)]
-    meant: Iterable[StepRun] = rows_by_name(run, rows).values() if permitted else ()
     return {
-        row.pk: [page for page in permitted if page.verb.is_offered(run, rows, row)]
-        for row in meant
+        row.pk: [
+            page
+            for page in STEP_PAGES
+            if page.is_permitted(request, row) and page.verb.is_offered(run, rows, row)
+        ]
+        for row in rows_by_name(run, rows).values()
     }

@@ -9,6 +9,7 @@ from uuid import UUID
 from sagas.durations import format_duration
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.models.moments import aware
+from sagas.operations.approving import approvals_needed, approvals_of
 from sagas.states import EventType, SagaState, StepState
 
 
@@ -29,6 +30,11 @@ class Wait:
     """The saga's deadline comes first."""
     is_paused: bool
     """Its time stands still."""
+    permission: str
+    """Who may approve it has this one; empty: no approval is waited for."""
+    approved_by: Sequence[str]
+    approvals_needed: int
+    remind_at: datetime | None
 
     @property
     def is_overdue(self) -> bool:
@@ -62,7 +68,7 @@ def _wait(
     event = begun.get(step.pk)
     until, is_by_deadline = _end(run, step)
     return Wait(
-        asked_for=step.wait["note"] if step.wait else "",
+        asked_for=step.wait_terms.get("note", ""),
         key=step.idempotency_key,
         since=event.at if event else None,
         lasted=format_duration(max(aware(now) - aware(event.at), timedelta(0))) if event else "",
@@ -70,13 +76,17 @@ def _wait(
         left=aware(until) - aware(run.paused_at or now) if until else timedelta(0),
         is_by_deadline=is_by_deadline,
         is_paused=run.paused_at is not None,
+        permission=step.wait_terms.get("permission", ""),
+        approved_by=[given["name"] for given in approvals_of(step)],
+        approvals_needed=approvals_needed(step),
+        remind_at=step.lease_until if step.is_to_remind else None,
     )
 
 
 def _end(run: SagaRun, step: StepRun) -> tuple[datetime | None, bool]:
     """Return when the wait ends, and whether that is its saga's doing."""
     if run.state == SagaState.RUNNING and not step.is_backward:
-        own_end = step.lease_until
+        own_end = step.wait_ends_at
         if own_end is None or run.deadline < own_end:
             return run.deadline, True
-    return step.lease_until, False
+    return step.wait_ends_at, False

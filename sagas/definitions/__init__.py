@@ -8,6 +8,7 @@
 and no Celery here.
 """
 
+from sagas.definitions.approval import Approval
 from sagas.definitions.context import InputStepHandle, StepHandle
 from sagas.definitions.decorator import step
 from sagas.definitions.definition import SagaDefinition
@@ -25,6 +26,7 @@ from sagas.definitions.step_definition import CompensationDefinition, StepDefini
 
 __all__ = [
     "NO_VALUE",
+    "Approval",
     "CompensationDefinition",
     "InputStep",
     "InputStepHandle",

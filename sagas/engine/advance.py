@@ -167,6 +167,9 @@ def end_lost_attempt(step: StepRun, only_if: Q | None = None) -> bool:
             only_if or Q(), pk=step.pk, state=step.state, fence=step.fence
         )
         for row in still_lost.select_for_update(of=("self",)).select_related("run"):
+            if row.is_to_remind:
+                transitions.remind(change, row)
+                return False
             apply_outcome(change, row, lost(row))
             dispatch.send_on_commit(change.run, change.made_ready)
             return True

@@ -13,9 +13,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from sagas.definitions import Saga, SagaDefinition, StepDefinition
+from sagas.definitions import Approval, Saga, SagaDefinition, StepDefinition
 from sagas.engine import pooling, soft_limit, surroundings, transitions
-from sagas.engine.decisions import DidNotHappen, Failed, Outcome, Skipped, Succeeded, Waiting
+from sagas.engine.decisions import (
+    DidNotHappen,
+    Failed,
+    Outcome,
+    Skipped,
+    Succeeded,
+    Waiting,
+    WaitingForApproval,
+)
 from sagas.engine.failures import classify, ends_the_process, failed
 from sagas.engine.handler_context import RowInvocation
 from sagas.engine.leases import Lease
@@ -169,7 +177,7 @@ class Attempt:
         except Wait as wait:
             if self.is_atomic:
                 return failed(WaitInAtomicStep())
-            return Waiting(timeout=wait.timeout, note=truncate_error(str(wait)))
+            return _waiting(wait)
         except BaseException as error:
             if invocation.misfit is not None and error is invocation.misfit:
                 return Misfit(error=invocation.misfit, in_doubt=not self.is_atomic)
@@ -215,3 +223,16 @@ class Attempt:
         except Exception as error:  # the type's own code may raise whatever it likes
             logger.warning("%s", error, exc_info=True, extra={"action": "result_not_stored"})
             return failed(error, in_doubt=True)
+
+
+def _waiting(wait: Wait) -> Waiting:
+    note = truncate_error(str(wait))
+    if not isinstance(wait, Approval):
+        return Waiting(timeout=wait.timeout, note=note)
+    return WaitingForApproval(
+        timeout=wait.timeout,
+        note=note,
+        permission=wait.permission,
+        four_eyes=wait.four_eyes,
+        remind_after=wait.remind_after,
+    )

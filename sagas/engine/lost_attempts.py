@@ -41,7 +41,7 @@ def _what_ended(step: StepRun) -> SagaError:
 
 
 def _wait_ran_out(step: StepRun) -> Failed:
-    """Nobody completed the step, and nobody knows whether it happened.
+    """Nobody completed the step, and nobody knows whether it happened, unless by approving it.
 
     A compensation asks once more, as often as its ``max_retries`` say, because it must happen. A
     step does only if its ``autoretry_for`` names :class:`~sagas.exceptions.StepTimeout`.
@@ -51,11 +51,11 @@ def _wait_ran_out(step: StepRun) -> Failed:
         within = f" within {format_duration(step.lease_until - step.started_at)}"
     return Failed(
         code=StepTimeout.code,
-        error=f"no answer arrived{within}",
+        error=f"nobody approved it{within}" if step.is_approval else f"no answer arrived{within}",
         retryable=step.is_backward or _retries_timeouts(step),
-        in_doubt=True,
+        in_doubt=not step.is_approval,
         skip_backoff=True,
-        given_up=not step.is_backward,
+        given_up=not (step.is_backward or step.is_approval),
     )
 
 

@@ -1,8 +1,8 @@
 """A step of a run, or the compensation of one."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 from django.db import models
 from django.db.models import Q
@@ -11,11 +11,18 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from sagas.definitions import StepPlan
+from sagas.models.explaining import explain_step
 from sagas.models.identifiers import uuid7
-from sagas.models.moments import CLOCK, format_moment
 from sagas.models.one_of import ByWord, OneOf
 from sagas.models.writer import WriterQuerySet
-from sagas.states import IN_FLIGHT_STEPS, UNATTEMPTED_STEPS, Direction, SagaState, StepState
+from sagas.states import (
+    IN_FLIGHT_STEPS,
+    UNATTEMPTED_STEPS,
+    Direction,
+    SagaState,
+    StepState,
+    WaitKind,
+)
 
 
 Moment = datetime | Combinable
@@ -252,6 +259,29 @@ class StepRun(models.Model):
         return self.pivot or self.plan.forward_only
 
     @property
+    def wait_terms(self) -> dict[str, Any]:
+        """What it waits for, or did the last time; empty if it never has."""
+        return self.wait or {}
+
+    @property
+    def is_approval(self) -> bool:
+        """Whether a person is to approve it, or was the last time that it waited."""
+        return self.wait_terms.get("kind") == WaitKind.APPROVAL
+
+    @property
+    def is_to_remind(self) -> bool:
+        """Whether the lease of its wait ends at a reminder, and the wait itself later."""
+        return self.state == StepState.WAITING and "left_after_reminder" in self.wait_terms
+
+    @property
+    def wait_ends_at(self) -> datetime | None:
+        """When nobody is waited for any longer; None: as long as the saga runs."""
+        if not self.is_to_remind or self.lease_until is None:
+            return self.lease_until
+        left = self.wait_terms["left_after_reminder"]
+        return None if left is None else self.lease_until + timedelta(seconds=left)
+
+    @property
     def happened(self) -> bool:
         """Whether it is known to have happened, undone since or not."""
         return self.state == StepState.SUCCEEDED or (
@@ -260,17 +290,4 @@ class StepRun(models.Model):
 
     def explain(self) -> str:
         """Say what this step waits for, as the second half of a sentence."""
-        if self.state == StepState.RUNNING:
-            where = self.worker or "a worker"
-            if self.is_reconciling:
-                return f"{where} asks whether {self} happened, by its reconcile."
-            return f"attempt {self.attempt} of {self} runs on {where}."
-        if self.state == StepState.WAITING:
-            until = f", until {format_moment(self.lease_until)}" if self.lease_until else ""
-            return f"{self} waits for an outside party to complete it{until}."
-        if self.state == StepState.READY and self.error_code:
-            why = f"({self.error_code}: {self.error})"
-            if self.is_reconciling:
-                why = f"to be asked whether it happened {why}"
-            return f"{self} waits until {format_moment(self.due_at, CLOCK)} {why}."
-        return f"{self} is {self.state}."
+        return explain_step(self)

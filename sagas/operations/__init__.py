@@ -12,6 +12,7 @@ The command line takes it from the table.
 
 from sagas.operations.allowed import allowed_actions, allowed_step_actions
 from sagas.operations.answering import complete_compensation, complete_step, fail_step
+from sagas.operations.approving import approve_step, reject_step
 from sagas.operations.dead_letters import resolve_saga, retry_saga
 from sagas.operations.pausing import pause_saga, resume_saga
 from sagas.operations.preview import (
@@ -31,6 +32,7 @@ __all__ = [
     "RewindPreview",
     "allowed_actions",
     "allowed_step_actions",
+    "approve_step",
     "cancel_saga",
     "compensate_saga",
     "complete_compensation",
@@ -41,6 +43,7 @@ __all__ = [
     "pause_saga",
     "preview_compensation",
     "preview_rewind",
+    "reject_step",
     "resolve_saga",
     "result_from_json",
     "result_type",

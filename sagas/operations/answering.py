@@ -135,6 +135,8 @@ def _is_told_again(
 def _refusal(run: SagaRun, steps: Steps, step: StepRun, *, succeeded: bool) -> str | None:
     if run.state == SagaState.RESOLVED:
         return "nothing of it will run any more"
+    if step.is_approval:
+        return f"{step} is a person's to decide, by approve_step or reject_step"
     if step.state == StepState.WAITING or (succeeded and _may_have_happened(step)):
         return None
     if step.state != StepState.RUNNING:
@@ -148,7 +150,7 @@ def _answered(step: StepRun) -> str:
 
 def _is_asked_for(step: StepRun) -> bool:
     """Whether somebody is to answer now. What comes early or late is accepted all the same."""
-    return step.state == StepState.WAITING
+    return step.state == StepState.WAITING and not step.is_approval
 
 
 COMPLETE_STEP = entered(

@@ -26,6 +26,7 @@ _COLUMNS = (
     "successors",
     "options",
     "rewind",
+    "wait",
 )
 
 

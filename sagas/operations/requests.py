@@ -40,4 +40,4 @@ def says_the_same(run: SagaRun, step: StepRun, outcome: Succeeded | Failed) -> b
         return True
     if not (isinstance(outcome, Succeeded) and step.happened):
         return False
-    return step.is_backward or is_same_result(run, step, outcome.output)
+    return step.is_backward or is_same_result(run, step, step.output, outcome.output)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sagas.engine.declared import definition_of
+from sagas.exceptions import UnknownHandler, UnknownSaga
 from sagas.models import SagaRun, StepRun
 from sagas.operations.verbs import Refused
 from sagas.payloads import Codec, annotation_name
@@ -32,6 +33,14 @@ def result_type(run: SagaRun, name: str) -> str:
     return annotation_name(_codec(run, _row(run, name)).annotation)
 
 
+def has_no_result(step: StepRun) -> bool:
+    """Whether nothing can be said of the result: it is a compensation's, or always None."""
+    try:
+        return step.is_backward or result_type(step.run, step.name) == "None"
+    except (UnknownSaga, UnknownHandler):
+        return False
+
+
 def result_as_json(run: SagaRun, step: StepRun, result: object) -> object:
     """Return the result of a step as it is stored.
 
@@ -41,9 +50,9 @@ def result_as_json(run: SagaRun, step: StepRun, result: object) -> object:
     return _codec(run, step).dump(result, what=f"the result of {step.name} of {run.label}")
 
 
-def is_same_result(run: SagaRun, step: StepRun, result: object) -> bool:
-    """Whether a result, as it is stored, means the same as that of the step."""
-    return _codec(run, step).same(step.output, result)
+def is_same_result(run: SagaRun, step: StepRun, one: object, other: object) -> bool:
+    """Whether two results of a step, as they are stored, mean the same."""
+    return _codec(run, step).same(one, other)
 
 
 def refuse_result_of_undo(step: StepRun, result: object) -> None:

@@ -71,6 +71,7 @@ class StepVerb:
     """One line for the command line."""
 
     permission: str
+    """Of the verb; a step that is to be approved names its own, see :meth:`permission_for`."""
 
     operation: Callable[..., SagaRun]
     """Takes the run, the name of the step, ``reason``, ``actor``, and what ``takes_…`` says."""
@@ -89,8 +90,16 @@ class StepVerb:
     takes_input: bool = False
     """``input``: another one for the saga. It may be left out."""
 
+    by_person: bool = False
+    """``actor`` is a user of the project, whose permission is asked for, or the name of one."""
+
     only_if: Callable[[StepRun], bool] | None = None
     """Of which steps an operator is asked for it, if it is accepted of others besides."""
+
+    def permission_for(self, step: StepRun) -> str:
+        """Return the permission that doing it to this step needs."""
+        own = step.wait_terms.get("permission") if self.by_person else None
+        return self.permission if own is None else str(own)
 
     def is_offered(self, run: SagaRun, steps: Steps, step: StepRun) -> bool:
         """Whether the run and the step allow it now, and somebody may want it."""

@@ -70,6 +70,12 @@ class EventType(TextChoices):
     STEP_ANSWERED = "step_answered", _("Answered while it ran")
     """The outside party answered before the attempt ended; the answer is kept until then."""
 
+    STEP_APPROVED = "step_approved", _("Approved by a person")
+    """Somebody who may approves it; with ``four_eyes`` it waits for another one."""
+
+    STEP_REMINDED = "step_reminded", _("Still to be approved")
+    """Nobody has decided for ``remind_after``; the note says what is to be approved."""
+
     STEP_SUCCEEDED = "step_succeeded", _("Step succeeded")
     """It happened; a note "late" says that its attempt had been given up."""
 

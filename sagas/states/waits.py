@@ -8,3 +8,6 @@ class WaitKind(StrEnum):
 
     OUTSIDE = "outside"
     """An outside party, which answers the request."""
+
+    APPROVAL = "approval"
+    """A person, who approves or rejects."""

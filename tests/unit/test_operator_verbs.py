@@ -25,6 +25,8 @@ PERMISSIONS = {
     "rewind": "rewind",
     "retry_step": "retry",
     "skip_step": "skip_step",
+    "approve_step": "answer_step",
+    "reject_step": "answer_step",
     "complete_step": "answer_step",
     "fail_step": "answer_step",
 }
@@ -58,7 +60,7 @@ class TestTable:
     def test_what_a_verb_takes_besides_a_reason(self) -> None:
         takes_result = {verb.name for verb in step_verbs() if verb.takes_result}
         takes_error = {verb.name for verb in step_verbs() if verb.takes_error}
-        assert takes_result == {"skip_step", "complete_step"}
+        assert takes_result == {"skip_step", "complete_step", "approve_step"}
         assert takes_error == {"fail_step"}
         assert {verb.name for verb in step_verbs() if verb.takes_input} == {"rewind"}
 
@@ -92,6 +94,7 @@ class TestCommandLine:
         if isinstance(verb, StepVerb):
             arguments += ["--to", "reserve", "--input", "{}"] if verb.takes_input else ["reserve"]
             arguments += ["--result", "{}"] if verb.takes_result else []
+            arguments += ["--actor", "ann"] if verb.by_person else []
             arguments += ["--error", "refused", "--code", "X"] if verb.takes_error else []
         parser = ArgumentParser()
         acting.add_to(parser.add_subparsers())

@@ -3,6 +3,7 @@
 Nothing here reads a row or writes one, so every rule can be tried in microseconds.
 """
 
+from sagas.engine.decisions.approvals import WaitingForApproval
 from sagas.engine.decisions.outcomes import (
     DidNotHappen,
     Failed,
@@ -38,6 +39,7 @@ __all__ = [
     "Succeeded",
     "Verdict",
     "Waiting",
+    "WaitingForApproval",
     "after_step",
     "dependents",
     "fingerprint",

@@ -180,6 +180,7 @@ class Waiting(Outcome):
     timeout: timedelta | None = None
     note: str = ""
     kind: WaitKind = WaitKind.OUTSIDE
+    remind_after: timedelta | None = None
 
     @property
     def leaves_doubt(self) -> bool:

@@ -96,8 +96,10 @@ def judge(
         return _reconcile_again(options, reconciliation.attempts)
     failure = outcome.failure
     if failure is None:
-        waits = Verdict(state=StepState.WAITING, in_doubt=True)
-        return waits if goes_on else retries_exhausted(in_doubt=True, reconciliation=reconciliation)
+        in_doubt = in_doubt or outcome.leaves_doubt
+        waits = Verdict(state=StepState.WAITING, in_doubt=in_doubt)
+        given_up = retries_exhausted(in_doubt=in_doubt, reconciliation=reconciliation)
+        return waits if goes_on else given_up
     in_doubt = in_doubt or failure.in_doubt
     if failure.retryable and goes_on and attempt <= options.max_retries:
         delay = 0.0 if failure.skip_backoff else retry_delay(options, attempt)

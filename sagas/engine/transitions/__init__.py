@@ -77,7 +77,14 @@ from sagas.engine.transitions.run_time import later
 from sagas.engine.transitions.sweeping import SweepTurns, Turn, max_sweep_gap
 from sagas.engine.transitions.unfinished import leave_unfinished
 from sagas.engine.transitions.values import Claimant, InsertedRun, NewRun, Succession
-from sagas.engine.transitions.waiting import at_large, begin_wait, end_waits, keep_answer
+from sagas.engine.transitions.waiting import (
+    at_large,
+    begin_wait,
+    end_waits,
+    keep_answer,
+    keep_approval,
+    remind,
+)
 
 
 __all__ = [
@@ -113,6 +120,7 @@ __all__ = [
     "insert_undo_chain",
     "invalidate_earlier_undo_answer",
     "keep_answer",
+    "keep_approval",
     "keep_doubt",
     "keep_input",
     "keep_prepared",
@@ -136,6 +144,7 @@ __all__ = [
     "record_late_outcome",
     "release_holds",
     "release_successors",
+    "remind",
     "renew_lease",
     "renew_leases",
     "reopen_run",

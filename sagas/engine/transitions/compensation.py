@@ -40,7 +40,7 @@ def cancel_unstarted(change: RunChange) -> None:
                 "name",
                 "direction",
             ),
-            *("fence", "at_large"),
+            *("fence", "at_large", "wait"),
         )
     )
     end_waits(change, [row for row in rows if row.state == StepState.WAITING])

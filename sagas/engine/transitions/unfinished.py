@@ -37,6 +37,7 @@ def leave_unfinished(change: RunChange, *, note: str) -> list[str]:
         "direction",
         "fence",
         "at_large",
+        "wait",
     )
     open_ends = forward.filter(state__in=IDLE_STEPS)
     rows = list(open_ends.select_for_update().only(*columns))

@@ -1,6 +1,7 @@
 """Waits for outside parties under the run's lock: begun, answered early, given up."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import F
@@ -9,10 +10,11 @@ from django.db.models.functions import Coalesce, Least, Now
 from sagas.engine.decisions import Waiting
 from sagas.engine.transitions.change import RunChange
 from sagas.engine.transitions.insert import due_now
-from sagas.engine.transitions.moves import move_step
+from sagas.engine.transitions.moves import ANY, move_step
 from sagas.engine.transitions.outcome import UNANSWERED, end_attempt
 from sagas.engine.transitions.run_time import later
 from sagas.models import StepRun
+from sagas.models.moments import aware
 from sagas.states import EventType, StepState
 
 
@@ -23,7 +25,12 @@ def begin_wait(change: RunChange, step: StepRun, waiting: Waiting) -> bool:
     a step for which nobody waits, does so at most as long as its saga had to go forward, so that a
     human hears of it.
     """
-    limit = waiting.timeout
+    limit, guard = waiting.timeout, UNANSWERED
+    columns: dict[str, Any] = {}
+    if waiting.leaves_doubt:
+        columns["in_doubt"] = True
+    if not waiting.yields_to_answer:
+        guard, columns["answer"] = ANY, None
     if limit is None and (step.is_backward or step.detached):
         limit = change.run.deadline - change.run.created_at
     until: Any = F("expires_at")
@@ -31,20 +38,57 @@ def begin_wait(change: RunChange, step: StepRun, waiting: Waiting) -> bool:
         # SQLite's least of anything and NULL is NULL.
         own = later(change.run, limit)
         until = Coalesce(Least(own, F("expires_at")), own)
-    return end_attempt(
+    began = end_attempt(
         change,
         step,
         StepState.WAITING,
         EventType.STEP_WAITING,
         note=waiting.note,
-        guard=UNANSWERED,
+        guard=guard,
         wait=waiting.as_wait(),
         lease_until=until,
         ended_at=None,
-        in_doubt=True,
         error_code="",
         error="",
+        **columns,
     )
+    if began and waiting.remind_after is not None:
+        _remind_first(change, step, waiting.remind_after)
+    return began
+
+
+def _remind_first(change: RunChange, step: StepRun, after: timedelta) -> None:
+    """Let the lease end at the reminder, if that comes before the end of the wait.
+
+    What is left of the wait then is kept as a length, which a pause does not change.
+    """
+    waiting = StepRun.objects.filter(pk=step.pk, state=StepState.WAITING)
+    ends = waiting.values_list("wait", "lease_until").annotate(remind=later(change.run, after))
+    for wait, end, remind in ends:
+        if end is None or aware(remind) < aware(end):
+            left = None if end is None else (aware(end) - aware(remind)).total_seconds()
+            waiting.update(wait={**wait, "left_after_reminder": left}, lease_until=remind)
+
+
+def remind(change: RunChange, step: StepRun) -> None:
+    """Tell once that a step still waits, and let it wait for the rest of its time.
+
+    ``step`` is the row, locked by this transaction.
+    """
+    wait = {name: value for name, value in step.wait_terms.items() if name != "left_after_reminder"}
+    waiting = StepRun.objects.filter(pk=step.pk, state=StepState.WAITING)
+    waiting.update(wait=wait, lease_until=step.wait_ends_at, updated_at=Now())
+    change.event_log.record_step(EventType.STEP_REMINDED, step, "", "", wait["note"])
+
+
+def keep_approval(
+    change: RunChange, step: StepRun, approval: dict[str, Any], *, note: str, actor: str
+) -> None:
+    """Keep that somebody approved a waiting step; the caller holds the run's lock."""
+    wait = {**step.wait_terms, "approvals": [*step.wait_terms["approvals"], approval]}
+    StepRun.objects.filter(pk=step.pk, state=StepState.WAITING).update(wait=wait, updated_at=Now())
+    step.wait = wait
+    change.event_log.record_step(EventType.STEP_APPROVED, step, "", "", note, actor)
 
 
 def at_large(step: StepRun) -> dict[str, Any]:
@@ -72,7 +116,13 @@ def end_waits(change: RunChange, waiting: Iterable[StepRun], *, reconcile: bool 
     """Wait no longer: whether a step happened is asked, if it can be, or unknown."""
     for step in waiting:
         # Whoever ends a wait holds the run's lock, so nobody is faster.
-        left = {**Waiting().columns(), **at_large(step)}
+        left: dict[str, Any] = Waiting().columns()
+        if step.is_approval and not step.in_doubt:
+            # Nobody has approved, and no approval is taken from now on.
+            left["ended_at"] = Now()
+            move_step(change, step, StepState.FAILED, EventType.STEP_FAILED, **left)
+            continue
+        left |= at_large(step)
         if reconcile and step.plan.reconcile:
             left |= {"reconcile_attempts": 0, **due_now(change.grace)}
             move_step(change, step, StepState.READY, EventType.STEP_RECONCILING, **left)

@@ -37,6 +37,9 @@ def add_to(subparsers: Any) -> None:
         if step_verb.takes_error:
             parser.add_argument("--error", required=True, help="becomes that of the saga")
             parser.add_argument("--code", help="of the error, such as REFUSED")
+        if step_verb.by_person:
+            text = "the user who decides, by the name for logging in"
+            parser.add_argument("--actor", required=True, help=text)
         parser.set_defaults(do=partial(act_on_step, step_verb))
 
 
@@ -67,7 +70,7 @@ def act_on_step(verb: StepVerb, out: TextIO, options: dict[str, Any]) -> None:
     run, step = find_run(options["run"]), options["step"]
     try:
         answer = {**_result(run, options), **_error(options), **_input(run, options)}
-        changed = verb.operation(run, step, reason=options["reason"], actor=_actor(), **answer)
+        changed = verb.operation(run, step, **answer, **_who(options))
     except SagaError as error:
         raise CommandError(printable(str(error))) from None
     out.write(f"{printable(run.key)}: {_state(changed)}\n")
@@ -100,6 +103,14 @@ def _json(options: dict[str, Any], name: str) -> Any:
 
 def _error(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in ("error", "code") if options.get(name) is not None}
+
+
+def _who(options: dict[str, Any]) -> dict[str, str]:
+    """Return who acts, and why. Whoever typed it is told as well where that is another one."""
+    reason, person = options["reason"], options.get("actor")
+    if person is None:
+        return {"reason": reason, "actor": _actor()}
+    return {"reason": f"{reason} ({_actor()})" if reason.strip() else "", "actor": person}
 
 
 def _actor() -> str:

@@ -1,0 +1,27 @@
+"""What is said of a step that has not ended, in a sentence for operators."""
+
+from typing import Any
+
+from sagas.models.moments import CLOCK, format_moment
+from sagas.states import StepState
+
+
+def explain_step(step: Any) -> str:
+    """Say what a row of steps waits for, as the second half of a sentence."""
+    if step.state == StepState.RUNNING:
+        where = step.worker or "a worker"
+        if step.is_reconciling:
+            return f"{where} asks whether {step} happened, by its reconcile."
+        return f"attempt {step.attempt} of {step} runs on {where}."
+    if step.state == StepState.WAITING:
+        end = step.wait_ends_at
+        until = f", until {format_moment(end)}" if end else ""
+        if step.is_approval:
+            return f"{step} waits for somebody to approve it{until}: {step.wait_terms['note']}."
+        return f"{step} waits for an outside party to complete it{until}."
+    if step.state == StepState.READY and step.error_code:
+        why = f"({step.error_code}: {step.error})"
+        if step.is_reconciling:
+            why = f"to be asked whether it happened {why}"
+        return f"{step} waits until {format_moment(step.due_at, CLOCK)} {why}."
+    return f"{step} is {step.state}."
