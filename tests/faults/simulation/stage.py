@@ -121,13 +121,14 @@ def stage() -> Iterator[Stage]:
     class Deployed:
         def get(self, label: str) -> Any:
             saga = registry.get(label)
-            old = here.life.running[-1].old
+            running = here.life.running
+            old = bool(running) and running[-1].old
             return OldCode(saga, here.life.scenario.unknown_to_old) if old else saga
 
     with ExitStack() as patches:
         for target, replacement in (
             ("sagas.engine.execute._execute_claimed", executing),
-            ("sagas.engine.execute.registry", Deployed()),
+            ("sagas.engine.declared.registry", Deployed()),
             # Nobody else sweeps, and nobody holds a lock for long.
             ("sagas.engine.recover._turns.begin", lambda *_: Turn(began=timezone.now())),
             ("sagas.operations.operating.transaction_with_lock_timeout", lambda _: nullcontext()),
