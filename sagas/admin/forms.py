@@ -46,6 +46,7 @@ class ResultForm(ReasonForm):
         strip=True,
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false", "class": "saga-code"}),
     )
+    what_it_is: "StrOrPromise" = gettext_lazy("What the step returned, as JSON:")
     when_empty: "StrOrPromise" = gettext_lazy("Leave empty for null.")
 
     def __init__(self, data: Any, step: StepRun) -> None:
@@ -62,7 +63,7 @@ class ResultForm(ReasonForm):
             type_name = operations.result_type(self._step.run, self._step.name)
         except SagaError as error:
             return str(error)
-        text = _("What the step returned, as JSON: %(type)s.") % {"type": type_name}
+        text = f"{self.what_it_is} {type_name}."
         return f"{text} {self.when_empty}"
 
     def clean_result(self) -> dict[str, object]:
@@ -84,6 +85,8 @@ class ResultForm(ReasonForm):
 
 class ApprovalForm(ResultForm):
     """Why, and with which result, if the step has one; of two people the second sees the first's."""
+
+    what_it_is = gettext_lazy("What you approve, as JSON:")
 
     def __init__(self, data: Any, step: StepRun) -> None:
         """Ask for no result where there is none."""

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from sagas.durations import format_duration
 from sagas.models import SagaEvent, SagaRun, StepRun
+from sagas.models.explaining import end_of_wait
 from sagas.models.moments import aware
 from sagas.operations.approving import approvals_needed, approvals_of
-from sagas.states import EventType, SagaState, StepState
+from sagas.states import EventType, StepState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def _wait(
     run: SagaRun, step: StepRun, begun: Mapping[UUID | None, SagaEvent], now: datetime
 ) -> Wait:
     event = begun.get(step.pk)
-    until, is_by_deadline = _end(run, step)
+    until, is_by_deadline = end_of_wait(run, step)
     return Wait(
         asked_for=step.wait_terms.get("note", ""),
         key=step.idempotency_key,
@@ -81,12 +82,3 @@ def _wait(
         approvals_needed=approvals_needed(step),
         remind_at=step.lease_until if step.is_to_remind else None,
     )
-
-
-def _end(run: SagaRun, step: StepRun) -> tuple[datetime | None, bool]:
-    """Return when the wait ends, and whether that is its saga's doing."""
-    if run.state == SagaState.RUNNING and not step.is_backward:
-        own_end = step.wait_ends_at
-        if own_end is None or run.deadline < own_end:
-            return run.deadline, True
-    return step.wait_ends_at, False

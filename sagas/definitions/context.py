@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable, MutableMapping
-from typing import Any, Generic, TypeVar, cast
+from datetime import timedelta
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from sagas.definitions.invocation import Invocation, RunInfo, StepOutcome, UndoneStep
-from sagas.definitions.tokens import answer_url
+from sagas.definitions.tokens import address_of, answer_url
 from sagas.exceptions import ResultUnavailable
 from sagas.states import StepState
 
@@ -14,6 +15,14 @@ I = TypeVar("I")  # noqa: E741 the input's type
 R_co = TypeVar("R_co", covariant=True)
 A_contra = TypeVar("A_contra", contravariant=True)
 D = TypeVar("D")
+
+
+class HasKey(Protocol):
+    """A user of the project."""
+
+    @property
+    def pk(self) -> Any:
+        """Its primary key."""
 
 
 class SagaContext(Generic[I]):
@@ -59,6 +68,18 @@ class SagaContext(Generic[I]):
             SagaConfigurationError: the project does not include ``sagas.urls``.
         """
         return answer_url(self.answer_token)
+
+    def approval_url(self, user: "HasKey", *, expires: timedelta = timedelta(days=7)) -> str:
+        """Return a link by which ``user`` decides the :class:`~sagas.Approval` that is raised next.
+
+        It needs no login: mail it to that person alone. It is good for this request and until
+        ``expires``, and the permission is looked up when it is used.
+
+        Raises:
+            SagaConfigurationError: the project does not include ``sagas.urls``.
+        """
+        token = self._invocation.approval_token(user.pk, expires=expires)
+        return address_of("sagas:approval", token)
 
     @property
     def undoing(self) -> UndoneStep:

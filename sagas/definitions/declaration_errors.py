@@ -8,7 +8,7 @@ from typing import Any
 
 
 def raises(handler: Callable[..., object], error: type[BaseException]) -> bool:
-    """Whether the body of ``handler`` has a ``raise`` of ``error``.
+    """Whether the body of ``handler`` has a ``raise`` of ``error``, or of a class below it.
 
     Only what stands in its own source counts, by the name that it has there: neither a mention
     without ``raise``, nor another thing of the same name, nor what a function that it calls does.
@@ -17,7 +17,8 @@ def raises(handler: Callable[..., object], error: type[BaseException]) -> bool:
     scope = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
     for name in (*function.__code__.co_varnames, *function.__code__.co_cellvars):
         scope.pop(name, None)
-    return any(_value(raised, scope) is error for raised in _raised(function))
+    values = [_value(raised, scope) for raised in _raised(function)]
+    return any(isinstance(value, type) and issubclass(value, error) for value in values)
 
 
 def _raised(function: Callable[..., object]) -> Iterator[ast.expr]:

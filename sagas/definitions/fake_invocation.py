@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +29,10 @@ class FakeInvocation:
     tags: dict[str, str] = field(default_factory=dict)
     last_heartbeat: Any = None
     heartbeats: list[Any] = field(default_factory=list)
+
+    def approval_token(self, user_id: object, *, expires: timedelta) -> str:  # noqa: ARG002
+        """Return a token that opens nothing."""
+        return f"rehearsed-{user_id}"
 
     def outcome_of(self, step_name: str) -> StepOutcome:
         """Return what the test gave for this step; pending if it gave nothing."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID
@@ -87,6 +87,9 @@ class Invocation(Protocol):
     @property
     def answer_token(self) -> str:
         """What lets an outside party answer what this attempt asks of it."""
+
+    def approval_token(self, user_id: object, *, expires: timedelta) -> str:
+        """Return what lets one user decide what this attempt asks for."""
 
     @property
     def undoing(self) -> UndoneStep | None:

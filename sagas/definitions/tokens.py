@@ -1,17 +1,23 @@
-"""Signed tokens: whoever has one may answer the request that it names, and nothing else.
+"""Signed tokens: whoever has one may answer, or decide, the request that it names, and nothing else.
 
 They hold no secret, and are kept nowhere: Django's ``SECRET_KEY`` signs them, and while it is replaced
 ``SECRET_KEY_FALLBACKS`` still read the older ones.
 """
 
+import time
+from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from django.core.signing import BadSignature, Signer
+from django.core import signing
+from django.core.signing import BadSignature, SignatureExpired, Signer
 from django.urls import NoReverseMatch, reverse
 
 from sagas.conf import saga_settings
 from sagas.exceptions import SagaConfigurationError
+
+
+_APPROVAL_SALT = "sagas.approval"
 
 
 class Request(NamedTuple):
@@ -34,6 +40,25 @@ def read_answer_token(token: str) -> Request:
     """
     step_id, _, fence = _signer().unsign(token).partition("-")
     return Request(UUID(step_id), int(fence))
+
+
+def approval_token(request: Request, user_id: object, *, expires: timedelta) -> str:
+    """Return the token by which one user can decide one request, for so long."""
+    until = int(time.time() + expires.total_seconds())
+    named = [request.step_id.hex, request.fence, str(user_id), until]
+    return signing.dumps(named, salt=_APPROVAL_SALT)
+
+
+def read_approval_token(token: str) -> tuple[Request, str]:
+    """Return the request that a token names, and the id of the user for whom it was made.
+
+    Raises:
+        BadSignature: nobody here has signed it for this, or its time is over.
+    """
+    step_id, fence, user_id, until = signing.loads(token, salt=_APPROVAL_SALT)
+    if time.time() > until:
+        raise SignatureExpired("its time is over")
+    return Request(UUID(step_id), fence), user_id
 
 
 def answer_url(token: str) -> str:
@@ -65,5 +90,7 @@ __all__ = [
     "address_of",
     "answer_token",
     "answer_url",
+    "approval_token",
     "read_answer_token",
+    "read_approval_token",
 ]

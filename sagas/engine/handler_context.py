@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from sagas.definitions import (
     StepOutcome,
     UndoneStep,
 )
-from sagas.definitions.tokens import Request, answer_token
+from sagas.definitions.tokens import Request, answer_token, approval_token
 from sagas.engine import pooling, transitions
 from sagas.engine.database import has_open_transaction, is_in_transaction, saga_database
 from sagas.engine.declared import definition_of, name_today, saga_of
@@ -72,6 +73,10 @@ class RowInvocation:
     def answer_token(self) -> str:
         """Return what names this attempt to an outside party, signed."""
         return answer_token(Request(self._step.pk, self._step.fence))
+
+    def approval_token(self, user_id: object, *, expires: timedelta) -> str:
+        """Return what lets one user decide what this attempt asks for, signed."""
+        return approval_token(Request(self._step.pk, self._step.fence), user_id, expires=expires)
 
     def outcome_of(self, step_name: str) -> StepOutcome:
         """Return where another step of this run stands, with its typed result if it has one."""

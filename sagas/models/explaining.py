@@ -1,9 +1,10 @@
-"""What is said of a step that has not ended, in a sentence for operators."""
+"""What is said of a step that has not ended, to operators and to whom it waits for."""
 
+from datetime import datetime
 from typing import Any
 
 from sagas.models.moments import CLOCK, format_moment
-from sagas.states import StepState
+from sagas.states import SagaState, StepState
 
 
 def explain_step(step: Any) -> str:
@@ -25,3 +26,12 @@ def explain_step(step: Any) -> str:
             why = f"to be asked whether it happened {why}"
         return f"{step} waits until {format_moment(step.due_at, CLOCK)} {why}."
     return f"{step} is {step.state}."
+
+
+def end_of_wait(run: Any, step: Any) -> tuple[datetime | None, bool]:
+    """Return when the wait of a row of ``run`` ends, and whether that is the saga's deadline."""
+    end: datetime | None = step.wait_ends_at
+    bound = run.state == SagaState.RUNNING and not step.is_backward
+    if bound and (end is None or run.deadline < end):
+        return run.deadline, True
+    return end, False

@@ -21,6 +21,8 @@ from sagas.states import SagaState
 from tests.browser import chromium_in, complaints
 from tests.driving import drive, step_of
 from tests.factories import make_dead_letter, make_run, make_running, record_sweep
+from tests.integration.test_approval_links import url_for
+from tests.integration.test_approvals import person, refund
 from tests.traced import Five, Script
 
 
@@ -213,3 +215,24 @@ def luminance(colour: str) -> float:
     channels = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_two_people_approve_one_in_the_admin_and_one_by_a_link(
+    browser: webdriver.Chrome, sagas_url: str, live_server: LiveServer
+) -> None:
+    run = refund(four_eyes="yes")
+    browser.get(f"{sagas_url}{run.pk}/change/")
+    asking = element(browser, "#step-forward-approve")
+    assert "2 people who have sagas.revert_sagarun" in asking.text
+    follow(browser, asking.find_element(By.LINK_TEXT, "Approve…"))
+    element(browser, "textarea[name=reason]").send_keys("a good customer")
+    follow(browser, element(browser, "input[type=submit].default"))
+    assert "Approved so far by" in element(browser, "#step-forward-approve").text
+
+    browser.get(f"{live_server.url}{url_for(run, person('bob', 'revert_sagarun'))}")
+    assert "refund over 500" in element(browser, "main").text
+    element(browser, "textarea[name=reason]").send_keys("I know them")
+    follow(browser, element(browser, "button[name=approve]"))
+    assert "You approved it." in element(browser, "main").text
+    assert complaints(browser) == []
+    assert drive(run).state == SagaState.COMPLETED

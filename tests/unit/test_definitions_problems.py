@@ -430,6 +430,14 @@ class TestWaitInATransaction:
         assert "unbook is atomic and raises Wait" in second.message
         assert "atomic=True" in first.hint
 
+    def test_so_is_one_that_is_to_be_approved(self) -> None:
+        class Pay(Saga[OrderInput]):
+            @step(atomic=True, pivot=True)
+            def book(self) -> None:
+                raise sagas.Approval("much")
+
+        assert [p.id for p in Pay.definition.problems()] == ["sagas.E015"]
+
     def test_a_step_without_a_transaction_may_wait(self) -> None:
         class Pay(Saga[OrderInput]):
             @step(pivot=True)
