@@ -9,6 +9,7 @@ Rooms, from the door inwards; what is not named here is public as well, ``engine
     idempotency                    once(), for the effects of a handler
     checks, health, retention      manage.py check, the readiness of the whole, the end of old runs
     engine                         private: how a saga is started, run, undone and recovered
+    choreography                   services that react to each other's events
     definitions                    what a saga is: steps, their compensations, their order
     models                         the rows: the truth, of which a message is only a hint
 
@@ -17,21 +18,26 @@ Nothing is imported here that needs Django's app registry.
 
 from typing import TYPE_CHECKING, Any
 
+from sagas.choreography import Event, on_event
 from sagas.definitions import Approval, Saga, step
 from sagas.exceptions import OutcomeUnknown, PermanentError, SagaError, Wait
 
 
 if TYPE_CHECKING:
+    from sagas.engine.publish import publish
     from sagas.engine.start import astart_saga, start_saga, start_sagas
 
 __all__ = [
     "Approval",
+    "Event",
     "OutcomeUnknown",
     "PermanentError",
     "Saga",
     "SagaError",
     "Wait",
     "astart_saga",
+    "on_event",
+    "publish",
     "start_saga",
     "start_sagas",
     "step",
@@ -44,5 +50,9 @@ def __getattr__(name: str) -> Any:
         from sagas.engine import start  # noqa: PLC0415 the models exist only after django.setup()
 
         return getattr(start, name)
+    if name == "publish":
+        from sagas.engine.publish import publish  # noqa: PLC0415 as above
+
+        return publish
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

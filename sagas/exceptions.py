@@ -119,6 +119,24 @@ class PermanentError(SagaError):
             self.code = code  # type: ignore[misc]  # the instance's own code shadows the class's
 
 
+class FailureEvent(PermanentError):
+    """A reaction definitely failed, and its failure is an event: the trace turns back now.
+
+    ``raise FailureEvent("ShipmentFailed", ShipmentFailed(order_id=7), "no carrier")``; ``run.error_code``
+    is then the event's name.
+    """
+
+    code = "FAILURE_EVENT"
+
+    def __init__(
+        self, event: str = "", data: object = None, message: str = "", **facts: Any
+    ) -> None:
+        """Keep ``event`` and what it carries; ``message`` says why, in words."""
+        super().__init__(message, code=event or None, **facts)
+        self.event = event
+        self.data = data
+
+
 class OutcomeUnknown(SagaError):
     """The step may or may not have happened; it is asked about or undone, never assumed."""
 
@@ -174,6 +192,18 @@ class WaitInAtomicStep(SagaError):
     """A step with ``atomic=True`` cannot wait: nothing it did is committed. Take one of the two away."""
 
     code = "WAIT_IN_ATOMIC_STEP"
+
+
+class EventsBeforeWait(SagaError):
+    """A reaction that waits cannot publish before: nobody would hear of it. Publish in a reaction of its own."""
+
+    code = "EVENTS_BEFORE_WAIT"
+
+
+class TraceTooLong(SagaError):
+    """A trace has too many steps, or too long a chain of them: its reactions publish in a circle."""
+
+    code = "TRACE_TOO_LONG"
 
 
 class TransactionLeftOpen(SagaError):

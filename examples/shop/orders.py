@@ -11,7 +11,8 @@ from examples.shop.catalogue import HOME_COUNTRY, PRODUCTS
 from examples.shop.models import Order
 from examples.shop.order_input import OrderInput
 from examples.shop.sagas import FulfilOrder
-from sagas import start_saga
+from sagas import publish, start_saga
+from sagas.models import SagaRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,11 @@ def place_order(wish: Wish) -> Order:
             order.run = start_saga(FulfilOrder, _saga_input(order))
             order.save(update_fields=["run"])
     return order
+
+
+def announce_order(order: Order) -> SagaRun:
+    """Have an order fulfilled by events instead; returns its trace. Announced twice, it is one order."""
+    return publish("OrderCreated", _saga_input(order), key=f"order-{order.pk}")
 
 
 def _saga_input(order: Order) -> OrderInput:

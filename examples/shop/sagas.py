@@ -5,6 +5,7 @@ from datetime import timedelta
 from django.db.models import Sum
 from django.utils import timezone
 
+from examples.shop import choreography  # noqa: F401 its reactions are discovered with the saga
 from examples.shop.catalogue import HOME_COUNTRY
 from examples.shop.failures import staged_failure
 from examples.shop.models import Ledger

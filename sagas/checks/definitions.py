@@ -5,6 +5,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 Django's word
 
 from sagas.checks.tag import TAG
+from sagas.choreography import reaction_problems
 from sagas.definitions import registry
 
 
@@ -30,7 +31,7 @@ def check_definitions(**_: Any) -> list[CheckMessage]:
             problem.message, hint=problem.hint, obj=saga, id=problem.id
         )
         for saga in registry.all()
-        for problem in saga.definition.problems()
+        for problem in (*saga.definition.problems(), *reaction_problems(saga))
     ]
 
 

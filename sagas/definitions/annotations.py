@@ -36,6 +36,16 @@ def parameter_annotation(handler: Callable[..., object], *, place: str) -> Any:
     return hints.get(parameter, MISSING)
 
 
+def first_annotation(handler: Callable[..., object], *, place: str) -> Any:
+    """Return the annotation of the first thing that ``handler`` takes, or ``MISSING``.
+
+    Raises:
+        SagaDefinitionError: the annotation names something that cannot be found.
+    """
+    hints = _resolved(handler, place)
+    return hints.get(next(iter(inspect.signature(handler).parameters)), MISSING)
+
+
 def input_annotation(saga: type, root: type) -> Any:
     """Return ``Order`` of ``class FulfilOrder(Saga[Order])``, through generic bases, or ``MISSING``.
 

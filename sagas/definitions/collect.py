@@ -134,7 +134,7 @@ def _define(
             " critical=False, or remove wait=False."
         )
         raise SagaDefinitionError(message)
-    return StepDefinition(
+    return step.defined_as(
         name=step.name,
         place=place,
         handler=step.handler,

@@ -59,7 +59,7 @@ class SagaDefinition:
         """
         if self.own_label is not None:
             return self.own_label
-        return f"{_app_label(self.saga)}.{self.saga.__name__}"
+        return f"{app_label(self.saga.__module__)}.{self.saga.__name__}"
 
     def step(self, name: str) -> StepDefinition:
         """Return a step by its name, or by one that it had in code of before.
@@ -194,10 +194,10 @@ class SagaDefinition:
                 )
 
 
-def _app_label(saga: type) -> str:
-    """Return the label of the app that holds the class, else its first package."""
-    config = apps.get_containing_app_config(saga.__module__) if apps.apps_ready else None
-    return config.label if config else saga.__module__.partition(".")[0]
+def app_label(module: str) -> str:
+    """Return the label of the app that holds a module, else its first package."""
+    config = apps.get_containing_app_config(module) if apps.apps_ready else None
+    return config.label if config else module.partition(".")[0]
 
 
 def _readable_from(saga: type, root: type) -> set[str]:

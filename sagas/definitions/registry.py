@@ -50,6 +50,10 @@ class SagaRegistry(Generic[C]):
             )
             raise UnknownSaga(message, label=label) from None
 
+    def declared_as(self, path: str) -> C | None:
+        """Return what was declared last under this module and name, if anything was."""
+        return self._sagas.get(path)
+
     def all(self) -> list[C]:
         """Return every saga, in the order of declaration."""
         return list(self._sagas.values())

@@ -74,7 +74,7 @@ class Saga(SagaContext[I]):
             SagaDefinitionError: the class body is wrong; the message names saga, step and cure.
         """
         super().__init_subclass__(**kwargs)
-        cls.definition = _define(cls)
+        cls.definition = define(cls)
         if not cls.definition.abstract:
             registry.register(cls)
 
@@ -88,7 +88,12 @@ RESERVED_NAMES = frozenset(
 """What a step cannot be called: the words of a handler's ``self``."""
 
 
-def _define(saga: type[Saga[Any]]) -> SagaDefinition:
+def define(saga: type[Saga[Any]]) -> SagaDefinition:
+    """Return what the body of a saga class declares.
+
+    Raises:
+        SagaDefinitionError: the class body is wrong; the message names saga, step and cure.
+    """
     _check_migrate(saga)
     meta = read_meta(vars(saga).get("Meta"), saga=saga.__name__)
     steps = collect_steps(saga, meta.step_defaults, RESERVED_NAMES)

@@ -12,6 +12,7 @@ from sagas.definitions.options import (
     check_options,
 )
 from sagas.definitions.rules import is_text
+from sagas.definitions.step_definition import StepDefinition
 from sagas.exceptions import SagaDefinitionError
 
 
@@ -56,6 +57,9 @@ class Step(Generic[S, R]):
 
     companion_arguments: ClassVar[tuple[int, ...]] = (1,)
     """How many its condition and its reconcile may take."""
+
+    defined_as: ClassVar[type[StepDefinition]] = StepDefinition
+    """What the engine knows it as."""
 
     def __init__(
         self,

@@ -72,6 +72,11 @@ class StepDefinition:
         annotation = result_annotation(self.handler, place=self.place)
         return codec_of(annotation, what=f"The result of {self.place}")
 
+    @property
+    def is_reaction(self) -> bool:
+        """Whether it is given an event, and is a step of a trace."""
+        return False
+
     @cached_property
     def input_codec(self) -> Codec[Any]:
         """What carries its input to JSON and back, if it takes one.

@@ -59,7 +59,7 @@ def record_outcome(
     ``step`` is the row as it was claimed; its fence is the proof of the attempt. ``claimant`` goes
     on with the next step, where that may be run in place.
     """
-    if isinstance(outcome, Succeeded):
+    if isinstance(outcome, Succeeded) and not outcome.published:
         following = transitions.succeed(step, outcome.output, claimant)
         if following is not None:
             dispatch.send_on_commit(step.run, [following.ready] if following.ready else [])

@@ -2,7 +2,7 @@
 
 from django.db.models.functions import Now
 
-from sagas.engine import compensate, dead_letter, transitions
+from sagas.engine import compensate, dead_letter, trace, transitions
 from sagas.engine.decisions import Failed, Next, Outcome, after_step
 from sagas.exceptions import CompensationFailed
 from sagas.models import StepRun
@@ -31,7 +31,16 @@ def apply_consequences(
         continue_undoing=run.plan.continues_undoing,
         hold_unknown=step.plan.holds_unknown,
     )
-    if following is Next.GO_ON:
+    if outcome.failure and outcome.published:
+        trace.record_failure(change, outcome.published, by=step)
+    too_long = None
+    if following is Next.GO_ON and outcome.published and state in DONE:
+        too_long = trace.publish_in(change, outcome.published, by=step)
+    if too_long is not None:
+        failure = Failed(code=too_long.code, error=str(too_long))
+        past = run.pivot_passed
+        _turn(change, step, failure, Next.DEAD_LETTER if past else Next.TURN_BACK, held=False)
+    elif following is Next.GO_ON:
         _go_on(change, step, state)
     elif following is Next.BEGIN_UNDO_WHEN_IDLE:
         compensate.begin_undo_if_idle(change)

@@ -47,6 +47,8 @@ def refuse_newer(run: SagaRun) -> None:
         NewerVersion: its version is above that of this code.
         UnknownSaga: this code does not have its saga.
     """
+    if run.version == 1:  # than which no code is older
+        return
     definition = registry.get(run.label).definition
     if run.version > definition.version:
         message = (

@@ -33,6 +33,7 @@ from sagas.engine.decisions import Failed, Outcome
 from sagas.engine.declared import definition_of, refuse_newer, saga_of
 from sagas.engine.failures import classify
 from sagas.engine.isolation import read_committed
+from sagas.engine.reacting import ReactionAttempt
 from sagas.engine.transitions import Claimant
 from sagas.exceptions import NewerVersion, TransactionLeftOpen, UnknownHandler, UnknownSaga
 from sagas.logs import Outage, saga_context
@@ -141,7 +142,7 @@ def _execute_claimed(step: StepRun, budget: InPlaceBudget) -> tuple[str, StepRun
         advance.postpone(step, error)
         return error.code, None
     with leases.renewing_lease(step) as lease:
-        attempt = Attempt(
+        attempt = _attempt_of(definition)(
             step=step,
             saga_class=saga,
             definition=definition,
@@ -158,6 +159,10 @@ def _execute_claimed(step: StepRun, budget: InPlaceBudget) -> tuple[str, StepRun
                 transitions.shorten_lease(step.pk, step.fence)
             raise
     return ended.word if recorded else "late", recorded.taken
+
+
+def _attempt_of(definition: StepDefinition) -> type[Attempt]:
+    return ReactionAttempt if definition.is_reaction else Attempt
 
 
 def _handler(definition: StepDefinition, step: StepRun) -> Any:

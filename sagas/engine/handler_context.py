@@ -88,6 +88,12 @@ class RowInvocation:
             state=StepState(row.state), value=self._load(row) if row.happened else NO_VALUE
         )
 
+    @property
+    def carried(self) -> Any:
+        """The event of a reaction, as its row keeps it; in a compensation, that of the step being undone."""
+        row = self._forward_rows()[self._step.name] if self._step.is_backward else self._step
+        return row.input
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Add tags to the run at once, whatever comes of this attempt.
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 
+from sagas.choreography import Event
 from sagas.conf import saga_settings
 from sagas.definitions import Plan, Saga, SagaDefinition, registry
 from sagas.engine import dispatch, transitions
@@ -151,7 +152,13 @@ def start_sagas(
 
 
 def _definition(saga: type[Saga[Any]] | str) -> SagaDefinition:
-    definition = (registry.get(saga) if isinstance(saga, str) else saga).definition
+    declared = registry.get(saga) if isinstance(saga, str) else saga
+    definition = declared.definition
+    if issubclass(declared, Event):
+        message = (
+            f"{definition.label} is what reacts to an event: publish it instead of starting it."
+        )
+        raise SagaDefinitionError(message)
     for problem in definition.problems():
         if problem.is_error:
             message = f"{problem.message} {problem.hint}"

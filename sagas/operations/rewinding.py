@@ -6,10 +6,11 @@ What depends on that step is undone with it, the latest first; what does not, st
 from collections.abc import Iterable
 from typing import Any
 
+from sagas.choreography import Event
 from sagas.definitions import SagaDefinition, registry
 from sagas.engine import compensate, decisions, transitions
-from sagas.engine.declared import refuse_newer
-from sagas.exceptions import IdempotencyRequired
+from sagas.engine.declared import refuse_newer, saga_of
+from sagas.exceptions import IdempotencyRequired, UnknownSaga
 from sagas.models import SagaRun, StepRun
 from sagas.operations.addressing import BY_PRESENT_STEP
 from sagas.operations.operating import operating_on_step, reloaded
@@ -134,7 +135,17 @@ def _refusal(run: SagaRun, steps: Steps, to: StepRun) -> str | None:
         return f"{to} is of an earlier life of the saga, or a compensation"
     if not has_begun(to):
         return f"{to} has not begun, so there is nothing to undo: rewind to a step before it"
-    return _refusal_by_others(steps, to)
+    return _refusal_of_trace(run, to) or _refusal_by_others(steps, to)
+
+
+def _refusal_of_trace(run: SagaRun, step: StepRun) -> str | None:
+    try:
+        of_trace = issubclass(saga_of(run, step), Event)
+    except UnknownSaga:
+        of_trace = False
+    if not of_trace:
+        return None
+    return "its reactions would publish once more what others have reacted to: publish anew instead"
 
 
 def has_begun(step: StepRun) -> bool:

@@ -58,6 +58,9 @@ class EventType(TextChoices):
     STALLED = "stalled", _("Stalled")
     """Nothing of it was ready, running or waiting; the sweep went on with it."""
 
+    PUBLISHED = "published", _("Event published")
+    """An event of a trace was recorded; the note says what reacts to it."""
+
     STEP_READY = "step_ready", _("Step ready")
     """All its predecessors are done, and a message is sent when it is due."""
 

@@ -6,6 +6,7 @@ told in ``docs/testing.md``. To call one handler alone, make an instance of the 
     FulfilOrder(order, results={"reserve_inventory": reservation}).process_payment()
 """
 
+from sagas.testing.events import collected_events
 from sagas.testing.exploring import (
     Crash,
     CrashPoint,
@@ -23,6 +24,7 @@ __all__ = [
     "CrashResult",
     "Failure",
     "assert_every_failure_is_undone",
+    "collected_events",
     "crash_points",
     "fail_at",
     "run_saga",

@@ -7,11 +7,15 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
+from sagas.choreography import PublishedEvent
 from sagas.states import StepState, WaitKind
 
 
 class Outcome:
     """What came of an attempt. Whoever decides or writes asks it, and not which class it is."""
+
+    published: tuple[PublishedEvent, ...] = ()
+    """The events that come with it."""
 
     @property
     def ends_as(self) -> StepState | None:
@@ -57,6 +61,7 @@ class Succeeded(Outcome):
     """The handler returned; ``output`` is its result as JSON."""
 
     output: object
+    published: tuple[PublishedEvent, ...] = ()
 
     @property
     def ends_as(self) -> StepState:
@@ -109,6 +114,7 @@ class Failed(Outcome):
     skip_backoff: bool = False
     definite: bool = False
     given_up: bool = False
+    published: tuple[PublishedEvent, ...] = ()
 
     @property
     def ends_as(self) -> StepState | None:

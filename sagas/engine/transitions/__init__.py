@@ -75,6 +75,13 @@ from sagas.engine.transitions.run import (
 )
 from sagas.engine.transitions.run_time import later
 from sagas.engine.transitions.sweeping import SweepTurns, Turn, max_sweep_gap
+from sagas.engine.transitions.tracing import (
+    event_row,
+    follow,
+    insert_events,
+    places_in_trace,
+    reaction_row,
+)
 from sagas.engine.transitions.unfinished import leave_unfinished
 from sagas.engine.transitions.values import Claimant, InsertedRun, NewRun, Succession
 from sagas.engine.transitions.waiting import (
@@ -111,10 +118,13 @@ __all__ = [
     "end_attempt",
     "end_leases_of",
     "end_waits",
+    "event_row",
     "expires_within",
+    "follow",
     "give_up_rewind",
     "has_in_flight",
     "heard_from",
+    "insert_events",
     "insert_pending",
     "insert_runs",
     "insert_undo_chain",
@@ -136,8 +146,10 @@ __all__ = [
     "note_undo_failure",
     "pass_pivot",
     "pause",
+    "places_in_trace",
     "postpone_send",
     "put_back",
+    "reaction_row",
     "reconcile_again",
     "record_event",
     "record_heartbeat",
