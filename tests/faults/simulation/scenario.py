@@ -85,6 +85,9 @@ class Scenario:
     """What happens, and to which of those to whom it can."""
 
     mishaps: tuple[Mishap, ...]
+    new_version: bool
+    """The deploy raised the version of the saga, so that code of before leaves its runs alone."""
+
     ending: tuple[str, ...]
     """What humans do about dead letters when all is calm."""
 
@@ -111,9 +114,11 @@ def scenario(random: Random) -> Scenario:
             *_deploy(random, unknown, names, rolling=rolling),
             *(_mishap(random, attempts) for _ in range(mishaps)),
         ),
+        new_version=False,
         ending=tuple(random.choice(("retry", "retry", "skip")) for _ in range(3)),
     )
-    return replace(made_up, mishaps=(*_zombie(random, names), *made_up.mishaps))
+    mishaps_of_all = (*_zombie(random, names), *made_up.mishaps)
+    return replace(made_up, mishaps=mishaps_of_all, new_version=random.random() < 0.2)
 
 
 def _zombie(random: Random, names: list[str]) -> tuple[Mishap, ...]:

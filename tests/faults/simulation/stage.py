@@ -24,12 +24,13 @@ from tests.faults.simulation.scenario import Scenario
 
 
 class OldCode:
-    """A saga as the deploy before had it: without one of its steps."""
+    """A saga as the deploy before had it: without one of its steps, and perhaps of a lower version."""
 
-    def __init__(self, saga: Any, missing: str) -> None:
+    def __init__(self, saga: Any, missing: str, *, lower: bool) -> None:
         """``saga`` is as it is today."""
         self._saga, self._missing = saga, missing
         self.definition = self
+        self.version = saga.definition.version - lower
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Make an instance for a handler."""
@@ -123,7 +124,8 @@ def stage() -> Iterator[Stage]:
             saga = registry.get(label)
             running = here.life.running
             old = bool(running) and running[-1].old
-            return OldCode(saga, here.life.scenario.unknown_to_old) if old else saga
+            scene = here.life.scenario
+            return OldCode(saga, scene.unknown_to_old, lower=scene.new_version) if old else saga
 
     with ExitStack() as patches:
         for target, replacement in (
