@@ -1,6 +1,7 @@
 """Celery's callbacks and messages are hints: dropped, doubled or flushed, every saga still ends (R31)."""
 
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -86,12 +87,18 @@ class TestCallbacks:
         self, tmp_path: Path, worker_factory: WorkerFactory, any_broker: str
     ) -> None:
         book = tmp_path / "ledger"
-        worker = worker_factory(any_broker, environment={"SAGAS_TEST_DOUBLE_MESSAGES": "1"})
+        environment = {"SAGAS_TEST_DOUBLE_MESSAGES": "1", "SAGAS_TEST_TELL_ENDS": "1"}
+        worker = worker_factory(any_broker, environment=environment)
         runs = start_some(book, 8, {}, {"join": "permanent"}, {"left": "permanent"})
         ended = wait_for_all(runs, 100)
         assert_truthful(book, ended)
         assert set(attempts_per_key(book).values()) == {1}
         wait_for_refusals(worker, len(runs))
+        # Nor is a receiver of the signal told twice.
+        for run in ended:
+            ledger.wait_for(book, f"finished {run.state}", phase="told", of=run.pk)
+        told = Counter((e.key, e.what) for e in ledger.read(book) if e.phase == "told")
+        assert told == {(f"{run.pk}:finished", f"finished {run.state}"): 1 for run in ended}
 
 
 @pytest.mark.redis

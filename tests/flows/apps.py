@@ -7,6 +7,9 @@ from celery import current_app
 from celery.signals import before_task_publish, task_postrun
 from django.apps import AppConfig
 
+from sagas.signals import saga_finished
+from tests.flows import ledger
+
 
 class FlowsConfig(AppConfig):
     """Holds no models; its sagas are discovered as any app's are."""
@@ -15,10 +18,12 @@ class FlowsConfig(AppConfig):
     label = "flows"
 
     def ready(self) -> None:
-        """Double every message of this process, and every callback, where a test asks for it."""
+        """Double every message of this process, and every callback, or tell of ends, where a test asks for it."""
         if os.environ.get("SAGAS_TEST_DOUBLE_MESSAGES"):
             before_task_publish.connect(double)
             task_postrun.connect(call_both_doors)
+        if os.environ.get("SAGAS_TEST_TELL_ENDS"):
+            saga_finished.connect(tell_of_end)
 
 
 def double(sender: str, body: Any, headers: dict[str, Any], routing_key: str, **_: Any) -> None:
@@ -44,3 +49,8 @@ def call_both_doors(args: list[Any], task: Any, **_: Any) -> None:
         step_id, fence = args
         for door in ("sagas.step_succeeded", "sagas.step_failed"):
             current_app.send_task(door, args=(step_id, fence + 1), queue="saga.coordinator")
+
+
+def tell_of_end(run: Any, state: str, **_: Any) -> None:
+    """Write into the ledger of a run that it has ended."""
+    ledger.write(run.input["ledger"], f"finished {state}", "told", f"{run.pk}:finished", 0)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import assert_type
+from typing import Any, assert_type
 
 from sagas import PermanentError, Saga, start_saga, step
 from sagas.definitions import InputStep, Step, StepHandle, UndoneStep
@@ -53,7 +53,11 @@ class FulfilOrder(Saga[OrderInput]):
         step_defaults = {"max_retries": 5, "retry_backoff": True}
         on_compensation_failure = "stop"
 
-    @step(queue="inventory")
+    @classmethod
+    def migrate(cls, version: int, data: Any) -> Any:
+        return {"country": "CH", **data} if version < 1 else data
+
+    @step(queue="inventory", formerly="reserve")
     def reserve_inventory(self) -> Reservation:
         assert_type(self.input, OrderInput)
         return Reservation(f"{self.input.order_id}/{self.idempotency_key}/{self.attempt}")
@@ -114,7 +118,7 @@ class FulfilOrder(Saga[OrderInput]):
     def papers_of_parcel(self) -> Papers:
         return self.customs_papers.result_or(Papers("none"))
 
-    @step(queue="slow")
+    @step(queue="slow", formerly=("weigh", "weigh_box"))
     def weigh_parcel(self, papers: Papers) -> int:
         return len(papers.number)
 
