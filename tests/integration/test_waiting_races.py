@@ -6,8 +6,10 @@ from time import sleep
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from sagas import start_saga
+from sagas.definitions.tokens import Request, answer_token, answer_url
 from sagas.engine.advance import end_lost_attempt
 from sagas.engine.decisions import Waiting
 from sagas.engine.transitions import claim
@@ -159,3 +161,25 @@ class TestNoAnswerIsLost:
             assert states(run)["c"] == StepState.READY
             seen.add(run.events.filter(type="step_answered").exists())
         assert seen == {True, False}
+
+
+class TestAnAnswerThatIsDeliveredAtOnce:
+    """By a party that sends everything several times, without waiting for what comes of it."""
+
+    @pytest.mark.parametrize("number", range(4))
+    def test_is_taken_once_and_no_delivery_is_told_otherwise(
+        self, two: Racers, number: int
+    ) -> None:
+        run = waiting()
+        row = step_of(run, "b")
+        url = answer_url(answer_token(Request(row.pk, row.fence)))
+        body = {"status": "succeeded", "result": {"of": "outside"}}
+        if number % 2:
+            body = {"status": "failed", "error": "no stock"}
+
+        def deliver() -> int:
+            return int(Client().post(url, body, content_type="application/json").status_code)
+
+        assert both(two, number, deliver, deliver) == [200, 200]
+        ended = run.events.filter(step=row, from_state="waiting")
+        assert [event.actor for event in ended] == ["webhook 127.0.0.1"]
