@@ -27,6 +27,7 @@ from sagas.operations import (
     reject_step,
     resume_saga,
     retry_saga,
+    rewind_saga,
 )
 from sagas.states import EventType, SagaState, StepState
 from tests.driving import claimed, drive, everything, fresh, run_one, states, step_of
@@ -279,6 +280,16 @@ class TestItsTime:
         row = step_of(run, "approve")
         assert (run.state, row.state) == (SagaState.CANCELLED, StepState.FAILED)
         assert (row.error_code, CALLS) == ("WAIT_GIVEN_UP", ["prepare", "discard"])
+
+    @pytest.mark.parametrize("to", ["prepare", "approve"])
+    def test_a_saga_that_is_rewound_asks_anew(self, ann: User, to: str) -> None:
+        run = refund(four_eyes="yes")
+        approve_step(run, "approve", reason="fine", actor=ann)
+        drive(rewind_saga(run, to, reason="another amount"))
+        row = StepRun.objects.forward().present().get(run=run, name="approve")
+        assert (row.state, row.wait_terms["approvals"]) == (StepState.WAITING, [])
+        assert (["prepare", "discard", "prepare"] if to == "prepare" else ["prepare"]) == CALLS
+        assert reject_step(run, "approve", reason="no", actor=ann).is_compensating
 
     def test_it_is_reminded_of_once(self) -> None:
         run = refund(timeout="600", remind="60")

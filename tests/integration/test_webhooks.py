@@ -18,7 +18,7 @@ from sagas import Saga, Wait, start_saga, step
 from sagas.definitions.tokens import Request, answer_token, answer_url, read_answer_token
 from sagas.exceptions import SagaConfigurationError
 from sagas.models import SagaRun
-from sagas.operations import cancel_saga, complete_step, resolve_saga
+from sagas.operations import cancel_saga, complete_step, resolve_saga, rewind_saga
 from sagas.states import EventType, SagaState, StepState
 from tests.driving import claimed, drive, everything, fresh, states, step_of
 from tests.integration.test_locks import held
@@ -168,6 +168,19 @@ class TestAnAnswer:
         drive(run)
         changes_nothing(first, LOST, 409)
         assert post(first, {"status": "succeeded", "result": {"of": "it"}}).status_code == 200
+
+    def test_to_a_request_of_before_a_rewind_says_nothing_of_the_one_after_it(self) -> None:
+        run = sending()
+        drive(rewind_saga(run, "send", reason="another address"))
+        assert post(URLS[0], SENT).status_code == 202  # it was sent after all, and comes back
+        drive(run)
+        changes_nothing(URLS[1], {"status": "succeeded"}, 409)
+        assert post(URLS[2], {"status": "succeeded"}).status_code == 200
+        drive(run)
+        changes_nothing(URLS[0], SENT, 200)
+        assert states(run)["send"] == StepState.WAITING
+        assert post(URLS[3], SENT).status_code == 200
+        assert drive(run).state == SagaState.COMPLETED
 
     def test_to_a_saga_that_was_settled_by_hand_is_late(self) -> None:
         run = sending()
