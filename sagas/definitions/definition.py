@@ -61,6 +61,11 @@ class SagaDefinition:
             return self.own_label
         return f"{app_label(self.saga.__module__)}.{self.saga.__name__}"
 
+    @property
+    def is_of_event(self) -> bool:
+        """Whether its steps are the reactions to an event, which is published and not started."""
+        return any(step.is_reaction for step in self.steps)
+
     def step(self, name: str) -> StepDefinition:
         """Return a step by its name, or by one that it had in code of before.
 

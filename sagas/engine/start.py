@@ -8,7 +8,6 @@ from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 
-from sagas.choreography import Event
 from sagas.conf import saga_settings
 from sagas.definitions import Plan, Saga, SagaDefinition, registry
 from sagas.engine import dispatch, transitions
@@ -152,9 +151,8 @@ def start_sagas(
 
 
 def _definition(saga: type[Saga[Any]] | str) -> SagaDefinition:
-    declared = registry.get(saga) if isinstance(saga, str) else saga
-    definition = declared.definition
-    if issubclass(declared, Event):
+    definition = (registry.get(saga) if isinstance(saga, str) else saga).definition
+    if definition.is_of_event:
         message = (
             f"{definition.label} is what reacts to an event: publish it instead of starting it."
         )

@@ -6,7 +6,6 @@ What depends on that step is undone with it, the latest first; what does not, st
 from collections.abc import Iterable
 from typing import Any
 
-from sagas.choreography import Event
 from sagas.definitions import SagaDefinition, registry
 from sagas.engine import compensate, decisions, transitions
 from sagas.engine.declared import refuse_newer, saga_of
@@ -140,7 +139,7 @@ def _refusal(run: SagaRun, steps: Steps, to: StepRun) -> str | None:
 
 def _refusal_of_trace(run: SagaRun, step: StepRun) -> str | None:
     try:
-        of_trace = issubclass(saga_of(run, step), Event)
+        of_trace = saga_of(run, step).definition.is_of_event
     except UnknownSaga:
         of_trace = False
     if not of_trace:

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, event, given, settings
 from tests.conftest import database_url
 from tests.faults.simulation.fuzz import breaks
 from tests.faults.simulation.mutants import MUTANTS, SEEDS, without
-from tests.faults.simulation.scenario import SCENARIOS, Scenario, scenario
+from tests.faults.simulation.scenario import SCENARIOS, TRACES, Scenario, scenario
 from tests.faults.simulation.stage import stage
 
 
@@ -48,6 +48,14 @@ def _quiet() -> Iterator[None]:
 def test_every_life_ends_as_promised(made_up: Scenario) -> None:
     with stage() as here:
         event(f"{made_up.saga}: {' '.join(here.live(made_up))}")
+
+
+@pytest.mark.timeout(600)
+@FEW
+@given(TRACES)
+def test_every_trace_ends_as_promised(made_up: Scenario) -> None:
+    with stage() as here:
+        event(" ".join(here.live(made_up)))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from sagas import OutcomeUnknown, PermanentError, Saga, start_saga
+from sagas import OutcomeUnknown, PermanentError, Saga
 from sagas.engine import recover
 from sagas.engine.execute import execute
 from sagas.models import SagaRun, StepRun
@@ -21,6 +21,7 @@ from tests.faults.simulation.parties import Parties
 from tests.faults.simulation.people import People
 from tests.faults.simulation.process import Killed, Process
 from tests.faults.simulation.scenario import FROZEN, KILLED, STOPPED, Mishap, Scenario
+from tests.faults.simulation.simulated import SAGAS, begin
 from tests.faults.simulation.world import World
 
 
@@ -49,11 +50,11 @@ class Life:
         self.parties = Parties(self.world)
         self.people = People(self.scenario.saga, self.world)
         self.moves = deque(self.scenario.moves)
-        self.definition = sagas.SAGAS[self.scenario.saga].definition
+        self.definition = SAGAS[self.scenario.saga].definition
 
     def play(self) -> SagaRun:
         """Return the run as it stands when nothing moves any more."""
-        self.run = start_saga(sagas.SAGAS[self.scenario.saga], sagas.Nothing(), key=self.key)
+        self.run = begin(self.scenario.saga, self.key)
         while self.moves:
             self._move(*self.moves.popleft())
         self.come_to_rest(heard=self.scenario.heard)

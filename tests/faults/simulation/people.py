@@ -17,7 +17,8 @@ from sagas.operations import (
     skip_step,
 )
 from sagas.states import ACTIVE_SAGAS, SagaState
-from tests.faults.simulation.sagas import SAGAS, Receipt
+from tests.faults.simulation.sagas import Receipt
+from tests.faults.simulation.simulated import SAGAS
 from tests.faults.simulation.world import World
 
 

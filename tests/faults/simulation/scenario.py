@@ -6,7 +6,8 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from tests.faults.simulation.sagas import SAGAS
+from tests.faults.simulation import sagas
+from tests.faults.simulation.simulated import SAGAS, TRACE
 
 
 POINTS = (
@@ -92,9 +93,9 @@ class Scenario:
     """What humans do about dead letters when all is calm."""
 
 
-def scenario(random: Random) -> Scenario:
-    """Make one up."""
-    saga = random.choice(list(SAGAS))
+def scenario(random: Random, saga: str = "") -> Scenario:
+    """Make one up, of any saga or of this one. The seeds that are known are of the former."""
+    saga = saga or random.choice(list(sagas.SAGAS))
     steps = SAGAS[saga].definition.steps
     names = [step.name for step in steps]
     attempts = [*names, *names, *(f"undo {step.name}" for step in steps if step.compensation)]
@@ -174,3 +175,13 @@ def _mishap(random: Random, names: list[str]) -> Mishap:
 
 SCENARIOS: st.SearchStrategy[Scenario] = st.randoms(use_true_random=False).map(scenario)
 """The same for hypothesis, which shrinks what fails."""
+
+
+def trace_scenario(random: Random) -> Scenario:
+    """Make one up of a trace. Who says that a reaction is done by hand does not publish for it."""
+    made_up = scenario(random, TRACE)
+    moves = tuple(move for move in made_up.moves if move[0] not in {"skip", "do it by hand"})
+    return replace(made_up, moves=moves)
+
+
+TRACES: st.SearchStrategy[Scenario] = st.randoms(use_true_random=False).map(trace_scenario)
