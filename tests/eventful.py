@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
+from django.contrib.auth.models import Group
+
 from sagas import Event, PermanentError, Wait, on_event, publish
 from sagas.exceptions import FailureEvent
 
@@ -35,6 +37,8 @@ def act(event: Event[Order], name: str) -> Receipt:
             raise PermanentError(name, code="REFUSED")
         if word == "wait":
             raise Wait(name)
+        if word == "bad":
+            publish("Paid", {"number": "no number"})
     return Receipt(name)
 
 
@@ -76,6 +80,11 @@ def watch(event: Event[Order]) -> None:
 watch.no_compensation("reads only")
 
 
+@watch.condition
+def is_watched(event: Event[Order]) -> bool:
+    return event.data.script.get("watch") != "no"
+
+
 @on_event("Paid", queue="parcels")
 def ship(event: Event[Order]) -> Receipt:
     if event.data.script.get("ship") == "event":
@@ -97,3 +106,15 @@ def turn(event: Event[int]) -> None:
 @turn.compensation
 def turn_back(event: Event[int], _: None) -> None:
     WORLD.append(f"turn back {event.data}")
+
+
+@on_event("Noted", atomic=True)
+def note(event: Event[str]) -> None:
+    """Write to the sagas' own database, and publish, or neither."""
+    Group.objects.create(name=event.data)
+    publish("Written", event.data)
+    if event.data == "bad":
+        raise PermanentError(event.data)
+
+
+note.no_compensation("is kept")

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sagas.choreography.published import PublishedEvent
-from sagas.exceptions import TraceTooLong
+from sagas.exceptions import SagaError, TraceTooLong
 
 
 MAX_EVENTS = 1000
 """An attempt that publishes more goes round in a circle."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Collected:
     """The events of one attempt. They are written with its success, or never."""
 
@@ -22,6 +22,9 @@ class Collected:
     """The run that the attempt is of."""
 
     events: list[PublishedEvent] = field(default_factory=list)
+
+    refused: SagaError | None = None
+    """The error raised to the handler because an event cannot be published. It may have acted before."""
 
     def add(self, event: PublishedEvent) -> None:
         """Take one; of a name and key that are there already, none.

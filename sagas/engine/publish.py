@@ -10,7 +10,13 @@ from sagas.engine import dispatch, trace, transitions
 from sagas.engine.database import saga_database
 from sagas.engine.isolation import read_committed
 from sagas.engine.transitions import NewRun
-from sagas.exceptions import IdempotencyRequired, PayloadError, SagaConflict, SagaDefinitionError
+from sagas.exceptions import (
+    IdempotencyRequired,
+    PayloadError,
+    SagaConflict,
+    SagaDefinitionError,
+    SagaError,
+)
 from sagas.models import SagaRun
 from sagas.models.identifiers import uuid7
 from sagas.payloads import check_tags
@@ -45,16 +51,26 @@ def publish(
         SagaConflict: the key is taken by an event of this name with other data.
         SagaDefinitionError: a reaction to it is declared wrongly.
     """
-    published = PublishedEvent.checked(event, data, key="" if key is None else key)
-    _check_reactions(published)
     collected = collected_now()
     if collected is None:
-        return _begin(published, tags or {}, timeout)
-    if tags is not None or timeout is not MAX_EXECUTION_DURATION:
-        raise PayloadError(f"{event} is published in a trace, which has its tags and its timeout")
-    collected.add(published)
+        return _begin(_checked(event, data, key), tags or {}, timeout)
+    try:
+        if tags is not None or timeout is not MAX_EXECUTION_DURATION:
+            raise PayloadError(
+                f"{event} is published in a trace, which has its tags and its timeout"
+            )
+        collected.add(_checked(event, data, key))
+    except SagaError as error:
+        collected.refused = error
+        raise
     trace_of_attempt: SagaRun = collected.trace
     return trace_of_attempt
+
+
+def _checked(event: str, data: object, key: str | None) -> PublishedEvent:
+    published = PublishedEvent.checked(event, data, key="" if key is None else key)
+    _check_reactions(published)
+    return published
 
 
 def _check_reactions(event: PublishedEvent) -> None:

@@ -26,13 +26,13 @@ class ReactionAttempt(Attempt):
     def _handle(self, invocation: RowInvocation, handler: Callable[[], object]) -> Ended:
         if self.step.is_backward:
             return super()._handle(invocation, handler)
-        failures: list[FailureEvent] = []
+        raised: list[SagaError] = []
 
         def watched() -> object:
             try:
                 return handler()
-            except FailureEvent as failure:
-                failures.append(failure)
+            except SagaError as error:
+                raised.append(error)
                 raise
 
         with collecting(self.step.run) as collected:
@@ -41,9 +41,16 @@ class ReactionAttempt(Attempt):
             return replace(ended, published=tuple(collected.events))
         if isinstance(ended, Waiting) and collected.events:
             return failed(EventsBeforeWait(), in_doubt=True)
-        if isinstance(ended, Failed) and failures:
-            return _told(ended, failures[0])
+        if isinstance(ended, Failed) and raised:
+            return _failed(ended, raised[0], refused=raised[0] is collected.refused)
         return ended
+
+
+def _failed(ended: Failed, error: SagaError, *, refused: bool) -> Failed:
+    """``refused``: it could not publish, which says nothing of what it did before."""
+    if refused:
+        return replace(ended, in_doubt=True)
+    return _told(ended, error) if isinstance(error, FailureEvent) else ended
 
 
 def _told(ended: Failed, failure: FailureEvent) -> Failed:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import F
 from django.test import Client
@@ -124,6 +125,17 @@ class TestForward:
         run_one(run)
         assert fresh(run).remaining == 2
 
+    def test_a_reaction_may_have_a_condition(self) -> None:
+        run = drive(ordered(watch="no"))
+        assert (run.state, states(run)["tests.watch"]) == (SagaState.COMPLETED, "skipped")
+
+    @pytest.mark.parametrize(("name", "count"), [("good", 1), ("bad", 0)])
+    def test_an_atomic_one_writes_and_publishes_or_neither(self, name: str, count: int) -> None:
+        run = drive(publish("Noted", name, key="k"))
+        assert run.is_completed is bool(count)
+        assert Group.objects.filter(name=name).count() == count
+        assert rows(run).count("Written") == count
+
 
 class TestOnce:
     def test_a_second_event_of_its_key_is_the_first_one(self) -> None:
@@ -160,6 +172,16 @@ class TestOnce:
         assert rows(run) == ALL[:5]
         assert drive(run).is_completed
 
+    def test_a_success_that_comes_late_and_ends_its_step_publishes(self) -> None:
+        run = ordered()
+        lost = claimed(run, "tests.reserve")
+        expire_lease(lost.pk)
+        sweep(worker="w")
+        late = PublishedEvent.checked("Reserved", Order(2))
+        record_outcome(lost, Succeeded(output={"of": "reserve"}, published=(late,)))
+        assert rows(run) == ALL[:5]
+        assert drive(run).is_completed
+
 
 class TestBackward:
     def test_what_happened_is_undone_last_first(self) -> None:
@@ -177,6 +199,21 @@ class TestBackward:
         assert states(run)["NoCarrier"] == "skipped"
         assert carried_by(run, "NoCarrier")["data"]["number"] == 2
         assert WORLD[-2:] == ["refund 2", "release 1 (reserve)"]
+
+    def test_who_cannot_publish_may_have_acted_and_is_undone(self) -> None:
+        run = drive(ordered(reserve="bad"))
+        assert (run.state, run.error_code) == (SagaState.COMPENSATED, "PAYLOAD")
+        assert "Paid, for tests.ship" in run.error
+        assert WORLD == ["reserve", "release 1 (None)"]
+
+    def test_what_is_stored_and_does_not_fit_the_code_waits_for_another(self) -> None:
+        run = ordered()
+        row = step_of(run, "tests.reserve")
+        misfit = {**(row.input or {}), "data": {"number": "one"}}
+        StepRun.objects.filter(pk=row.pk).update(input=misfit)
+        assert run_one(run) == "PAYLOAD"
+        assert step_of(run, "tests.reserve").state == "ready"
+        assert WORLD == []
 
     def test_a_best_effort_reaction_turns_nothing_back(self) -> None:
         run = drive(ordered(watch="permanent"))
