@@ -26,6 +26,15 @@ class Collected:
     refused: SagaError | None = None
     """The error raised to the handler because an event cannot be published. It may have acted before."""
 
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Keep why an event cannot be published."""
+        try:
+            yield
+        except SagaError as error:
+            self.refused = error
+            raise
+
     def add(self, event: PublishedEvent) -> None:
         """Take one; of a name and key that are there already, none.
 

@@ -15,7 +15,6 @@ from sagas.exceptions import (
     PayloadError,
     SagaConflict,
     SagaDefinitionError,
-    SagaError,
 )
 from sagas.models import SagaRun
 from sagas.models.identifiers import uuid7
@@ -54,15 +53,10 @@ def publish(
     collected = collected_now()
     if collected is None:
         return _begin(_checked(event, data, key), tags or {}, timeout)
-    try:
+    with collected.refusing():
         if tags is not None or timeout is not MAX_EXECUTION_DURATION:
-            raise PayloadError(
-                f"{event} is published in a trace, which has its tags and its timeout"
-            )
+            raise PayloadError(f"the trace that {event} is of has its tags and its timeout already")
         collected.add(_checked(event, data, key))
-    except SagaError as error:
-        collected.refused = error
-        raise
     trace_of_attempt: SagaRun = collected.trace
     return trace_of_attempt
 

@@ -121,6 +121,13 @@ def _obstacles_of_step(run: SagaRun, row: StepRun, needs: _Needs) -> Iterator[Ob
         yield Obstacle(Problem.RECONCILE_REMOVED, row.name, detail)
     if needs.handler:
         yield from _obstacles_of_input(row, definition)
+    if any(needs) and definition.is_reaction and not row.is_backward:
+        carried, what = row.input or {}, f"the event of {row.name}"
+        yield from _misfit(
+            Problem.STEP_INPUT,
+            row.name,
+            lambda: definition.input_codec.load(carried.get("data"), what=what),
+        )
     yield from _obstacles_of_result(row, definition)
 
 

@@ -24,6 +24,7 @@ from sagas.exceptions import (
     SagaConflict,
     SagaDefinitionError,
 )
+from sagas.inflight import Problem, check_inflight
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.operations import complete_step, rewind_saga
 from sagas.states import EventType, SagaState
@@ -211,6 +212,8 @@ class TestBackward:
         row = step_of(run, "tests.reserve")
         misfit = {**(row.input or {}), "data": {"number": "one"}}
         StepRun.objects.filter(pk=row.pk).update(input=misfit)
+        (found,) = check_inflight().findings
+        assert (found.problem, found.step) == (Problem.STEP_INPUT, "tests.reserve")
         assert run_one(run) == "PAYLOAD"
         assert step_of(run, "tests.reserve").state == "ready"
         assert WORLD == []
