@@ -44,6 +44,15 @@ class SagaDefinitionError(SagaError):
     code = "SAGA_DEFINITION"
 
 
+class PlanError(SagaDefinitionError):
+    """``plan()`` yields what cannot be a run of this saga; the message says what, and nothing is written.
+
+    Facts: ``label``.
+    """
+
+    code = "PLAN"
+
+
 class UnknownSaga(SagaError):
     """No saga has this label; declare it in ``<app>/sagas.py`` of an installed app."""
 

@@ -22,6 +22,7 @@ from sagas.definitions.registry import SagaRegistry
 from sagas.definitions.saga import Saga, registry
 from sagas.definitions.step import Step
 from sagas.definitions.step_definition import CompensationDefinition, StepDefinition
+from sagas.definitions.yielded import PlanItem
 
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "InputStepHandle",
     "Invocation",
     "Plan",
+    "PlanItem",
     "PlannedStep",
     "Problem",
     "RunInfo",

@@ -94,7 +94,7 @@ def _after(saga: type, step: AnyStep, written_above: Sequence[StepDefinition]) -
             for name in ((above.name,) if above.wait else above.after)
         )
     for predecessor in step.after:
-        if not _belongs(saga, predecessor):
+        if not predecessor.belongs_to(saga):
             message = (
                 f"{saga.__name__}.{step.name}: after names {predecessor.place},"
                 " which is not a step of this saga; name its own or inherited steps."
@@ -113,11 +113,6 @@ def _refuse_after_unawaited(saga: type, steps: Sequence[StepDefinition]) -> None
                 f" name what {name} comes after."
             )
             raise SagaDefinitionError(message)
-
-
-def _belongs(saga: type, step: AnyStep) -> bool:
-    """Whether it is a step of this class or of a base; one that was overridden counts by its name."""
-    return any(vars(base).get(step.name) is step for base in saga.__mro__)
 
 
 def _define(
@@ -139,6 +134,7 @@ def _define(
         place=place,
         handler=step.handler,
         after=after,
+        follows_above=step.after is None,
         options=StepOptions.merged(*layers, place=place),
         pivot=chosen.get("pivot", False),
         critical=critical,

@@ -1,14 +1,14 @@
 """What ``self`` is in a handler: the saga seen from one attempt of one step."""
 
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from sagas.definitions.invocation import Invocation, RunInfo, StepOutcome, UndoneStep
 from sagas.definitions.tokens import address_of, answer_url
 from sagas.exceptions import ResultUnavailable
-from sagas.states import StepState
+from sagas.states import OPEN_STEPS, StepState
 
 
 I = TypeVar("I")  # noqa: E741 the input's type
@@ -134,8 +134,16 @@ class SagaContext(Generic[I]):
         self._invocation.heartbeat(details)
 
     def outcome_of(self, step_name: str) -> StepOutcome:
-        """Return what is known of another step; ``self.<step>`` says the same with types."""
+        """Return what is known of another step; ``self.<step>`` says the same with types.
+
+        Raises:
+            ResultUnavailable: the plan of this run repeats it.
+        """
         return self._invocation.outcome_of(step_name)
+
+    def outcomes_of(self, step_name: str) -> Sequence[StepOutcome]:
+        """Return what is known of each repetition of a step, in the order of the plan."""
+        return self._invocation.outcomes_of(step_name)
 
 
 class StepHandle(Generic[R_co]):
@@ -188,6 +196,25 @@ class InputStepHandle(StepHandle[R_co], Generic[A_contra, R_co]):
     def __call__(self, value: A_contra, /) -> R_co:  # type: ignore[override]  # it takes its input
         """Run the step's body here and now, as a unit test does; nothing is recorded."""
         return self._handler(self._saga, value)
+
+    @property
+    def results(self) -> list[R_co]:
+        """What each repetition of the step returned, in the order of the plan.
+
+        One that was skipped, or that failed as a best-effort step, has no result and is left out.
+
+        Raises:
+            ResultUnavailable: one of them is not done.
+        """
+        outcomes = self._saga.outcomes_of(self._name)
+        for outcome in outcomes:
+            if outcome.state in OPEN_STEPS:
+                message = (
+                    f"a repetition of {self._name!r} is {outcome.state}; name the step in after= to"
+                    " wait for all of them"
+                )
+                raise ResultUnavailable(message, step=self._name, state=str(outcome.state))
+        return [cast("R_co", outcome.value) for outcome in outcomes if outcome.has_value]
 
 
 class _HandlerLogger(logging.LoggerAdapter[logging.Logger]):

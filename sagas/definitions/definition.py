@@ -1,7 +1,7 @@
 """A saga as the engine runs it: everything that its class body said, checked and frozen."""
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,8 @@ from sagas.definitions import graph
 from sagas.definitions.annotations import codec_of, input_annotation
 from sagas.definitions.context import SagaContext
 from sagas.definitions.meta import RunPlan
-from sagas.definitions.plan import Plan, planned_steps
+from sagas.definitions.plan import Plan, PlanRow, planned_steps
+from sagas.definitions.planning import rows_for
 from sagas.definitions.problems import (
     Problem,
     limit_exceeds_saga_timeout,
@@ -50,6 +51,9 @@ class SagaDefinition:
     abstract: bool
     steps: tuple[StepDefinition, ...]
     """In declared order, inherited ones first."""
+
+    has_plan: bool = False
+    """Whether ``plan()`` says for each run which steps it has."""
 
     @property
     def label(self) -> str:
@@ -87,6 +91,15 @@ class SagaDefinition:
         """Return what this code calls a step of that name; the name itself where it knows none."""
         found = self._by_name.get(name)
         return name if found is None else found.name
+
+    def row_name(self, name: str) -> str:
+        """Return what this code calls a step, or one repetition of a step, of that name.
+
+        Raises:
+            UnknownHandler: this code has no such step.
+        """
+        declared, bracket, repetition = name.partition("[")
+        return f"{self.step(declared).name}{bracket}{repetition}"
 
     def migrated(self, data: object, *, version: int) -> object:
         """Return the input that ``version`` of this saga stored, as this version would have stored it.
@@ -151,13 +164,26 @@ class SagaDefinition:
 
     @cached_property
     def plan(self) -> Plan:
-        """What the runs of this saga are inserted by; complete when the app registry is ready."""
+        """All steps as declared; complete when the app registry is ready."""
+        rows = [PlanRow(name=step.name, definition=step, after=step.after) for step in self.steps]
+        return self._plan_of(rows)
+
+    def plan_for(self, saga_input: Any) -> Plan:
+        """Return what a run with this input is inserted by: all steps, or those that ``plan()`` yields.
+
+        Raises:
+            PlanError: ``plan()`` yields what cannot be a run of this saga.
+            PayloadError: an input that it binds is not of the type of its step.
+        """
+        return self._plan_of(rows_for(self, saga_input)) if self.has_plan else self.plan
+
+    def _plan_of(self, rows: Sequence[PlanRow]) -> Plan:
         return Plan(
             label=self.label,
             version=self.version,
             options=self.run_plan.snapshot(),
             timeout=self.timeout,
-            steps=planned_steps(self.steps, self.successors(), in_place=self.run_plan.in_place),
+            steps=planned_steps(rows, in_place=self.run_plan.in_place),
         )
 
     def problems(self) -> list[Problem]:
@@ -172,7 +198,7 @@ class SagaDefinition:
     @cached_property
     def _problems(self) -> tuple[Problem, ...]:
         return (
-            *step_problems(self.label, self.steps),
+            *step_problems(self.label, self.steps, plans=self.has_plan),
             *unstorable(self.label, lambda: self.input_codec),
             *self._template_problems(),
             *limit_exceeds_saga_timeout(self.label, self.steps, self.timeout.total_seconds()),

@@ -1,12 +1,12 @@
 """A saga outside of a run: what handlers are told when a unit test calls them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sagas.definitions.invocation import RunInfo, StepOutcome, UndoneStep
+from sagas.definitions.invocation import RunInfo, StepOutcome, UndoneStep, refuse_repeated
 from sagas.states import StepState
 
 
@@ -37,11 +37,17 @@ class FakeInvocation:
     def outcome_of(self, step_name: str) -> StepOutcome:
         """Return what the test gave for this step; pending if it gave nothing."""
         if step_name not in self.results:
+            refuse_repeated(step_name, len(self.outcomes_of(step_name)))
             return StepOutcome(state=StepState.PENDING)
-        given = self.results[step_name]
-        if isinstance(given, StepOutcome):
-            return given
-        return StepOutcome(state=StepState.SUCCEEDED, value=given)
+        return _outcome(self.results[step_name])
+
+    def outcomes_of(self, step_name: str) -> Sequence[StepOutcome]:
+        """Return what the test gave for ``step_name``, or for ``step_name[...]``."""
+        return [
+            _outcome(given)
+            for name, given in self.results.items()
+            if name == step_name or name.startswith(f"{step_name}[")
+        ]
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Keep the tags."""
@@ -50,6 +56,12 @@ class FakeInvocation:
     def heartbeat(self, details: Any) -> None:
         """Keep the details."""
         self.heartbeats.append(details)
+
+
+def _outcome(given: object) -> StepOutcome:
+    if isinstance(given, StepOutcome):
+        return given
+    return StepOutcome(state=StepState.SUCCEEDED, value=given)
 
 
 def rehearsed_run(label: str, version: int) -> RunInfo:

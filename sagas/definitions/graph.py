@@ -1,10 +1,10 @@
 """The order of steps: who follows whom, what comes before what, and cycles."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 
-Predecessors = Mapping[str, tuple[str, ...]]
+Predecessors = Mapping[str, Sequence[str]]
 """By step, the steps that it waits for."""
 
 
@@ -25,6 +25,28 @@ def cycle(predecessors: Predecessors) -> list[str] | None:
         names: list[str] = error.args[1]
         return names
     return None
+
+
+def passed(predecessors: Predecessors, marks: Collection[str]) -> dict[str, str]:
+    """Return, by step that comes after one of ``marks``, the first such. The graph has no cycle."""
+    found: dict[str, str] = {}
+    for name in TopologicalSorter(predecessors).static_order():
+        before = [found.get(p) or p for p in predecessors[name] if p in found or p in marks]
+        if before:
+            found[name] = min(before)
+    return found
+
+
+def before(predecessors: Predecessors, names: Iterable[str]) -> set[str]:
+    """Return all that must end before one of ``names``. The graph must have no cycle."""
+    found: set[str] = set()
+    todo = [before for name in names for before in predecessors[name]]
+    while todo:
+        step = todo.pop()
+        if step not in found:
+            found.add(step)
+            todo += predecessors[step]
+    return found
 
 
 def ancestors(predecessors: Predecessors) -> dict[str, frozenset[str]]:

@@ -18,7 +18,12 @@ def place_of(handler: object) -> str:
 
 
 def check_handler(
-    handler: object, *, arguments: Collection[int], place: str, form: str = "(self)"
+    handler: object,
+    *,
+    arguments: Collection[int],
+    place: str,
+    form: str = "(self)",
+    may_yield: bool = False,
 ) -> None:
     """Refuse what cannot be called as a handler: with as many as one of ``arguments``.
 
@@ -31,7 +36,7 @@ def check_handler(
     if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
         message = f"{place}: a handler cannot be async; call asgiref's async_to_sync() in it."
         raise SagaDefinitionError(message)
-    if inspect.isgeneratorfunction(handler):
+    if inspect.isgeneratorfunction(handler) and not may_yield:
         message = f"{place}: a handler cannot yield: its body would never run. Return a value."
         raise SagaDefinitionError(message)
     parameters = inspect.signature(handler).parameters.values()

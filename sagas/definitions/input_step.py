@@ -1,10 +1,10 @@
 """A step whose method takes one argument besides ``self``: its own input, apart from the saga's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 from sagas.definitions.context import InputStepHandle, SagaContext
-from sagas.definitions.step import Step
+from sagas.definitions.step import BoundStep, Step, places_of
 
 
 S = TypeVar("S", bound=SagaContext[Any])
@@ -37,6 +37,25 @@ class InputStep(Step[S, R], Generic[S, A, R]):
         self._take_companion("inputs", self.inputs_handler, handler)
         self.inputs_handler = handler
         return handler
+
+    def bind(  # type: ignore[override]  # it takes the input
+        self,
+        value: A,
+        /,
+        *,
+        name: str = "",
+        after: Sequence[Step[Any, Any] | BoundStep] | None = None,
+    ) -> BoundStep:
+        """Return this step for ``plan()``, with its input.
+
+        ``name`` tells repetitions apart: ``name=f"ship_line[{line.sku}]"``. ``after`` are its predecessors,
+        if not the declared ones.
+
+        Raises:
+            SagaDefinitionError: ``after`` is no list of steps.
+        """
+        places = None if after is None else places_of(after, self.place)
+        return BoundStep(step=self, value=value, name=name, after=places)
 
     @overload
     def condition(self, handler: Callable[[S], bool], /) -> Callable[[S], bool]: ...

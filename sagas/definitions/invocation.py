@@ -1,12 +1,13 @@
 """What a handler is told about the run it works for; the engine answers, or a unit test does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
+from sagas.exceptions import ResultUnavailable
 from sagas.states import HAPPENED, StepState
 
 
@@ -65,6 +66,17 @@ class UndoneStep:
     """What the step was given, if it takes an input; None also when it had not been computed."""
 
 
+def refuse_repeated(step_name: str, repetitions: int) -> None:
+    """Refuse to speak of a step as one, of which a run has several.
+
+    Raises:
+        ResultUnavailable: it has.
+    """
+    if repetitions:
+        message = f"step {step_name!r} is repeated in this run; ask self.{step_name}.results"
+        raise ResultUnavailable(message, step=step_name, state="")
+
+
 class Invocation(Protocol):
     """One attempt of one step."""
 
@@ -96,7 +108,14 @@ class Invocation(Protocol):
         """The step being undone; None on the way forward."""
 
     def outcome_of(self, step_name: str) -> StepOutcome:
-        """Return what is known of a step of this run."""
+        """Return what is known of a step of this run.
+
+        Raises:
+            ResultUnavailable: it is repeated there.
+        """
+
+    def outcomes_of(self, step_name: str) -> Sequence[StepOutcome]:
+        """Return what is known of each repetition of a step, in the order of the plan."""
 
     @property
     def last_heartbeat(self) -> Any:

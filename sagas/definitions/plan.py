@@ -1,4 +1,4 @@
-"""What all runs of a saga have in common, planned once."""
+"""What a run is inserted by: planned once for all runs of a saga, or for each by its ``plan()``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
+from sagas.definitions import graph
 from sagas.definitions.options import StepPlan
 from sagas.definitions.step_definition import CompensationDefinition, StepDefinition
 
@@ -27,11 +28,18 @@ class PlannedStep:
     detached: bool
     options: Mapping[str, Any]
     timeout: timedelta | None
+    input: Any = None
+    """As JSON data, where ``plan()`` gives it."""
+
+    @property
+    def plan(self) -> StepPlan:
+        """What ``options`` say, as its row reads them."""
+        return StepPlan.from_snapshot(self.options)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """What is the same in all runs of a saga."""
+    """What is the same in all runs that are inserted by it."""
 
     label: str
     version: int
@@ -55,39 +63,66 @@ class Plan:
         ]
 
 
-def planned_steps(
-    steps: Sequence[StepDefinition],
-    successors: Mapping[str, Sequence[str]],
-    *,
-    in_place: bool,
-) -> list[PlannedStep]:
+@dataclass(frozen=True, kw_only=True)
+class PlanRow:
+    """One step of a plan, before its successors are known."""
+
+    name: str
+    definition: StepDefinition
+    after: Sequence[str]
+    """The names of its predecessors."""
+
+    saga: str = ""
+    """The label of the saga that declares it, if that is not the run's."""
+
+    input: Any = None
+    """As JSON data, if it is ``bound``."""
+
+    bound: bool = False
+
+
+def planned_steps(rows: Sequence[PlanRow], *, in_place: bool) -> list[PlannedStep]:
     """Plan the steps of a saga; ``in_place``: it wants its next step run by the same message."""
-    places = {step.name: place for place, step in enumerate(steps)}
+    places = {row.name: place for place, row in enumerate(rows)}
+    successors = graph.successors({row.name: row.after for row in rows})
+    snapshots: dict[Any, Mapping[str, Any]] = {}
     planned = []
-    for step in steps:
-        following = [places[name] for name in successors[step.name]]
-        awaited = [place for place in following if steps[place].wait]
+    for row in rows:
+        step, name = row.definition, row.definition.name
+        following = [places[name] for name in successors[row.name]]
+        awaited = [place for place in following if rows[place].definition.wait]
+        last = bool(following) and not awaited
+        # Repetitions of one step have one snapshot.
+        alike = (name, row.saga, row.name == name, row.bound, last)
+        if alike not in snapshots:
+            snapshots[alike] = _plan_of(row, last=last).snapshot()
         planned.append(
             PlannedStep(
-                name=step.name,
+                name=row.name,
                 handler=step.name,
                 compensation=step.compensation.name if step.compensation else "",
-                pending_predecessors=len(step.after),
+                pending_predecessors=len(row.after),
                 successors=following,
                 in_place=in_place
                 and len(awaited) == 1
-                and step.options.may_carry_on_to(steps[awaited[0]].options),
+                and step.options.may_carry_on_to(rows[awaited[0]].definition.options),
                 pivot=step.pivot,
                 critical=step.critical,
                 detached=not step.wait,
-                options=_plan_of(step, last=bool(following) and not awaited).snapshot(),
+                options=snapshots[alike],
                 timeout=_duration(step.options.timeout),
+                input=row.input,
             )
         )
     return planned
 
 
-def _plan_of(step: StepDefinition, *, last: bool) -> StepPlan:
+def _plan_of(row: PlanRow, *, last: bool) -> StepPlan:
+    step = row.definition
+    named: dict[str, Any] = {
+        "declared": "" if row.name == step.name else step.name,
+        "saga": row.saga,
+    }
     undo = step.compensation
     return StepPlan(
         **step.options.stored(),
@@ -98,14 +133,19 @@ def _plan_of(step: StepDefinition, *, last: bool) -> StepPlan:
         forward_only=undo is None and step.no_compensation_reason is None and not step.pivot,
         last=last,
         reconcile=step.reconcile is not None,
-        computes_input=step.inputs is not None,
-        compensation=None if undo is None else _plan_of_undo(undo, step.owner).snapshot(),
+        computes_input=step.inputs is not None and not row.bound,
+        compensation=None if undo is None else _plan_of_undo(undo, step.owner, named),
         compensation_timeout=None if undo is None else undo.options.timeout,
+        bound=row.bound,
+        **named,
     )
 
 
-def _plan_of_undo(undo: CompensationDefinition, owner: str) -> StepPlan:
-    return StepPlan(**undo.options.stored(), atomic=undo.atomic, owner=undo.owner or owner)
+def _plan_of_undo(
+    undo: CompensationDefinition, owner: str, named: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    said = {**undo.options.stored(), **named}
+    return StepPlan(**said, atomic=undo.atomic, owner=undo.owner or owner).snapshot()
 
 
 def _duration(seconds: float | None) -> timedelta | None:

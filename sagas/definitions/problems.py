@@ -1,6 +1,6 @@
 """What is wrong with a saga that only shows when it is seen whole."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sagas.definitions import graph
@@ -31,15 +31,20 @@ class Problem:
     is_error: bool = True
 
 
-def step_problems(label: str, steps: tuple[StepDefinition, ...]) -> Iterator[Problem]:
-    """Yield what is wrong with the steps, each alone and all together."""
-    if not steps:
+def step_problems(
+    label: str, steps: tuple[StepDefinition, ...], *, plans: bool
+) -> Iterator[Problem]:
+    """Yield what is wrong with the steps, each alone and all together.
+
+    ``plans``: the saga has a ``plan()``, which may give a step its input and take in other sagas' steps.
+    """
+    if not steps and not plans:
         yield Problem(
             id="sagas.E008",
             message=f"{label} has no steps.",
             hint="Decorate a method with @step, or set abstract = True in Meta.",
         )
-    elif not any(step.wait for step in steps):
+    elif steps and not any(step.wait for step in steps):
         yield Problem(
             id="sagas.E008",
             message=f"{label} waits for none of its steps, so it would be completed at once.",
@@ -54,26 +59,26 @@ def step_problems(label: str, steps: tuple[StepDefinition, ...]) -> Iterator[Pro
             hint="Take one of them out of the after= of the next.",
         )
     else:
-        ancestors = graph.ancestors(predecessors)
-        yield from _pivot_problems(label, steps, ancestors)
-        yield from _compensable_problems(label, steps, ancestors)
+        named = {step.name: step for step in steps}
+        yield from pivot_problems(label, named, predecessors)
+        yield from _compensable_problems(label, steps, graph.ancestors(predecessors))
     for step in steps:
         yield from unstorable(label, lambda step=step: step.result_codec)  # type: ignore[misc]
-        yield from _input_problems(label, step)
+        yield from _input_problems(label, step, plans=plans)
         yield from _compensation_mismatch(label, step)
         yield from _ambiguous_reconcile(label, step)
         yield from _wait_in_atomic_step(label, step)
 
 
-def _input_problems(label: str, step: StepDefinition) -> Iterator[Problem]:
+def _input_problems(label: str, step: StepDefinition, *, plans: bool) -> Iterator[Problem]:
     if not step.takes_input:
         return
     yield from unstorable(label, lambda: step.input_codec)
-    if step.inputs is None:
+    if step.inputs is None and not plans:
         yield Problem(
             id="sagas.E025",
             message=f"{label}: {step.name} takes an input, and nothing says which.",
-            hint=f"Add @{step.name}.inputs, a method that returns it.",
+            hint=f"Add @{step.name}.inputs, a method that returns it, or bind it in plan().",
         )
 
 
@@ -92,32 +97,36 @@ def unstorable(label: str, codec: Callable[[], object]) -> Iterator[Problem]:
         )
 
 
-def _pivot_problems(
-    label: str, steps: Iterable[StepDefinition], ancestors: dict[str, frozenset[str]]
+def pivot_problems(
+    label: str, steps: Mapping[str, StepDefinition], predecessors: graph.Predecessors
 ) -> Iterator[Problem]:
-    pivots = {step.name for step in steps if step.pivot}
-    for step in steps:
-        passed = sorted(pivots & ancestors[step.name])
+    """Yield what is wrong with the points of no return, and with what stands before and behind them.
+
+    ``steps`` are those of the saga, or of one plan, by their names there.
+    """
+    behind = graph.passed(predecessors, {name for name, step in steps.items() if step.pivot})
+    for name, step in steps.items():
+        passed = behind.get(name)
         if step.pivot:
             yield from _untaken_pivot(label, step)
         if step.pivot and passed:
             yield Problem(
                 id="sagas.E004",
-                message=f"{label}: pivot {step.name} comes after pivot {passed[0]}.",
+                message=f"{label}: pivot {name} comes after pivot {passed}.",
                 hint="A path has one point of no return: remove pivot=True from one of them.",
             )
         if step.compensation is not None and (step.pivot or passed):
-            where = f"comes after pivot {passed[0]}" if passed else "is the pivot"
+            where = f"comes after pivot {passed}" if passed else "is the pivot"
             yield Problem(
                 id="sagas.E005",
-                message=f"{label}: {step.name} {where}, so its compensation never runs.",
-                hint=f"Remove {step.compensation.name}, or move the pivot behind {step.name}.",
+                message=f"{label}: {name} {where}, so its compensation never runs.",
+                hint=f"Remove {step.compensation.name}, or move the pivot behind {name}.",
             )
         undecided = step.compensation is None and step.no_compensation_reason is None
         if undecided and not step.pivot and not passed:
             yield Problem(
                 id="sagas.E010",
-                message=f"{label}: {step.name} says nothing about how it is undone.",
+                message=f"{label}: {name} says nothing about how it is undone.",
                 hint=(
                     f"Add @{step.name}.compensation,"
                     f' or {step.name}.no_compensation("why none is needed") in the class body.'

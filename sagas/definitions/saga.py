@@ -1,7 +1,7 @@
 """``class FulfilOrder(Saga[OrderInput])``: the base class of every saga."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from sagas.definitions.collect import collect_steps
@@ -13,6 +13,7 @@ from sagas.definitions.invocation import Invocation, UndoneStep
 from sagas.definitions.meta import read_meta
 from sagas.definitions.registry import SagaRegistry
 from sagas.definitions.rules import MAX_NAME_LENGTH, is_label
+from sagas.definitions.yielded import PlanItem
 from sagas.exceptions import SagaDefinitionError
 
 
@@ -45,7 +46,7 @@ class Saga(SagaContext[I]):
             UnknownHandler: ``results`` names a step that this saga has not.
         """
         definition = self.definition
-        known = {definition.step(name).name: result for name, result in (results or {}).items()}
+        known = {definition.row_name(name): result for name, result in (results or {}).items()}
         super().__init__(
             input,
             invocation
@@ -67,6 +68,16 @@ class Saga(SagaContext[I]):
         """
         return data
 
+    @classmethod
+    def plan(cls, input: I, /) -> Iterable[PlanItem]:  # noqa: A002, ARG003 for who overrides it
+        """Yield the steps of a run with this input, in order; as given, all of them.
+
+        Override it to leave a step out by not yielding it, to repeat one by
+        ``cls.ship_line.bind(line, name=f"ship_line[{line.sku}]")``, or to take in the steps of another
+        saga by yielding its class. Asked once, by :func:`~sagas.start_saga`, whose rows keep the answer.
+        """
+        return [getattr(cls, step.name) for step in cls.definition.steps]
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Read the class body, and register the saga unless it is abstract or has nothing in it.
 
@@ -81,7 +92,7 @@ class Saga(SagaContext[I]):
 
 registry: SagaRegistry[type[Saga[Any]]] = SagaRegistry()
 
-_LATER_NAMES = {"plan", "Meta"}
+_LATER_NAMES = {"Meta"}
 RESERVED_NAMES = frozenset(
     {*dir(Saga), *Saga.__annotations__, *SagaContext.__annotations__, *_LATER_NAMES}
 )
@@ -94,9 +105,11 @@ def define(saga: type[Saga[Any]]) -> SagaDefinition:
     Raises:
         SagaDefinitionError: the class body is wrong; the message names saga, step and cure.
     """
-    _check_migrate(saga)
     meta = read_meta(vars(saga).get("Meta"), saga=saga.__name__)
     steps = collect_steps(saga, meta.step_defaults, RESERVED_NAMES)
+    _check_classmethod(saga, "migrate", arguments=3, form="(cls, version, data)")
+    _check_classmethod(saga, "plan", arguments=2, form="(cls, input)")
+    has_plan = inspect.getattr_static(saga, "plan") is not vars(Saga)["plan"]
     if meta.label is None and not is_label(saga.__name__):
         message = (
             f"{saga.__name__}: a class name in ASCII of at most {MAX_NAME_LENGTH} characters"
@@ -113,15 +126,18 @@ def define(saga: type[Saga[Any]]) -> SagaDefinition:
         long_running=meta.long_running,
         tag_templates=meta.tags,
         run_plan=meta.run_plan,
-        abstract=meta.abstract or not (steps or meta.label),
+        abstract=meta.abstract or not (steps or meta.label or has_plan),
         steps=steps,
+        has_plan=has_plan,
     )
 
 
-def _check_migrate(saga: type[Saga[Any]]) -> None:
-    declared = inspect.getattr_static(saga, "migrate")
+def _check_classmethod(saga: type[Saga[Any]], name: str, *, arguments: int, form: str) -> None:
+    declared = inspect.getattr_static(saga, name)
     function = declared.__func__ if isinstance(declared, classmethod) else None
-    place = f"{saga.__name__}.migrate"
+    place = f"{saga.__name__}.{name}"
     if function is None:
         raise SagaDefinitionError(f"{place} is a classmethod: put @classmethod above it.")
-    check_handler(function, arguments=(3,), form="(cls, version, data)", place=place)
+    check_handler(
+        function, arguments=(arguments,), form=form, place=place, may_yield=name == "plan"
+    )

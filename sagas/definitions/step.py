@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack, overload
 
 from sagas.definitions.context import SagaContext, StepHandle
 from sagas.definitions.handler_form import check_handler, place_of
+from sagas.definitions.invocation import NO_VALUE
 from sagas.definitions.options import (
     COMPENSATION_RULES,
     CompensationKeywords,
@@ -45,6 +46,19 @@ class Undo:
 
     handler: Callable[..., object]
     options: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BoundStep:
+    """A step of one run, as ``plan()`` yields it: with its input, its name and its place."""
+
+    step: "Step[Any, Any]"
+    value: Any = NO_VALUE
+    name: str = ""
+    """Empty: the declared one."""
+
+    after: "tuple[Step[Any, Any] | BoundStep, ...] | None" = None
+    """None: as declared."""
 
 
 class Step(Generic[S, R]):
@@ -152,6 +166,18 @@ class Step(Generic[S, R]):
         self.reconcile_handler = handler
         return handler
 
+    def bind(self, *, after: "Sequence[Step[Any, Any] | BoundStep]") -> "BoundStep":
+        """Return this step for ``plan()``, at another place than the declared one.
+
+        Raises:
+            SagaDefinitionError: ``after`` is no list of steps.
+        """
+        return BoundStep(step=self, after=places_of(after, self.place))
+
+    def belongs_to(self, saga: type) -> bool:
+        """Whether it is a step of this class or of a base; one that was overridden counts by its name."""
+        return any(vars(base).get(self.name) is self for base in saga.__mro__)
+
     def settle(self) -> None:
         """Refuse any change from now on: the step belongs to a saga."""
         self._settled = True
@@ -195,6 +221,21 @@ class Step(Generic[S, R]):
                 " Declare it in the body of that class, or declare the step anew in the subclass."
             )
             raise SagaDefinitionError(message)
+
+
+def places_of(
+    after: "Sequence[Step[Any, Any] | BoundStep]", place: str
+) -> "tuple[Step[Any, Any] | BoundStep, ...]":
+    """Return what ``bind()`` was told of the place of a step.
+
+    Raises:
+        SagaDefinitionError: it is no list of steps.
+    """
+    is_list = isinstance(after, list | tuple)
+    if not is_list or not all(isinstance(each, Step | BoundStep) for each in after):
+        message = f"{place}: after= of bind() is a list of steps, or of bound ones, not {after!r}."
+        raise SagaDefinitionError(message)
+    return tuple(after)
 
 
 def _predecessors(

@@ -38,6 +38,9 @@ class StepDefinition:
     after: tuple[str, ...]
     """The steps it waits for; empty: it starts with the saga."""
 
+    follows_above: bool = False
+    """Whether ``after`` was not said, so that it is the step written above."""
+
     options: StepOptions
     pivot: bool
     critical: bool

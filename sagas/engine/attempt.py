@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from sagas.definitions import Approval, Saga, SagaDefinition, StepDefinition
+from sagas.definitions import Approval, Saga, StepDefinition
 from sagas.engine import pooling, soft_limit, surroundings, transitions
 from sagas.engine.decisions import (
     DidNotHappen,
@@ -24,6 +24,7 @@ from sagas.engine.decisions import (
     Waiting,
     WaitingForApproval,
 )
+from sagas.engine.declared import load_input
 from sagas.engine.failures import classify, ends_the_process, failed
 from sagas.engine.handler_context import RowInvocation
 from sagas.engine.leases import Lease
@@ -102,13 +103,11 @@ class Attempt:
 
     def _prepare(self) -> tuple[RowInvocation, Saga[Any]]:
         step = self.step
-        definition: SagaDefinition = self.saga_class.definition
         if step.plan.computes_input and self.definition.inputs is None:
             raise UnknownHandler(
                 f"{self._what} has no inputs in this code, and had when it was planned"
             )
-        data, version = step.run.input_of(step)
-        value = definition.load_input(data, version=version)
+        value = load_input(step.run, step)
         invocation = RowInvocation(step, self.lease, atomic=self.is_atomic)
         return invocation, self.saga_class(value, invocation=invocation)
 

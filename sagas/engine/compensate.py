@@ -219,12 +219,22 @@ def to_undo(steps: Sequence[StepRun]) -> list[StepRun]:
 def no_longer_compensable(steps: Iterable[StepRun]) -> set[str]:
     """Return the names of the steps whose ``compensable_until`` was reached.
 
-    Only a success that is known reaches it: when nobody can tell, a step is rather undone. So is what
-    is of an earlier life: a rewind ended it before that.
+    Only a success that is known reaches it, of a repeated step that of all repetitions which were not
+    skipped: when nobody can tell, a step is rather undone. So is what is of an earlier life: a rewind
+    ended it before that.
     """
     present = [step for step in steps if not step.is_past]
-    reached = {step.name for step in present if step.happened}
-    return {step.name for step in present if step.plan.compensable_until in reached}
+    reached = {_declared(step) for step in present if step.happened}
+    reached -= {
+        _declared(step) for step in present if not step.happened and step.state != StepState.SKIPPED
+    }
+    return {
+        step.name for step in present if (step.plan.saga, step.plan.compensable_until) in reached
+    }
+
+
+def _declared(step: StepRun) -> tuple[str, str]:
+    return step.plan.saga, step.declared
 
 
 def exempt(steps: Sequence[StepRun]) -> list[StepRun]:

@@ -29,6 +29,23 @@ def definition_of(run: SagaRun, step: StepRun) -> StepDefinition:
     return saga_of(run, step).definition.step(step.declared)
 
 
+def load_input(run: SagaRun, step: StepRun) -> Any:
+    """Return the input of ``run`` as the saga sees it that declares what the row runs.
+
+    Raises:
+        PayloadError: it does not fit the type that this code has, or ``migrate()`` raised.
+        UnknownSaga: this code does not have the saga.
+    """
+    own = registry.get(run.label).definition
+    data, version = run.input_of(step)
+    if step.plan.saga in {"", run.label}:
+        return own.load_input(data, version=version)
+    migrated = own.migrated(data, version=version)
+    return saga_of(run, step).definition.input_codec.load(
+        migrated, what=f"the input of {run.label}"
+    )
+
+
 def name_today(run: SagaRun, step: StepRun) -> str:
     """Return what this code calls a row of ``run``: a row keeps the name that it was planned by."""
     name = step.present_name

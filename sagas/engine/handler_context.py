@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from django.db import Error, connections, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from pydantic import JsonValue
 
 from sagas.definitions import (
@@ -18,6 +19,7 @@ from sagas.definitions import (
     StepOutcome,
     UndoneStep,
 )
+from sagas.definitions.invocation import refuse_repeated
 from sagas.definitions.tokens import Request, answer_token, approval_token
 from sagas.engine import pooling, transitions
 from sagas.engine.database import has_open_transaction, is_in_transaction, saga_database
@@ -81,12 +83,41 @@ class RowInvocation:
     def outcome_of(self, step_name: str) -> StepOutcome:
         """Return where another step of this run stands, with its typed result if it has one."""
         row = self._forward_rows().get(self._definition.current_name(step_name))
-        if row is None:
-            # Another version of the saga planned this run, without this step.
-            return StepOutcome(state=StepState.SKIPPED)
-        return StepOutcome(
-            state=StepState(row.state), value=self._load(row) if row.happened else NO_VALUE
-        )
+        if row is not None:
+            return self._outcome(row)
+        if self._may_be_repeated(step_name):
+            refuse_repeated(step_name, len(self._repetitions(step_name)))
+        # The run was planned without this step: by its plan(), or by another version of the saga.
+        return StepOutcome(state=StepState.SKIPPED)
+
+    def outcomes_of(self, step_name: str) -> list[StepOutcome]:
+        """Return where each repetition of a step stands, as :meth:`outcome_of` does for one."""
+        row = self._forward_rows().get(self._definition.current_name(step_name))
+        rows = [row] if row else self._repetitions(step_name)
+        return [self._outcome(row) for row in rows]
+
+    def _outcome(self, row: StepRun) -> StepOutcome:
+        value = self._load(row) if row.happened else NO_VALUE
+        return StepOutcome(state=StepState(row.state), value=value)
+
+    def _may_be_repeated(self, step_name: str) -> bool:
+        return self._definition.step(step_name).takes_input
+
+    def _repetitions(self, step_name: str) -> list[StepRun]:
+        step = self._definition.step(step_name)
+        named = Q()
+        for name in (step.name, *step.formerly):
+            named |= Q(name__startswith=f"{name}[")
+        rows = StepRun.objects.forward().filter(named, run_id=self._run_id)
+        with pooling.borrowed():
+            found = self._mine(rows)
+        return sorted(found.values(), key=attrgetter("position"))
+
+    def _mine(self, rows: QuerySet[StepRun]) -> dict[str, StepRun]:
+        """Return, by name, those of the life of the step at hand that its own saga declares."""
+        lives = _of_one_life(rows.only(*_COLUMNS, "position"), self._step.rewind or 0)
+        saga = self._step.plan.saga
+        return {name_today(self._run, row): row for row in lives if row.plan.saga == saga}
 
     @property
     def carried(self) -> Any:
@@ -188,8 +219,7 @@ class RowInvocation:
             of_life = Q(name__in=names) | (Q(rewind__gte=life) if life else Q())
             rows = StepRun.objects.forward().filter(of_life, run_id=self._run_id)
             with pooling.borrowed():
-                lives = _of_one_life(rows.only(*_COLUMNS), life)
-            self._forward = {name_today(self._run, row): row for row in lives}
+                self._forward = self._mine(rows)
         return self._forward
 
 

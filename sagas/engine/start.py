@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
@@ -78,7 +78,8 @@ def start_saga(
 
     Raises:
         UnknownSaga: no saga has this label.
-        SagaDefinitionError: the saga is declared wrongly, or has no steps.
+        SagaDefinitionError: the saga is declared wrongly, or has no steps; as a ``PlanError`` when what
+            its ``plan()`` yields for this input cannot be a run of it.
         PayloadError, PayloadTooLarge: the input does not fit its type or the limit, or the key or
             a tag is no text that can be stored.
         IdempotencyRequired: neither ``key`` nor ``Meta.key``.
@@ -86,11 +87,22 @@ def start_saga(
             saga that cannot be compared.
     """
     definition = _definition(saga)
-    new_run = _new_run(definition, input, key, tags, from_data=isinstance(saga, str))
-    ((run, steps),) = transitions.insert_runs(definition.plan, [new_run], grace=_first_grace())
+    plan, new_run = _new_run(definition, input, key, tags, from_data=isinstance(saga, str))
+    ((run, steps),) = transitions.insert_runs(plan, [new_run], grace=_first_grace())
     _require_same_input(definition, run, new_run)
     dispatch.send_on_commit(run, steps)
     return run
+
+
+def plan_of(saga: type[Saga[Any]] | str, input: Any) -> Plan:  # noqa: A002
+    """Return what a run with this input would be inserted by. Writes nothing.
+
+    Raises:
+        UnknownSaga, SagaDefinitionError, PayloadError: as :func:`start_saga`.
+    """
+    definition = _definition(saga)
+    _, value = _normalise(definition, input, from_data=isinstance(saga, str))
+    return definition.plan_for(value)
 
 
 astart_saga = sync_to_async(start_saga, thread_sensitive=True)
@@ -134,15 +146,17 @@ def start_sagas(
             message begins with its place and ``error.index`` has it; nothing is written.
     """
     definition = _definition(saga)
-    plan, from_data = definition.plan, isinstance(saga, str)
-    new_runs = []
+    from_data = isinstance(saga, str)
+    plans, new_runs = [], []
     for index, (value, key) in enumerate(
         zip(inputs, keys or repeat(None, len(inputs)), strict=True)
     ):
         with _naming(index):
-            new_runs.append(_new_run(definition, value, key, tags, from_data=from_data))
+            plan, new_run = _new_run(definition, value, key, tags, from_data=from_data)
+        plans.append(plan)
+        new_runs.append(new_run)
     with read_committed(saga_database()):
-        inserted_runs = _insert(plan, new_runs)
+        inserted_runs = _insert(plans, new_runs)
         for index, ((run, _), new_run) in enumerate(zip(inserted_runs, new_runs, strict=True)):
             with _naming(index):
                 _require_same_input(definition, run, new_run)
@@ -171,11 +185,12 @@ def _new_run(
     tags: Mapping[str, str] | None,
     *,
     from_data: bool,
-) -> NewRun:
-    """Return what a new run has of its own, not inserted yet."""
+) -> tuple[Plan, NewRun]:
+    """Return the plan of a new run, and what it has of its own, not inserted yet."""
     data, value = _normalise(definition, given, from_data=from_data)
-    run_id, *step_ids = uuid7s(1 + len(definition.steps))
-    return NewRun(
+    plan = definition.plan_for(value)
+    run_id, *step_ids = uuid7s(1 + len(plan.steps))
+    return plan, NewRun(
         id=run_id,
         step_ids=step_ids,
         key=_key(definition, value, key),
@@ -193,17 +208,22 @@ def _naming(index: int) -> Iterator[None]:
         raise type(error)(f"inputs[{index}]: {error}", **error.facts, index=index) from error
 
 
-def _insert(plan: Plan, new_runs: Sequence[NewRun]) -> list[InsertedRun]:
+def _insert(plans: Sequence[Plan], new_runs: Sequence[NewRun]) -> list[InsertedRun]:
     """Insert in the order of the keys: two callers with the same ones wait, and neither for ever."""
     places = sorted(range(len(new_runs)), key=lambda place: new_runs[place].key)
     inserted_runs: dict[int, InsertedRun] = {}
-    for first in range(0, len(places), BATCH):
-        batch = places[first : first + BATCH]
-        inserted = transitions.insert_runs(
-            plan, [new_runs[place] for place in batch], grace=_first_grace()
-        )
-        inserted_runs |= zip(batch, inserted, strict=True)
+    for plan, alike in groupby(places, key=lambda place: plans[place]):
+        for batch in _batches(list(alike)):
+            inserted = transitions.insert_runs(
+                plan, [new_runs[place] for place in batch], grace=_first_grace()
+            )
+            inserted_runs |= zip(batch, inserted, strict=True)
     return [inserted_runs[place] for place in range(len(new_runs))]
+
+
+def _batches(places: Sequence[int]) -> Iterator[Sequence[int]]:
+    for first in range(0, len(places), BATCH):
+        yield places[first : first + BATCH]
 
 
 def _require_same_input(definition: SagaDefinition, stored: SagaRun, new_run: NewRun) -> None:

@@ -15,6 +15,7 @@ from sagas.operations.answering import complete_compensation, complete_step, fai
 from sagas.operations.approving import approve_step, reject_step
 from sagas.operations.dead_letters import resolve_saga, retry_saga
 from sagas.operations.pausing import pause_saga, resume_saga
+from sagas.operations.plans import PreviewedStep, preview_plan
 from sagas.operations.preview import (
     PlannedUndo,
     RewindPreview,
@@ -29,6 +30,7 @@ from sagas.operations.turning_back import cancel_saga, compensate_saga
 
 __all__ = [
     "PlannedUndo",
+    "PreviewedStep",
     "RewindPreview",
     "allowed_actions",
     "allowed_step_actions",
@@ -42,6 +44,7 @@ __all__ = [
     "input_type",
     "pause_saga",
     "preview_compensation",
+    "preview_plan",
     "preview_rewind",
     "reject_step",
     "resolve_saga",

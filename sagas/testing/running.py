@@ -29,16 +29,21 @@ def execute_ready(run: SagaRun, *, limit: int = 500, skip_delays: bool = True) -
     A step that waits for the code of another release, as one whose handler was removed, is left so.
     """
     left: set[object] = set()
-    for _ in range(limit):
+    begun = 0
+    while begun < limit:
         if skip_delays:
-            StepRun.objects.filter(run=run, state=StepState.READY).update(due_at=Now())
+            waiting = StepRun.objects.filter(run=run, state=StepState.READY, due_at__gt=Now())
+            waiting.update(due_at=Now())
         ready = [step for step in ready_steps(run) if step.pk not in left]
         if not ready:
             return SagaRun.objects.get(pk=run.pk)
-        execute(ready[0].pk, ready[0].fence)
-        attempts = StepRun.objects.filter(pk=ready[0].pk, state=StepState.READY)
-        if attempts.filter(attempt=ready[0].attempt, fence__gt=ready[0].fence).exists():
-            left.add(ready[0].pk)
+        # One, and then what is ready is looked at again; of thousands, one in a hundred at a time.
+        for step in ready[: 1 + len(ready) // 100]:
+            begun += 1
+            execute(step.pk, step.fence)
+            attempts = StepRun.objects.filter(pk=step.pk, state=StepState.READY)
+            if attempts.filter(attempt=step.attempt, fence__gt=step.fence).exists():
+                left.add(step.pk)
     run.refresh_from_db()
     message = f"still ready steps after {limit} attempts: {run.explain()}"
     raise AssertionError(message)

@@ -28,6 +28,7 @@ from tests.chains import Fails, chain
 from tests.conftest import database_url
 from tests.driving import drive, fresh, ready_steps, step_of
 from tests.letter import Letter
+from tests.planned import Dispatch, Line, Order
 from tests.traced import Diamond, Five, Script, Traced
 
 
@@ -129,6 +130,11 @@ class TestStatementsBesideTheOrm:
             claim(ready_steps(run)[0].pk, 0, task_id="t", worker="w")
 
         both(scenario)
+
+    @pytest.mark.parametrize("fails", ["", "pen", "bill"])
+    def test_both_write_the_same_rows_of_a_plan_by_data(self, fails: str) -> None:
+        order = Order([Line("book", 2), Line("pen")], gift=True, fails=fails)
+        both(lambda key: go(start_saga(Dispatch, order, key=key), in_place=True))
 
     def test_both_write_the_same_rows_of_a_lost_attempt_and_its_late_success(self) -> None:
         def scenario(key: str) -> None:

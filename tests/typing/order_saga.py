@@ -1,13 +1,15 @@
 """What a user writes. A type checker has nothing to say about it, with no plugin of ours."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, assert_type
 
 from sagas import PermanentError, Saga, start_saga, step
-from sagas.definitions import InputStep, Step, StepHandle, UndoneStep
+from sagas.definitions import InputStep, PlanItem, Step, StepHandle, UndoneStep
 from sagas.models import SagaRun
+from sagas.operations import PreviewedStep, preview_plan
 from sagas.testing import (
     CrashPoint,
     Failure,
@@ -134,6 +136,33 @@ class FulfilOrder(Saga[OrderInput]):
     def send_confirmation(self) -> None:
         assert_type(self.create_shipment.result, str)
 
+
+class Parcels(Saga[OrderInput]):
+    """One parcel for each part."""
+
+    @step
+    def pack(self, number: int) -> str:
+        return str(number)
+
+    pack.no_compensation("a parcel is unpacked by whoever gets it")
+
+    @step
+    def tell(self) -> int:
+        assert_type(self.pack.results, list[str])
+        return len(self.pack.results)
+
+    tell.no_compensation("a word")
+
+    @classmethod
+    def plan(cls, order: OrderInput) -> Iterator[PlanItem]:
+        first = cls.pack.bind(0, name="pack[0]")
+        yield first
+        yield cls.pack.bind(order.order_id, name="pack[1]", after=[first])
+        yield FulfilOrder
+        yield cls.tell.bind(after=[cls.pack, FulfilOrder.create_shipment])
+
+
+assert_type(preview_plan(Parcels, OrderInput(1, "ada", "CH")), list[PreviewedStep])
 
 order = OrderInput(order_id=7, customer_id="ada", country="CH")
 run = start_saga(FulfilOrder, order, key="order-7", tags={"channel": "web"})

@@ -91,6 +91,7 @@ def _steps(plan: Plan, new: NewRun, grace: timedelta) -> list[StepRun]:
             detached=step.detached,
             options=step.options,
             timeout=step.timeout,
+            input=step.input,
             idempotency_key=f"{new.id}:{step.name}",
         )
         if step.pending_predecessors == 0:

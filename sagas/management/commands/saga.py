@@ -4,7 +4,7 @@ from typing import Any, TextIO, cast
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from sagas.management.subcommands import acting, deploying, purging, reading, watching
+from sagas.management.subcommands import acting, deploying, planning, purging, reading, watching
 
 
 class Command(BaseCommand):
@@ -15,7 +15,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Let each module add its own."""
         subparsers = parser.add_subparsers(dest="subcommand", required=True)
-        for module in (reading, acting, watching, deploying, purging):
+        for module in (reading, planning, acting, watching, deploying, purging):
             module.add_to(subparsers)
 
     def handle(self, *_args: Any, **options: Any) -> None:

@@ -34,18 +34,18 @@ planned AS (
     CROSS JOIN jsonb_to_recordset(plan.steps) AS step (
         position int, name text, handler text, compensation text, pending_predecessors int, successors int[],
         in_place boolean, pivot boolean, critical boolean, detached boolean, options jsonb,
-        timeout interval
+        input jsonb, timeout interval
     )
 ),
 stepped AS (
     INSERT INTO sagas_steprun
         (id, run_id, name, direction, position, handler, compensation, state, pending_predecessors, successors,
-         in_place, pivot, critical, options, fence, attempt, in_doubt, detached,
+         in_place, pivot, critical, options, input, fence, attempt, in_doubt, detached,
          due_at, send_at, sent_at, sends, timeout, task_id, worker, idempotency_key, error_code, error,
          created_at, updated_at)
     SELECT id, run_id, name, 'forward', position, handler, compensation,
            CASE pending_predecessors WHEN 0 THEN 'ready' ELSE 'pending' END, pending_predecessors, followers,
-           in_place, pivot, critical, options, 0, 0, false, detached,
+           in_place, pivot, critical, options, input, 0, 0, false, detached,
            CASE pending_predecessors WHEN 0 THEN STATEMENT_TIMESTAMP() END,
            CASE pending_predecessors WHEN 0 THEN STATEMENT_TIMESTAMP() + $3::interval END,
            CASE pending_predecessors WHEN 0 THEN STATEMENT_TIMESTAMP() END,
