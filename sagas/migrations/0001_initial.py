@@ -129,7 +129,7 @@ class Migration(migrations.Migration):
                 'base_manager_name': 'objects',
                 'verbose_name': 'step',
                 'verbose_name_plural': 'steps',
-                'ordering': ('-direction', 'position'),
+                'ordering': ('-direction', 'position', 'id'),
                 'default_permissions': ('view',),
             },
         ),

@@ -10,7 +10,8 @@ def explain(run: Any) -> str:
     """Say in one sentence why the run is where it is and what happens next."""
     if run.state not in ACTIVE_SAGAS:
         return _explain_end(run)
-    because = f" because {run.failed_step or 'the saga'}: {run.error}" if run.error else ""
+    cause = run.error if run.is_rewinding else f"{run.failed_step or 'the saga'}: {run.error}"
+    because = f" because {cause}" if run.error else ""
     if run.paused_at is not None:
         return f"{_way(run)}{because}; {_paused(run)}, by hand."
     step = run.next_step()

@@ -176,7 +176,8 @@ class StepRun(models.Model):
     class Meta:
         verbose_name = _("step")
         verbose_name_plural = _("steps")
-        ordering = ("-direction", "position")
+        # Of several lives of a step, the first one first: ids are in the order of time.
+        ordering = ("-direction", "position", "id")
         base_manager_name = "objects"
         default_permissions = ("view",)
         constraints = (

@@ -92,7 +92,7 @@ def _in_rows(run: SagaRun, steps: Steps, name: str) -> str:
     with suppress(UnknownSaga):
         name = registry.get(run.label).definition.current_name(name)
     for row in steps:
-        for now, then in _renamed(run, row):
+        for now, then in () if row.is_past else _renamed(run, row):
             if name == now:
                 return then
     return name

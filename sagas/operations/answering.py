@@ -1,8 +1,10 @@
 """``complete_step`` and ``fail_step``: an outside party, or whoever speaks for it, answers a step."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from sagas.engine import advance, consequences, transitions
 from sagas.engine.decisions import Failed, Succeeded
@@ -106,6 +108,8 @@ def _answer(
     reason: str,
     actor: str,
 ) -> SagaRun:
+    if request is not None:
+        name = _in_its_life(run, name, request)
     if request is not None and _is_told_again(run, name, outcome_of):
         return reloaded(run)  # without a lock: the same may come a hundred times
     try:
@@ -119,6 +123,18 @@ def _answer(
         if request is None or not _is_told_again(run, name, outcome_of):
             raise
     return reloaded(run)
+
+
+def _in_its_life(run: SagaRun, name: str, request: int) -> str:
+    """Return the id of the step if a rewind has ended the life in which ``request`` was made.
+
+    The fences of a step go on from one life to the next; an id tells the life by itself.
+    """
+    with suppress(ValueError):
+        return str(UUID(name))
+    past = StepRun.objects.forward().filter(run_id=run.pk, rewind__gt=0, fence__gte=request)
+    rows = [row for row in past.order_by("rewind") if row.present_name == name]
+    return str(rows[0].pk) if rows else name
 
 
 def _is_told_again(

@@ -7,7 +7,7 @@ import pytest
 from sagas import Saga, start_saga, step
 from sagas.engine import recover
 from sagas.engine.advance import record_outcome
-from sagas.engine.decisions import Failed, Succeeded, Waiting
+from sagas.engine.decisions import Failed, Outcome, Succeeded, Waiting
 from sagas.exceptions import ActionNotAllowed, PayloadError, SagaConflict
 from sagas.idempotency import once, undo_once
 from sagas.models import IdempotencyRecord, SagaRun, StepRun
@@ -15,6 +15,7 @@ from sagas.operations import (
     allowed_actions,
     cancel_saga,
     compensate_saga,
+    complete_step,
     pause_saga,
     preview_rewind,
     resume_saga,
@@ -30,6 +31,7 @@ from tests.traced import CALLS, Diamond, Five, Receipt, Script, Traced
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
 
 SURELY = Succeeded(output={"of": "late"})
+PERHAPS = Failed(code="X", error="perhaps", in_doubt=True)
 DEFINITELY_NOT = Failed(code="REFUSED", error="refused")
 
 
@@ -47,6 +49,11 @@ def diamond(*done: str, **faults: str) -> SagaRun:
     return fresh(run)
 
 
+def drive_until_forward(run: SagaRun) -> None:
+    while fresh(run).state == SagaState.COMPENSATING:
+        run_one(run)
+
+
 def keys(run: SagaRun) -> dict[str, str]:
     rows = StepRun.objects.forward().filter(run=run)
     return {row.name: row.idempotency_key.removeprefix(str(run.pk)) for row in rows}
@@ -61,7 +68,9 @@ class TestBackAndForth:
         run = five(4)
         rewound = rewind_saga(run, to="c", reason="wrong size", actor="ann")
         assert (rewound.state, rewound.rewind_to) == (SagaState.COMPENSATING, "c")
-        assert rewound.explain().startswith("Rewinding to c, to go forward again, because")
+        assert rewound.explain().startswith(
+            "Rewinding to c, to go forward again, because wrong size; "
+        )
         run = drive(run)
         assert CALLS[4:] == ["undo_d(d)", "undo_c(c)", "c", "d", "e"]
         assert (run.state, run.error, run.rewind_to) == (SagaState.COMPLETED, "", "")
@@ -237,6 +246,21 @@ class TestWhatStands:
         drive(run)
         assert (fresh(run).state, states(run)["right"]) == (SagaState.RUNNING, StepState.WAITING)
         assert step_of(run, "right").fence == right.fence
+
+    def test_an_answer_is_for_the_life_that_asked(self) -> None:
+        run = five(1)
+        record_outcome(asked := claimed(run, "b"), Waiting())
+        rewind_saga(fresh(run), to="b", reason="wrong")
+        drive_until_forward(run)
+        record_outcome(again := claimed(run, "b"), Waiting())
+        assert again.fence > asked.fence
+        complete_step(run, "b", result=Receipt("old"), request=asked.fence, reason="late")
+        assert states(run)["b"] == StepState.WAITING
+        drive(run)
+        assert states(run)["b~1"] == StepState.COMPENSATED
+        complete_step(run, "b", result=Receipt("new"), request=again.fence, reason="now")
+        assert drive(run).state == SagaState.COMPLETED
+        assert CALLS == ["a", "undo_b(None)", "undo_b(old)", "c", "d", "e"]
 
     def test_what_fails_beside_is_tried_again_when_the_saga_goes_forward(self) -> None:
         run = diamond("start", "left")
@@ -576,6 +600,22 @@ class TestEarlierLives:
         assert states(run)["right"] == StepState.WAITING
         assert step_of(run, "right").fence == right.fence
         assert CALLS[1:] == ["undo_left(None)", "left", "undo_left(late)"]
+
+    @pytest.mark.parametrize("word", [SURELY, PERHAPS], ids=["surely", "perhaps"])
+    @pytest.mark.parametrize("after", range(5))
+    def test_wherever_its_word_comes_it_is_undone_under_its_key_and_the_rest_done_once(
+        self, after: int, word: Outcome
+    ) -> None:
+        run, attempt = self.lost()
+        for _ in range(after):
+            run_one(run)
+        before = len(CALLS)
+        record_outcome(attempt, word)
+        assert drive(run).state == SagaState.COMPLETED
+        assert CALLS[before] == ("undo_c(late)" if word is SURELY else "undo_c(None)")
+        forward = [call for call in CALLS if not call.startswith("undo")]
+        assert forward == ["a", "b", "c", "d", "e"]
+        assert step_of(run, "c").state == StepState.SUCCEEDED
 
     def test_nobody_retries_or_settles_an_earlier_life(self) -> None:
         run = five(2)

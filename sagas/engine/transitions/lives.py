@@ -14,9 +14,9 @@ from sagas.engine.declared import definition_of
 from sagas.engine.transitions.change import RunChange
 from sagas.engine.transitions.compensation import RELEASED
 from sagas.exceptions import UnknownHandler, UnknownSaga
-from sagas.models import SagaRun, StepRun
+from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.models.steps import BEING_REWOUND
-from sagas.states import StepState
+from sagas.states import EventType, StepState
 
 
 def begin_rewind(change: RunChange, steps: Iterable[StepRun], entry: dict[str, Any]) -> None:
@@ -53,7 +53,8 @@ def begin_new_lives(change: RunChange) -> dict[str, Any]:
     run = change.run
     number = len(run.rewound)
     rewound = list(_marked(run))
-    ended = [step for step in rewound if not _never_began(step)]
+    begun = set(_claims(run))
+    ended = [step for step in rewound if step.state != StepState.CANCELLED or step.pk in begun]
     names = [step.name for step in ended]
     undo = list(StepRun.objects.backward().present().filter(run_id=run.pk, name__in=names))
     lives = {str(step.pk): _new_life(run, step, key=f"{run.pk}/{number + 1}") for step in ended}
@@ -78,9 +79,10 @@ def _marked(run: SagaRun) -> Any:
     return StepRun.objects.filter(run_id=run.pk, rewind=BEING_REWOUND)
 
 
-def _never_began(step: StepRun) -> bool:
-    # The fence is raised by each claim, and no other count survives a retry.
-    return step.state == StepState.CANCELLED and step.fence == 0
+def _claims(run: SagaRun) -> Any:
+    """Return the ids of the steps that an attempt was made of: no count in the rows survives a retry."""
+    claims = SagaEvent.objects.filter(run_id=run.pk, type=EventType.STEP_CLAIMED)
+    return claims.values_list("step_id", flat=True)
 
 
 def _end_life(row: StepRun, number: int) -> None:
@@ -109,6 +111,8 @@ def _new_life(run: SagaRun, step: StepRun, *, key: str) -> StepRun:
         compensation=step.compensation,
         successors=step.successors,
         in_place=step.in_place,
+        # A request is named by the fence of the attempt that made it, in whatever life.
+        fence=step.fence,
         pivot=step.pivot,
         critical=step.critical,
         detached=detached,

@@ -22,6 +22,7 @@ def check(world: World, saga: str, run: SagaRun) -> None:
     if run.state == SagaState.COMPLETED:
         completed_means_done(world, saga)
         assert not is_left_open(run), "completed, and a step for which it did not wait is left"
+        nothing_stands_twice(world, saga)
     if run.state in ROLLED_BACK:
         rolled_back_means_undone(world, saga, run.state)
     nothing_begins_after_undoing(world)
@@ -34,6 +35,12 @@ def completed_means_done(world: World, saga: str) -> None:
     for step in SAGAS[saga].definition.steps:
         wanted = step.critical and step.name not in world.unwanted
         assert not wanted or world.stands(step.name), f"completed, and {step.name} is not done"
+
+
+def nothing_stands_twice(world: World, saga: str) -> None:
+    """What a rewind had done anew was undone before."""
+    for step in SAGAS[saga].definition.steps:
+        assert world.standing(step.name) < 2, f"completed, and {step.name} is done twice"
 
 
 def is_left_open(run: SagaRun) -> bool:
@@ -53,11 +60,17 @@ def rolled_back_means_undone(world: World, saga: str, word: str) -> None:
 
 
 def nothing_begins_after_undoing(world: World) -> None:
-    """Once undoing began, only attempts that had been given up still act."""
-    undoing = False
+    """Once undoing began, only attempts that had been given up still act.
+
+    Where a human had a part done anew, that goes for each key: the new lives have fresh ones.
+    """
+    undone: set[str] = set()
     for call in world.calls:
-        undoing |= call.name.startswith("undo ")
-        assert call.name.startswith("undo ") or not call.awake or not undoing, call
+        about = call.key if world.rewound else ""
+        if call.name.startswith("undo "):
+            undone.add(about)
+        else:
+            assert not call.awake or about not in undone, call
 
 
 @cache

@@ -201,7 +201,7 @@ class Life:
             old=self.running[-1].old, step_id=step.pk, fence=step.fence
         )
         kind = "ask " if step.is_reconciling else "undo " if step.is_backward else ""
-        name = f"{kind}{step.name}"
+        name = f"{kind}{step.present_name}"
         self.attempts[name] += 1
         nth = self.attempts[name]
         process.mishaps = [m for m in self.scenario.mishaps if (m.name, m.nth) == (name, nth)]
@@ -209,7 +209,9 @@ class Life:
         process.last = any(mishap.last for mishap in process.mishaps)
         if step.is_backward:
             self.parties.forget(name)
-            process.unready = stands_on(self.world, self.scenario.saga, step.name)
+            # What was built on an earlier life was undone with it; what stands is built on the present one.
+            unready = [] if step.is_past else stands_on(self.world, self.scenario.saga, step.name)
+            process.unready = unready
         try:
             self.point("after claim")
             return claimed()

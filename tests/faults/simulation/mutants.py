@@ -12,11 +12,12 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from sagas.engine import dead_letter, late_success, transitions, undo_chain
 from sagas.engine.failures import failed
+from sagas.engine.transitions import lives
 from sagas.engine.transitions.insert import fresh_life
 from sagas.exceptions import SagaError
 from sagas.models import SagaRun, StepRun
 from sagas.operations import steps
-from sagas.states import EventType, SagaState, StepState
+from sagas.states import FORWARD_SAGAS, EventType, SagaState, StepState
 
 
 Patches = Mapping[str, Any]
@@ -127,6 +128,30 @@ def _undone_beside_the_chain() -> Patches:
     return {"sagas.engine.undo_chain.weave": beside}
 
 
+def _earlier_lives_say_nothing_to_a_saga_that_goes_forward() -> Patches:
+    draw_consequences = late_success._draw_consequences
+
+    def of_the_present(change: Any, step: StepRun) -> None:
+        if not (step.is_past and change.run.state in FORWARD_SAGAS):
+            draw_consequences(change, step)
+
+    return {
+        "sagas.engine.late_success._draw_consequences": of_the_present,
+        "sagas.engine.compensate.past_to_undo": lambda _: [],
+    }
+
+
+def _new_lives_have_the_old_keys() -> Patches:
+    new_life = lives._new_life
+
+    def with_old_key(run: SagaRun, step: StepRun, *, key: str) -> StepRun:
+        row = new_life(run, step, key=key)
+        row.idempotency_key = step.idempotency_key
+        return row
+
+    return {"sagas.engine.transitions.lives._new_life": with_old_key}
+
+
 MUTANTS: dict[str, tuple[str, Callable[[], Patches]]] = {
     "A1": ("late doubt is dropped", lambda: {"sagas.engine.late_success.doubt": lambda *_: None}),
     "A2": (
@@ -151,6 +176,15 @@ MUTANTS: dict[str, tuple[str, Callable[[], Patches]]] = {
         "hold is forgotten when the saga turns back",
         lambda: {"sagas.engine.compensate.held": lambda _: []},
     ),
+    "R1": (
+        "what an earlier life says late is not undone",
+        _earlier_lives_say_nothing_to_a_saga_that_goes_forward,
+    ),
+    "R2": ("a new life has the key of the old one", _new_lives_have_the_old_keys),
+    "R3": (
+        "a rewind undoes the one step alone",
+        lambda: {"sagas.engine.decisions.dependents": lambda _, first: [first]},
+    ),
 }
 
 
@@ -166,6 +200,9 @@ SEEDS = {
     "A9": 903,
     "A10": 5048,
     "A11": 391,
+    "R1": 2298,
+    "R2": 2,
+    "R3": 2,
 }
 """Of each mutant, a life that breaks a law; with the part in its place it breaks none."""
 

@@ -43,6 +43,11 @@ class Parties:
     def ask(self, handler: str, key: str, fence: int, *, awake: bool, waited_for: bool) -> None:
         """Leave it to them; a key that was done is not done again, unless it undoes."""
         before = self.requests.get(handler)
+        if (
+            before is not None and before.key != key
+        ):  # of an earlier life, which may be answered still
+            self.requests[f"{handler}, key {before.key}"] = self.requests.pop(handler)
+            before = None
         if before is None or before.decided == DENIED or before.undoes:
             self.requests[handler] = Request(handler, key, fence, awake, waited_for)
         else:

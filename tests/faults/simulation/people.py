@@ -14,6 +14,7 @@ from sagas.operations import (
     resume_saga,
     retry_saga,
     retry_step,
+    rewind_saga,
     skip_step,
 )
 from sagas.states import ACTIVE_SAGAS, SagaState
@@ -34,10 +35,11 @@ STATES: dict[str, frozenset[str]] = {
     "cancel": frozenset({SagaState.RUNNING}),
     "compensate": frozenset({SagaState.RUNNING, DEAD_LETTER}),
     "revert": frozenset({SagaState.COMPLETED}),
+    "rewind": frozenset({SagaState.RUNNING, DEAD_LETTER, SagaState.COMPLETED}),
 }
 """In which states of the run a verb may be allowed."""
 
-OF_A_STEP = frozenset({"skip", "do it by hand", "retry step"})
+OF_A_STEP = frozenset({"skip", "do it by hand", "retry step", "rewind"})
 
 
 @dataclass
@@ -53,12 +55,17 @@ class People:
         """Do as a scenario says; a refusal is told to them and changes nothing."""
         state = SagaRun.objects.values_list("state", flat=True).get(pk=run.pk)
         if state in STATES[move]:  # else it would be refused
-            name = self._name(which, run) if move in OF_A_STEP else ""
+            name = self._name(move, which, run) if move in OF_A_STEP else ""
             self._decide(move, run, name)
 
-    def _name(self, which: int, run: SagaRun) -> str:
-        """Choose a step: one of those that nobody has and that are not done, if there are any."""
+    def _name(self, move: str, which: int, run: SagaRun) -> str:
+        """Choose a step: one of those that nobody has and that are not done, if there are any.
+
+        To rewind to, one that is done or under way.
+        """
         open_ones = run.steps.filter(state__in=("ready", "waiting", "failed", "unknown"))
+        if move == "rewind":
+            open_ones = run.steps.forward().present().exclude(state__in=("pending", "cancelled"))
         names = sorted(set(open_ones.values_list("name", flat=True)))
         names = names or [step.name for step in SAGAS[self.saga].definition.steps]
         return names[which % len(names)]
@@ -71,6 +78,7 @@ class People:
             "resolve": lambda: resolve_saga(run, reason=WHY),
             "compensate": lambda: compensate_saga(run, reason=WHY),
             "revert": lambda: compensate_saga(run, reason=WHY, revert_completed=True),
+            "rewind": lambda: self._rewind(run, name),
             "retry": lambda: retry_saga(run, reason=WHY),
             "retry step": lambda: retry_step(run, name, reason=WHY),
             "skip": lambda: self._skip(run, name, by_hand=False),
@@ -79,6 +87,10 @@ class People:
         with suppress(ActionNotAllowed):
             verbs[move]()
             self.decided = self.decided or move not in {"cancel", "pause", "resume"}
+
+    def _rewind(self, run: SagaRun, name: str) -> None:
+        rewind_saga(run, name, reason=WHY)
+        self.world.rewound = True
 
     def settle(self, ending: str, run: SagaRun) -> None:
         """Do something about a dead letter."""

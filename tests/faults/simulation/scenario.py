@@ -118,8 +118,23 @@ def scenario(random: Random, saga: str = "") -> Scenario:
         new_version=False,
         ending=tuple(random.choice(("retry", "retry", "skip")) for _ in range(3)),
     )
-    mishaps_of_all = (*_zombie(random, names), *made_up.mishaps)
-    return replace(made_up, mishaps=mishaps_of_all, new_version=random.random() < 0.2)
+    made_up = replace(made_up, mishaps=(*_zombie(random, names), *made_up.mishaps))
+    special = random.random()
+    if special >= 0.87:
+        return _rewound(random, made_up, names)
+    return replace(made_up, new_version=special < 0.2)
+
+
+def _rewound(random: Random, made_up: Scenario, names: list[str]) -> Scenario:
+    """Let a human have a part done anew, at times while an attempt sleeps that may say its word late."""
+    place = random.randrange(len(made_up.moves) + 1)
+    rewinds = [("rewind", random.randrange(5)) for _ in range(random.choice((1, 1, 2)))]
+    moves = (*made_up.moves[:place], *rewinds, *made_up.moves[place:])
+    point = random.choice(("before effect", "before effect", "after effect"))
+    fate, few = random.choice((STOPPED, STOPPED, FROZEN)), random.randrange(1, 7)
+    sleeper = Mishap(random.choice(names), 1, point, fate, few)
+    sleeps = random.random() < 0.5
+    return replace(made_up, moves=moves, mishaps=(*[sleeper] * sleeps, *made_up.mishaps))
 
 
 def _zombie(random: Random, names: list[str]) -> tuple[Mishap, ...]:

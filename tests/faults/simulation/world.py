@@ -52,6 +52,9 @@ class World:
     unwanted: set[str] = field(default_factory=set)
     """Names of steps whose condition said no, or that a human settled."""
 
+    rewound: bool = False
+    """A human had a part of it undone and done anew."""
+
     broken: list[str] = field(default_factory=list)
     """Laws that were broken at the moment of a call."""
 
@@ -98,8 +101,12 @@ class World:
 
     def stands(self, name: str) -> bool:
         """Whether an effect of this step stands, and is no stray."""
+        return self.standing(name) > 0
+
+    def standing(self, name: str) -> int:
+        """Count the effects of this step that stand and are no strays."""
         found = [effect for effect in self.effects.values() if effect.name == name]
-        return any(effect.stands and not effect.stray for effect in found)
+        return sum(effect.stands and not effect.stray for effect in found)
 
     def happened(self, name: str) -> bool:
         """Whether it ever did."""
