@@ -19,7 +19,7 @@ Nothing is imported here that needs Django's app registry.
 from typing import TYPE_CHECKING, Any
 
 from sagas.choreography import Event, on_event
-from sagas.definitions import Approval, Saga, step
+from sagas.definitions import Approval, Saga, remote, step
 from sagas.exceptions import OutcomeUnknown, PermanentError, SagaError, Wait
 
 
@@ -38,6 +38,7 @@ __all__ = [
     "astart_saga",
     "on_event",
     "publish",
+    "remote",
     "start_saga",
     "start_sagas",
     "step",

@@ -97,6 +97,10 @@ class SagaSettings:
     """What the addresses begin with that handlers give to outside parties, such as
     ``https://shop.example``; empty, they are paths."""
 
+    REMOTE_RESULT_BACKEND: str = ""
+    """URL of the result backend that the workers of remote tasks write to, where it is told why one
+    failed. Empty: ``CELERY_RESULT_BACKEND``."""
+
     STORE_TASK_RESULTS: bool = False
     """Whether step tasks also write to Celery's result backend. Never read for correctness."""
 

@@ -221,6 +221,24 @@ class TransactionLeftOpen(SagaError):
     code = "TRANSACTION_LEFT_OPEN"
 
 
+class RequestNotSent(SagaError):
+    """The broker did not take the message to a remote task; the step is tried again.
+
+    Facts: ``in_doubt``: it may have taken it all the same.
+    """
+
+    code = "REQUEST_NOT_SENT"
+
+
+class RemoteOutcomeUnknown(SagaError):
+    """A remote task did not return, and nobody can read why: it failed, or its worker was lost.
+
+    Name it in ``autoretry_for`` to have the task sent again after that.
+    """
+
+    code = "REMOTE_OUTCOME_UNKNOWN"
+
+
 class ResultUnavailable(SagaError):
     """The step asked for has no result here; use ``.result_or(default)`` or check ``.skipped``.
 

@@ -98,6 +98,17 @@ class Codec(Generic[T]):
             return False
         return '"format": "password"' in json.dumps(schema)
 
+    def json_types(self) -> set[str]:
+        """Return what JSON its values are, such as ``{"object", "null"}``; empty where that is not said."""
+        try:
+            schema = self._adapter.json_schema(mode="serialization")
+        except PydanticInvalidForJsonSchema:
+            return set()
+        alternatives = [schema, *schema.get("anyOf", ())]
+        named = {f"#/$defs/{name}": part for name, part in schema.get("$defs", {}).items()}
+        found = (named.get(part.get("$ref"), part).get("type") for part in alternatives)
+        return {kind for kind in found if isinstance(kind, str)}
+
     def _dump(self, value: T, what: str) -> JSON:
         try:
             (data,) = self._writer.dump_python(
@@ -114,11 +125,9 @@ class Codec(Generic[T]):
         try:
             return self._adapter.validate_json(encoded, strict=True, by_alias=True, by_name=True)
         except ValidationError as error:
-            raise PayloadError(
-                f"{what} is not a valid {self._name}: {_complaints(error)}"
-            ) from None
+            raise PayloadError(f"{what} is not a valid {self.name}: {_complaints(error)}") from None
         except Exception as error:  # a type's own code may raise whatever it likes
-            message = f"{what} cannot be loaded as {self._name}: {type(error).__name__}"
+            message = f"{what} cannot be loaded as {self.name}: {type(error).__name__}"
             raise PayloadError(message) from error
 
     def _misfit(self, value: T, what: str) -> str:
@@ -132,13 +141,14 @@ class Codec(Generic[T]):
             return str(error)
         except Exception:  # noqa: BLE001, S110 what is wrong is said below
             pass
-        return f"{what} is not a valid {self._name}: got {type(value).__name__}, or a field of another type"
+        return f"{what} is not a valid {self.name}: got {type(value).__name__}, or a field of another type"
 
     def _plain(self, data: object) -> Any:
         return self._adapter.dump_python(self.load(data), warnings=False)
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """Its annotation as people write it."""
         return annotation_name(self.annotation)
 
 

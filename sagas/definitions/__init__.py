@@ -19,6 +19,8 @@ from sagas.definitions.options import StepOptions, StepPlan, StoredOptions
 from sagas.definitions.plan import Plan, PlannedStep
 from sagas.definitions.problems import Problem
 from sagas.definitions.registry import SagaRegistry
+from sagas.definitions.remote_step import RemoteStep, remote
+from sagas.definitions.remote_task import RemoteTask
 from sagas.definitions.saga import Saga, registry
 from sagas.definitions.step import Step
 from sagas.definitions.step_definition import CompensationDefinition, StepDefinition
@@ -36,6 +38,8 @@ __all__ = [
     "PlanItem",
     "PlannedStep",
     "Problem",
+    "RemoteStep",
+    "RemoteTask",
     "RunInfo",
     "RunPlan",
     "Saga",
@@ -50,5 +54,6 @@ __all__ = [
     "StoredOptions",
     "UndoneStep",
     "registry",
+    "remote",
     "step",
 ]

@@ -2,12 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
 from sagas.definitions.handler_form import check_handler
 from sagas.definitions.input_step import InputStep
 from sagas.definitions.options import COMPENSATION_DEFAULTS, StepOptions
+from sagas.definitions.remote_step import RemoteStep
+from sagas.definitions.remote_task import asking_to_undo, without_refused
 from sagas.definitions.rules import MAX_NAME_LENGTH
 from sagas.definitions.step import Step
 from sagas.definitions.step_definition import CompensationDefinition, StepDefinition
@@ -119,6 +122,8 @@ def _define(
     saga: type, step: AnyStep, after: tuple[str, ...], defaults: Mapping[str, object]
 ) -> StepDefinition:
     place = f"{saga.__name__}.{step.name}"
+    if isinstance(step, RemoteStep):
+        defaults = without_refused(defaults)
     layers = (defaults, step.options)
     chosen: dict[str, Any] = {**defaults, **step.options}
     critical = chosen.get("critical", True) or chosen.get("pivot", False)
@@ -149,6 +154,7 @@ def _define(
         reconcile=_companion(saga, step.reconcile_handler, step.companion_arguments),
         inputs=_companion(saga, step.inputs_handler, (1,)),
         takes_input=isinstance(step, InputStep),
+        remote_task=step.remote_task if isinstance(step, RemoteStep) else None,
     )
 
 
@@ -160,14 +166,16 @@ def _compensation(saga: type, step: AnyStep) -> CompensationDefinition | None:
     if step.undo is None:
         return None
     handler = _companion(saga, step.undo.handler, (2,), form="(self, result)")
+    task = step.undo.task and replace(step.undo.task, method=handler)
     chosen: dict[str, Any] = dict(step.undo.options)
     place = f"{saga.__name__}.{handler.__name__}"
     return CompensationDefinition(
         name=handler.__name__,
-        handler=handler,
+        handler=asking_to_undo(task) if task else handler,
         options=StepOptions.merged(COMPENSATION_DEFAULTS, chosen, place=place),
         atomic=chosen.get("atomic", False),
         owner=chosen.get("owner", ""),
+        remote_task=task,
     )
 
 

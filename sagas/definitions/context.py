@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from sagas.definitions.invocation import Invocation, RunInfo, StepOutcome, UndoneStep
+from sagas.definitions.remote_task import RemoteTask
 from sagas.definitions.tokens import address_of, answer_url
 from sagas.exceptions import ResultUnavailable
 from sagas.states import OPEN_STEPS, StepState
@@ -14,6 +15,7 @@ from sagas.states import OPEN_STEPS, StepState
 I = TypeVar("I")  # noqa: E741 the input's type
 R_co = TypeVar("R_co", covariant=True)
 A_contra = TypeVar("A_contra", contravariant=True)
+A = TypeVar("A")
 D = TypeVar("D")
 
 
@@ -133,6 +135,15 @@ class SagaContext(Generic[I]):
         """
         self._invocation.heartbeat(details)
 
+    def call_remote(self, task: RemoteTask, arguments: object) -> Any:
+        """Have another code base do it; the handlers of remote steps do this. Never returns in a run.
+
+        Raises:
+            Wait: it was sent, and its answer ends the wait.
+            RequestNotSent: the broker did not take it.
+        """
+        return self._invocation.call_remote(task, arguments)
+
     def outcome_of(self, step_name: str) -> StepOutcome:
         """Return what is known of another step; ``self.<step>`` says the same with types.
 
@@ -215,6 +226,19 @@ class InputStepHandle(StepHandle[R_co], Generic[A_contra, R_co]):
                 )
                 raise ResultUnavailable(message, step=self._name, state=str(outcome.state))
         return [cast("R_co", outcome.value) for outcome in outcomes if outcome.has_value]
+
+
+class RemoteStepHandle(StepHandle[R_co], Generic[A, R_co]):
+    """``self.<step>`` of a step that another code base does."""
+
+    def __init__(self, saga: SagaContext[Any], name: str, method: Callable[..., A]) -> None:
+        """Look at the step ``name`` of ``saga``; ``method`` returns the arguments."""
+        super().__init__(saga, name, method)  # type: ignore[arg-type]  # it is called as below
+        self._method = method
+
+    def __call__(self) -> A:  # type: ignore[override]  # the result is not made here
+        """Return the arguments that the task would be given, as a unit test wants; nothing is sent."""
+        return self._method(self._saga)
 
 
 class _HandlerLogger(logging.LoggerAdapter[logging.Logger]):

@@ -7,6 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from sagas.definitions.invocation import RunInfo, StepOutcome, UndoneStep, refuse_repeated
+from sagas.definitions.remote_task import RemoteTask
+from sagas.exceptions import Wait
 from sagas.states import StepState
 
 
@@ -48,6 +50,10 @@ class FakeInvocation:
             for name, given in self.results.items()
             if name == step_name or name.startswith(f"{step_name}[")
         ]
+
+    def call_remote(self, task: RemoteTask, arguments: object) -> Any:  # noqa: ARG002
+        """Send nothing."""
+        raise Wait(f"no worker asks {task.name} in a unit test")
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Keep the tags."""

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
+from sagas.definitions.remote_task import RemoteTask
 from sagas.exceptions import ResultUnavailable
 from sagas.states import HAPPENED, StepState
 
@@ -120,6 +121,13 @@ class Invocation(Protocol):
     @property
     def last_heartbeat(self) -> Any:
         """What the attempt before said in its last heartbeat, as JSON data; None if nothing."""
+
+    def call_remote(self, task: RemoteTask, arguments: object) -> Any:
+        """Have another code base do it.
+
+        Raises:
+            Wait: it was sent.
+        """
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Add to the run's tags."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Required, TypedDict
 
 from sagas.definitions.rules import CELERY_RULES, FLAG, NAMES, TEXT, Rule, check_values, is_number
 from sagas.definitions.snapshot import Snapshot
@@ -13,11 +13,8 @@ from sagas.exceptions import SagaDefinitionError
 ExceptionTypes = tuple[type[Exception], ...] | list[type[Exception]]
 
 
-class CeleryKeywords(TypedDict, total=False):
-    """What Celery's ``@task`` takes too; durations are seconds."""
-
-    queue: str | None
-    """Where its message goes. None: ``SAGAS["STEP_QUEUE"]``, or ``SAGAS["COMPENSATION_QUEUE"]``."""
+class RetryKeywords(TypedDict, total=False):
+    """What a step takes whoever does it, a worker or a remote task; durations are seconds."""
 
     priority: int | None
     """Of its message, where the broker knows priorities."""
@@ -46,20 +43,27 @@ class CeleryKeywords(TypedDict, total=False):
     time_limit: float
     """Of one attempt: then it is given up, and a prefork pool kills it."""
 
+    timeout: float | None
+    """The whole step, from its first attempt, retries included; later nothing is tried again."""
+
+    on_unknown: Literal["undo", "hold"]
+    """When nobody can tell whether it happened: ``undo`` it too, or ``hold`` the saga for a human."""
+
+
+class CeleryKeywords(RetryKeywords, total=False):
+    """What Celery's ``@task`` takes too."""
+
+    queue: str | None
+    """Where its message goes. None: ``SAGAS["STEP_QUEUE"]``, or ``SAGAS["COMPENSATION_QUEUE"]``."""
+
     soft_time_limit: float | None
     """Of one attempt: ``SoftTimeLimitExceeded`` is raised in the handler."""
 
     rate_limit: str | float | None
     """How many may begin in each worker, such as ``"50/s"``; kept by Celery, so never in place."""
 
-    timeout: float | None
-    """The whole step, from its first attempt, retries included; later nothing is tried again."""
-
     heartbeat_timeout: float | None
     """How long an attempt may go without ``self.heartbeat()`` before it is given up."""
-
-    on_unknown: Literal["undo", "hold"]
-    """When nobody can tell whether it happened: ``undo`` it too, or ``hold`` the saga for a human."""
 
 
 class CompensationKeywords(CeleryKeywords, total=False):
@@ -70,6 +74,16 @@ class CompensationKeywords(CeleryKeywords, total=False):
 
     owner: str
     """Who is asked about it. A compensation that names nobody has its step's."""
+
+
+class RemoteKeywords(RetryKeywords, total=False):
+    """What a remote compensation takes, and a remote step too."""
+
+    queue: Required[str]
+    """That the workers of the other code base consume."""
+
+    owner: str
+    """Who is asked about it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,13 @@ def step_problems(
 
 
 def _input_problems(label: str, step: StepDefinition, *, plans: bool) -> Iterator[Problem]:
+    if step.compensation is not None and step.compensation.remote_task is not None:
+        undo_task = step.compensation.remote_task
+        yield from unstorable(label, lambda: undo_task.codec)
+    if step.remote_task is not None:
+        task = step.remote_task
+        yield from unstorable(label, lambda: task.codec)
+        return
     if not step.takes_input:
         return
     yield from unstorable(label, lambda: step.input_codec)

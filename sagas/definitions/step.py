@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack, overload
+from typing import Any, ClassVar, Generic, Self, TypedDict, TypeVar, Unpack, overload
 
 from sagas.definitions.context import SagaContext, StepHandle
 from sagas.definitions.handler_form import check_handler, place_of
@@ -10,19 +10,22 @@ from sagas.definitions.invocation import NO_VALUE
 from sagas.definitions.options import (
     COMPENSATION_RULES,
     CompensationKeywords,
+    RemoteKeywords,
     check_options,
 )
+from sagas.definitions.remote_task import RemoteTask, refuse_options
 from sagas.definitions.rules import is_text
 from sagas.definitions.step_definition import StepDefinition
 from sagas.exceptions import SagaDefinitionError
 
 
 S = TypeVar("S", bound=SagaContext[Any])
+A = TypeVar("A")
 R = TypeVar("R")
 
 
-class StepKeywords(CompensationKeywords, total=False):
-    """What ``@step(...)`` takes besides ``after``."""
+class PlaceKeywords(TypedDict, total=False):
+    """What a step is to its saga, whoever does it."""
 
     pivot: bool
     """Whether it is the point of no return: once it has succeeded, nothing is undone any more."""
@@ -40,12 +43,18 @@ class StepKeywords(CompensationKeywords, total=False):
     """What the step was called by code of before: rows and messages of that name find it."""
 
 
+class StepKeywords(CompensationKeywords, PlaceKeywords, total=False):
+    """What ``@step(...)`` takes besides ``after``."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Undo:
     """A compensation as it was declared."""
 
     handler: Callable[..., object]
     options: Mapping[str, object]
+    task: RemoteTask | None = None
+    """Who does it, if another code base does: then the handler returns the arguments."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,6 +141,28 @@ class Step(Generic[S, R]):
             return lambda undo: self._compensate_with(undo, options)
         return self._compensate_with(handler, options)
 
+    def remote_compensation(
+        self, task: str, /, **options: Unpack[RemoteKeywords]
+    ) -> Callable[[Callable[[S, R | None], A]], Callable[[S, R | None], A]]:
+        """Declare which Celery task of another code base undoes this step.
+
+        The method takes what a compensation takes, and returns the arguments of ``task``, as that of
+        :func:`~sagas.remote` does. The step is undone when the task has returned, whatever it returns.
+
+        Raises:
+            SagaDefinitionError: there is a compensation already, or method or options are wrong.
+        """
+
+        def declare(handler: Callable[[S, R | None], A]) -> Callable[[S, R | None], A]:
+            own: dict[str, Any] = {**options}
+            refuse_options(own, place=place_of(handler))
+            queue = own.pop("queue", None)
+            remote_task = RemoteTask.declared(task, queue, own.get("priority"), handler)
+            self._compensate_with(handler, own, remote_task)
+            return handler
+
+        return declare
+
     def no_compensation(self, reason: str) -> None:
         """Say that this step needs no undoing, and why.
 
@@ -183,7 +214,10 @@ class Step(Generic[S, R]):
         self._settled = True
 
     def _compensate_with(
-        self, handler: Callable[..., object], options: Mapping[str, object]
+        self,
+        handler: Callable[..., object],
+        options: Mapping[str, object],
+        task: RemoteTask | None = None,
     ) -> Callable[..., object]:
         self._refuse_if_settled("compensation")
         place = place_of(handler)
@@ -193,7 +227,7 @@ class Step(Generic[S, R]):
         self._refuse_own_name(handler, place)
         check_handler(handler, arguments=(2,), form="(self, result)", place=place)
         checked = check_options(options, place=place, rules=COMPENSATION_RULES)
-        self.undo = Undo(handler=handler, options=checked)
+        self.undo = Undo(handler=handler, options=checked, task=task)
         return handler
 
     def _take_companion(

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
 from sagas.definitions.annotations import codec_of, parameter_annotation, result_annotation
 from sagas.definitions.handler_form import takes_value
 from sagas.definitions.options import StepOptions
+from sagas.definitions.remote_task import RemoteTask
+from sagas.exceptions import PayloadError
 from sagas.payloads import Codec
 
 
@@ -24,6 +28,8 @@ class CompensationDefinition:
     options: StepOptions
     atomic: bool
     owner: str
+    remote_task: RemoteTask | None = None
+    """Who does it, if another code base does."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +71,9 @@ class StepDefinition:
     takes_input: bool = False
     """Whether its handler takes one argument besides ``self``."""
 
+    remote_task: RemoteTask | None = None
+    """Who does it, if another code base does; its input is the arguments."""
+
     @cached_property
     def result_codec(self) -> Codec[Any]:
         """What carries the result to JSON and back.
@@ -79,6 +88,23 @@ class StepDefinition:
     def is_reaction(self) -> bool:
         """Whether it is given an event, and is a step of a trace."""
         return False
+
+    def result_from(self, said: object, *, what: str) -> object:
+        """Return as its result what a remote task returned; nothing, if it declares none.
+
+        ``said`` may hold what Celery's JSON brings besides JSON: dates, decimals, UUIDs.
+
+        Raises:
+            PayloadError: it does not fit the type.
+        """
+        codec = self.result_codec
+        if codec.annotation is type(None):
+            return None
+        try:
+            data = to_jsonable_python(said)
+        except PydanticSerializationError as error:
+            raise PayloadError(f"{what} cannot be stored as JSON: {error}") from None
+        return codec.load(data, what=what)
 
     @cached_property
     def input_codec(self) -> Codec[Any]:

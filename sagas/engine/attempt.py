@@ -23,11 +23,13 @@ from sagas.engine.decisions import (
     Succeeded,
     Waiting,
     WaitingForApproval,
+    WaitingForTask,
 )
 from sagas.engine.declared import load_input
 from sagas.engine.failures import classify, ends_the_process, failed
 from sagas.engine.handler_context import RowInvocation
 from sagas.engine.leases import Lease
+from sagas.engine.remote_calls import RemoteWait
 from sagas.exceptions import (
     AlreadyUndone,
     SagaError,
@@ -176,7 +178,7 @@ class Attempt:
         except Wait as wait:
             if self.is_atomic:
                 return failed(WaitInAtomicStep())
-            return _waiting(wait)
+            return self._waiting(wait)
         except BaseException as error:
             if invocation.misfit is not None and error is invocation.misfit:
                 return Misfit(error=invocation.misfit, in_doubt=not self.is_atomic)
@@ -187,6 +189,12 @@ class Attempt:
                 return failed(error, in_doubt=True)
             return classify(error, self.handler)
         return self._returned(result)
+
+    def _waiting(self, wait: Wait) -> Waiting:
+        if isinstance(wait, RemoteWait):
+            was_in_doubt = self.step.in_doubt
+            return WaitingForTask(timeout=wait.timeout, note=str(wait), was_in_doubt=was_in_doubt)
+        return _waiting(wait)
 
     def _handler(self, saga: Saga[Any]) -> Callable[[], object]:
         """Return what is to be called, with all that it takes."""

@@ -21,7 +21,8 @@ from sagas.definitions import StoredOptions
 from sagas.engine.database import OUTCOME_SECONDS, saga_database
 from sagas.engine.declared import definition_of
 from sagas.engine.headers import headers_of
-from sagas.engine.publishing import Message, Publisher
+from sagas.engine.message import Message
+from sagas.engine.publishing import Publisher
 from sagas.exceptions import UnknownHandler, UnknownSaga
 from sagas.models import SagaRun, StepRun
 
@@ -69,6 +70,20 @@ def send_all_on_commit(starts: Iterable[tuple[SagaRun, Iterable[StepRun]]]) -> N
 
     if messages and not _is_silent.get():
         transaction.on_commit(send_messages, using=saga_database(), robust=True)
+
+
+def sends_nothing() -> bool:
+    """Whether :func:`nothing_is_sent` holds here."""
+    return _is_silent.get()
+
+
+def send_or_raise(message: Message) -> None:
+    """Send a message to whoever it is for, now.
+
+    Raises:
+        RequestNotSent: it was not sent; or nobody knows, if that is ``in_doubt``.
+    """
+    _publisher.publish_or_raise(message)
 
 
 def send(run: SagaRun, step: StepRun) -> bool:

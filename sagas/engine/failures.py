@@ -14,6 +14,7 @@ from sagas.engine.decisions import Failed
 from sagas.exceptions import (
     OutcomeUnknown,
     PermanentError,
+    RequestNotSent,
     SagaCancelled,
     SagaError,
     StepTimeout,
@@ -44,6 +45,8 @@ def classify(error: BaseException, handler: StepDefinition | CompensationDefinit
         return failed(error)
     if isinstance(error, OutcomeUnknown | SagaCancelled):
         return failed(error, in_doubt=True)
+    if isinstance(error, RequestNotSent):
+        return failed(error, retryable=True, in_doubt=error.in_doubt)
     if isinstance(error, SoftTimeLimitExceeded):
         limit = options.soft_time_limit
         which = f" of {limit:g} s" if limit is not None else ", CELERY_TASK_SOFT_TIME_LIMIT,"

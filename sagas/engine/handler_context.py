@@ -15,13 +15,14 @@ from pydantic import JsonValue
 
 from sagas.definitions import (
     NO_VALUE,
+    RemoteTask,
     RunInfo,
     StepOutcome,
     UndoneStep,
 )
 from sagas.definitions.invocation import refuse_repeated
 from sagas.definitions.tokens import Request, answer_token, approval_token
-from sagas.engine import pooling, transitions
+from sagas.engine import pooling, remote_calls, transitions
 from sagas.engine.database import has_open_transaction, is_in_transaction, saga_database
 from sagas.engine.declared import definition_of, name_today, saga_of
 from sagas.engine.leases import Lease
@@ -134,6 +135,15 @@ class RowInvocation:
             check_tags(tags, what="the tags of self.set_tags()")
         with pooling.borrowed(), transitions.change(self._run_id) as change:
             transitions.tag(change, tags)
+
+    def call_remote(self, task: RemoteTask, arguments: object) -> Any:
+        """Ask, as :func:`~sagas.engine.remote_calls.call` does; return the typed result of a stand-in."""
+        said = remote_calls.call(self._step, task, arguments)
+        if self._step.is_backward:
+            return None
+        return definition_of(self._run, self._step).result_from(
+            said, what=f"what {task.name} returned"
+        )
 
     def heartbeat(self, details: Any) -> None:
         """Write at most once a second; raise SagaCancelled when the attempt should stop."""

@@ -8,17 +8,18 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from amqp.exceptions import ChannelError, RecoverableConnectionError
-from celery import Celery, Signature, current_app
+from celery import Celery, current_app
 from kombu import Connection
 from kombu.pools import ProducerPool
 
 from sagas.conf import saga_settings
 from sagas.engine.broker_errors import BrokerBlocked, is_about_broker, is_about_channel
+from sagas.engine.message import Message
+from sagas.exceptions import RequestNotSent
 from sagas.logs import Outage
 
 
@@ -30,26 +31,10 @@ BATCH = 200
 TELL_AGAIN_SECONDS = 600.0
 """How often it is told of one kind of message that it cannot be sent."""
 
+_SHOWN = 1024
+"""So many characters of its arguments a message shows to whoever watches workers, as Celery does."""
+
 _RETRY_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Message:
-    """What asks a worker for one attempt of one step."""
-
-    task: str
-    args: tuple[str, int]
-    task_id: str
-    """Names the step, its fence and the number of the send, so that none is there twice."""
-
-    error_callback: Signature[Any]
-    destination: dict[str, Any]
-    headers: Callable[[], dict[str, str]]
-    """Asked for when the message is sent."""
-
-    time_limit: float | None
-    soft_time_limit: float | None
-    ignore_result: bool
 
 
 class Publisher:
@@ -84,6 +69,31 @@ class Publisher:
                 # One of them cannot be sent: it shall keep none of the others back.
                 for message in batch:
                     self.publish(message)
+
+    def publish_or_raise(self, message: Message) -> None:
+        """Send one message, after a sign of life of the broker.
+
+        Raises:
+            RequestNotSent: it was not sent; or nobody knows, if that is ``in_doubt``.
+        """
+        if self.is_paused():
+            raise RequestNotSent("the broker is away, or took nothing a moment ago", in_doubt=False)
+        began = time.monotonic()
+        in_doubt = False
+        try:
+            self._check_alarm()
+            with self._pool(current_app).acquire(block=True, timeout=1) as producer:
+                connection: Any = producer.connection
+                connection.ensure(producer, _ask_for_life, **_RETRY_ONCE)(producer)
+                in_doubt = True
+                _send_task(current_app, producer, message)
+        except Exception as error:
+            about_broker = is_about_broker(error)
+            if about_broker:
+                self._pause(error, began)
+            text = f"{message.task} was not sent: {type(error).__name__}: {error}"
+            raise RequestNotSent(text, in_doubt=in_doubt and about_broker) from error
+        self._outage.over()
 
     def is_paused(self) -> bool:
         """Whether nothing is sent for a moment, because the broker is away or takes nothing."""
@@ -145,7 +155,7 @@ class Publisher:
         app = current_app
         task = app.tasks.get(message.task)
         if app.conf.task_always_eager and task is not None:
-            task.apply(message.args, task_id=message.task_id)
+            task.apply(tuple(message.args), task_id=message.task_id)
             return
         with self._pool(app).acquire(block=True, timeout=1) as producer:
             _send_task(app, producer, message)
@@ -224,16 +234,18 @@ def _send_task(app: Any, producer: Any, message: Message) -> None:
         message.task_id,
         message.task,
         message.args,
-        {},
+        message.kwargs,
+        callbacks=message.callback and [message.callback],
         errbacks=[message.error_callback],
         reply_to=app.thread_oid,
         time_limit=message.time_limit,
         soft_time_limit=message.soft_time_limit,
+        expires=message.expires,
         create_sent_event=app.conf.task_send_sent_event,
         root_id=parent and (parent.request.root_id or parent.request.id),
         parent_id=parent and parent.request.id,
-        argsrepr=repr(message.args),
-        kwargsrepr="{}",
+        argsrepr=repr(message.args)[:_SHOWN],
+        kwargsrepr=repr({**message.kwargs})[:_SHOWN],
         ignore_result=message.ignore_result,
     )
     app.amqp.send_task_message(
@@ -243,8 +255,18 @@ def _send_task(app: Any, producer: Any, message: Message) -> None:
         headers=message.headers(),
         retry=True,
         retry_policy=_RETRY_ONCE,
-        **app.amqp.router.route({**message.destination}, message.task, message.args, {}),
+        serializer=message.serializer,
+        **app.amqp.router.route(
+            {**message.destination}, message.task, message.args, message.kwargs
+        ),
     )
+
+
+def _ask_for_life(producer: Any) -> None:
+    """Make a channel: RabbitMQ answers to that, and to Redis it says ``PING``."""
+    connection = producer.connection
+    connection.ensure_connection(**_RETRY_ONCE)
+    connection.channel().close()
 
 
 def bounded_connection(

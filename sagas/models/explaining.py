@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sagas.models.moments import CLOCK, format_moment
-from sagas.states import SagaState, StepState
+from sagas.states import SagaState, StepState, WaitKind
 
 
 def explain_step(step: Any) -> str:
@@ -15,17 +15,23 @@ def explain_step(step: Any) -> str:
             return f"{where} asks whether {step} happened, by its reconcile."
         return f"attempt {step.attempt} of {step} runs on {where}."
     if step.state == StepState.WAITING:
-        end = step.wait_ends_at
-        until = f", until {format_moment(end)}" if end else ""
-        if step.is_approval:
-            return f"{step} waits for somebody to approve it{until}: {step.wait_terms['note']}."
-        return f"{step} waits for an outside party to complete it{until}."
+        return _explain_wait(step)
     if step.state == StepState.READY and step.error_code:
         why = f"({step.error_code}: {step.error})"
         if step.is_reconciling:
             why = f"to be asked whether it happened {why}"
         return f"{step} waits until {format_moment(step.due_at, CLOCK)} {why}."
     return f"{step} is {step.state}."
+
+
+def _explain_wait(step: Any) -> str:
+    end = step.wait_ends_at
+    until = f", until {format_moment(end)}" if end else ""
+    if step.is_approval:
+        return f"{step} waits for somebody to approve it{until}: {step.wait_terms['note']}."
+    if step.wait_terms.get("kind") == WaitKind.REMOTE:
+        return f"{step} waits for the remote task {step.wait_terms['note']}{until}."
+    return f"{step} waits for an outside party to complete it{until}."
 
 
 def end_of_wait(run: Any, step: Any) -> tuple[datetime | None, bool]:

@@ -117,7 +117,7 @@ def _answer(
             outcome = outcome_of(change.run, step)
             if request is not None:
                 require_request(step, request, succeeded=isinstance(outcome, Succeeded))
-            _deliver_answer(change, step, outcome, reason=reason, actor=actor)
+            deliver_answer(change, step, outcome, reason=reason, actor=actor)
     except ActionNotAllowed:
         # Another delivery of the same answer may have been faster.
         if request is None or not _is_told_again(run, name, outcome_of):
@@ -195,7 +195,7 @@ FAIL_STEP = entered(
 )
 
 
-def _deliver_answer(
+def deliver_answer(
     change: transitions.RunChange,
     step: StepRun,
     outcome: Succeeded | Failed,
@@ -203,6 +203,7 @@ def _deliver_answer(
     reason: str,
     actor: str,
 ) -> None:
+    """Make an answer the outcome of a step that waits, or keep it for one that is about to."""
     who = {"note": truncate_error(reason), "actor": actor}
     is_late = step.state != StepState.RUNNING or step.is_reconciling
     if step.state == StepState.WAITING:

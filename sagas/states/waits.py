@@ -11,3 +11,6 @@ class WaitKind(StrEnum):
 
     APPROVAL = "approval"
     """A person, who approves or rejects."""
+
+    REMOTE = "remote"
+    """A Celery task of another code base, by its link and its error link."""

@@ -6,6 +6,7 @@ told in ``docs/testing.md``. To call one handler alone, make an instance of the 
     FulfilOrder(order, results={"reserve_inventory": reservation}).process_payment()
 """
 
+from sagas.engine.remote_calls import answered_by as remote_tasks
 from sagas.testing.events import collected_events
 from sagas.testing.exploring import (
     Crash,
@@ -27,5 +28,6 @@ __all__ = [
     "collected_events",
     "crash_points",
     "fail_at",
+    "remote_tasks",
     "run_saga",
 ]

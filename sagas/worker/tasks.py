@@ -5,15 +5,23 @@ process, where it would block the worker and leak a database connection into its
 """
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from celery import Task, shared_task, signals
 
 from sagas.definitions import SagaDefinition, StepOptions, registry
-from sagas.engine import dispatch, execute, pooling, recover, soft_limit
+from sagas.engine import dispatch, execute, pooling, recover, remote_calls, soft_limit
 from sagas.engine.database import skip_health_check
+from sagas.exceptions import NewerVersion, TransactionLocked, UnknownHandler, UnknownSaga
 from sagas.logs import process_name
+from sagas.remote_tasks import task_failed, task_succeeded
+
+
+HEAR_AGAIN, HEAR_AGAIN_SECONDS = 120, 5
+"""How often, and after how many seconds, an answer is taken up once more: for ten minutes in all."""
 
 
 @shared_task(bind=True, name=dispatch.STEP_SUCCEEDED, ignore_result=True, acks_late=True)
@@ -28,6 +36,27 @@ def step_failed(task: "Task[Any, Any]", step_run_id: str, fence: int) -> bool:  
     """Error callback: a hint that an attempt may be dead, never evidence. The lease will tell."""
     with pooling.of_a_task():
         return recover.suspect(UUID(step_run_id), fence)
+
+
+@shared_task(bind=True, name=remote_calls.REMOTE_SUCCEEDED, ignore_result=True, acks_late=True)
+def remote_succeeded(task: "Task[Any, Any]", result: object, step_run_id: str, fence: int) -> str:
+    """Success callback of a remote task: its result is the step's."""
+    return _heard(task, partial(task_succeeded, UUID(step_run_id), int(fence), result))
+
+
+@shared_task(bind=True, name=remote_calls.REMOTE_FAILED, ignore_result=True, acks_late=True)
+def remote_failed(task: "Task[Any, Any]", step_run_id: str, fence: int) -> str:
+    """Error callback of a remote task: whether it failed or was lost, the result backend may know."""
+    return _heard(task, partial(task_failed, UUID(step_run_id), int(fence)))
+
+
+def _heard(task: "Task[Any, Any]", record: Callable[[], str]) -> str:
+    """Record an answer, which nobody tells again: later or elsewhere, if it cannot be here and now."""
+    try:
+        with pooling.of_a_task():
+            return execute.retry_on_lost_connection(record, execute.OUTCOME_RECONNECT_DELAYS)
+    except (UnknownSaga, UnknownHandler, NewerVersion, TransactionLocked) as error:
+        raise task.retry(exc=error, countdown=HEAR_AGAIN_SECONDS, max_retries=HEAR_AGAIN) from None
 
 
 @shared_task(bind=True, name="sagas.sweep", ignore_result=True, acks_late=True)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from sagas import PermanentError, Saga, Wait, step
-from tests.flows import ledger, releases  # noqa: F401 its saga is of this app as well
+from tests.flows import ledger, releases, remote  # noqa: F401 their sagas are of this app as well
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from sagas.definitions.options import (
     STEP_RULES,
     CeleryKeywords,
     CompensationKeywords,
+    RetryKeywords,
 )
 from sagas.definitions.rules import Rule
-from sagas.definitions.step import StepKeywords
+from sagas.definitions.step import PlaceKeywords
 from tools.reference import markdown
 from tools.reference.source import sentences
 
@@ -110,7 +111,7 @@ def sentences_of_options() -> Mapping[str, str]:
     """Return what the keywords of ``@step`` say of themselves."""
     return {
         name: text
-        for keywords in (CeleryKeywords, CompensationKeywords, StepKeywords)
+        for keywords in (RetryKeywords, CeleryKeywords, CompensationKeywords, PlaceKeywords)
         for name, text in sentences(keywords).items()
     }
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -161,6 +161,28 @@ class Failed(Outcome):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reported(Failed):
+    """A failure of a remote task, as a message brings it: the word about one request.
+
+    The task may have been delivered twice, so that a success can still come after it. An attempt that
+    was not there to hear it keeps it as an answer.
+    """
+
+    @property
+    def yields_to_answer(self) -> bool:
+        """It is what was answered."""
+        return False
+
+    def columns(self) -> dict[str, Any]:
+        """Return the error; no answer of before stands in the way of the next attempt's."""
+        return {"error_code": self.code, "error": self.error, "answer": None}
+
+    def as_answer(self) -> dict[str, Any]:
+        """Return what a row keeps of it until the attempt ends."""
+        return {"reported": asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class DidNotHappen(Outcome):
     """The outside system was asked, and says that it did not happen."""
 
@@ -212,10 +234,28 @@ class Waiting(Outcome):
         return {"error_code": "WAIT_GIVEN_UP", "error": error}
 
 
+@dataclass(frozen=True, kw_only=True)
+class WaitingForTask(Waiting):
+    """The handler has sent a task of another code base.
+
+    ``was_in_doubt``: an earlier attempt left a doubt. While a step waits it is in doubt anyway, and a
+    task speaks of its own request alone.
+    """
+
+    kind: WaitKind = WaitKind.REMOTE
+    was_in_doubt: bool = False
+
+    def as_wait(self) -> dict[str, Any]:
+        """Return what a row keeps of it while the step waits."""
+        return {**super().as_wait(), "in_doubt": self.was_in_doubt}
+
+
 def from_answer(answer: Mapping[str, Any]) -> Succeeded | Failed:
     """Return the outcome that a row keeps as an answer."""
     if "output" in answer:
         return Succeeded(output=answer["output"])
+    if "reported" in answer:
+        return Reported(**answer["reported"])
     return Failed(code=answer["code"], error=answer["error"], definite=True)
 
 
