@@ -21,7 +21,7 @@ from sagas.durations import format_duration
 from sagas.models import SagaEvent, SagaRun, StepRun
 from sagas.models.moments import aware
 from sagas.operations.verbs import StepVerb
-from sagas.states import SagaState, StepState
+from sagas.states import DONE, SagaState, StepState
 
 
 PAYLOAD_SHOWN = 20_000
@@ -149,6 +149,9 @@ def _readable(text: str) -> str:
 
 
 def _queue(step: StepRun) -> str:
+    """Return where its messages go; an event of a trace has none."""
+    if step.state in DONE and not step.attempt:
+        return ""
     settings = saga_settings()
     default = settings.COMPENSATION_QUEUE if step.is_backward else settings.STEP_QUEUE
     return step.plan.queue or default

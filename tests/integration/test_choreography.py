@@ -319,3 +319,5 @@ def test_the_admin_shows_each_event_and_what_was_undone_in_order(admin_client: C
     shown = re.findall(r'saga-name">([\w.]+)', page)
     assert shown[:8] == [*ALL[:-1], "NoCarrier"]
     assert shown[8:10] == ["refund", "release"]
+    queues = re.findall(r'<td class="saga-text">([\w.]*)</td>', page)
+    assert [queue for queue in queues if queue][:2] == ["stock", "money"]
