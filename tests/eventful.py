@@ -118,3 +118,25 @@ def note(event: Event[str]) -> None:
 
 
 note.no_compensation("is kept")
+
+
+@on_event("Listed")
+def split(event: Event[list[str]]) -> None:
+    for line in event.data:
+        publish("Line", line, key=line)
+
+
+split.no_compensation("only splits")
+
+
+@on_event("Line")
+def pick(event: Event[str]) -> str:
+    if event.data == "bad":
+        raise PermanentError(event.data)
+    WORLD.append(f"pick {event.data}")
+    return event.data
+
+
+@pick.compensation
+def put_back(event: Event[str], picked: str | None) -> None:
+    WORLD.append(f"put back {event.data} ({picked})")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sagas.choreography import PublishedEvent, subscribers
+from sagas.definitions.plan import PlanRow, planned_steps
 from sagas.engine import transitions
 from sagas.exceptions import TraceTooLong
 from sagas.models import StepRun
@@ -68,11 +69,15 @@ def _rows(
     """Return the row of an event, and those of the reactions to it, not inserted yet."""
     run, carried = change.run, event.carried(step=step, completed_steps=completed_steps)
     reacting = subscribers(event.name)
-    planned = [] if reacting is None else reacting.definition.plan.steps
-    reactions = [
-        transitions.reaction_row(run, each.name + suffix, carried, each, label=event.label)
-        for each in planned
-    ]
+    declared = () if reacting is None else reacting.definition.steps
+    planned = planned_steps(
+        [
+            PlanRow(name=each.name + suffix, definition=each, after=(), saga=event.label)
+            for each in declared
+        ],
+        in_place=False,
+    )
+    reactions = [transitions.reaction_row(run, each, carried) for each in planned]
     return transitions.event_row(run, event.name + suffix, carried, failed=False), reactions
 
 

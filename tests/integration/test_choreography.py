@@ -154,6 +154,19 @@ class TestOnce:
         with pytest.raises(SagaConflict, match="exists with other data"):
             ordered(reserve="network")
 
+    def test_of_one_key_in_a_trace_there_is_one_event(self, messages: list[str]) -> None:
+        run = drive(publish("Listed", ["a", "b", "a"], key="k"))
+        assert run.is_completed
+        lines = ["Line[a]", "tests.pick[a]", "Line[b]", "tests.pick[b]"]
+        assert rows(run) == ["Listed", "tests.split", *lines]
+        assert WORLD == ["pick a", "pick b"]
+        assert messages.count("sagas.events.Line.tests.pick") == 2
+
+    def test_each_of_them_is_undone_by_itself(self) -> None:
+        run = drive(publish("Listed", ["a", "b", "bad"], key="k"))
+        assert run.state == SagaState.COMPENSATED
+        assert WORLD == ["pick a", "pick b", "put back b (b)", "put back a (a)"]
+
     def test_a_message_that_comes_twice_publishes_once(self) -> None:
         run = ordered()
         row = step_of(run, "tests.reserve")

@@ -1,12 +1,11 @@
 """What a trace becomes by an event: a row for it, and one for each reaction, behind who published it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from django.db.models.functions import Now
 
-from sagas.definitions import PlannedStep, StepPlan
+from sagas.definitions import PlannedStep
 from sagas.engine.transitions.change import RunChange
 from sagas.engine.transitions.insert import make_ready
 from sagas.engine.transitions.plan import collect_ready
@@ -27,25 +26,13 @@ def event_row(run: SagaRun, name: str, carried: dict[str, Any], *, failed: bool)
     return row
 
 
-def reaction_row(
-    run: SagaRun, name: str, carried: dict[str, Any], planned: PlannedStep, *, label: str
-) -> StepRun:
-    """Return the row of a reaction, ready but not inserted yet. ``label`` is where it is declared."""
-    row = _row(run, name, carried)
-    row.options = _told(planned, label)
+def reaction_row(run: SagaRun, planned: PlannedStep, carried: dict[str, Any]) -> StepRun:
+    """Return the row of a reaction to an event, not inserted yet."""
+    row = _row(run, planned.name, carried)
+    row.options = planned.options
     row.handler, row.compensation = planned.handler, planned.compensation
     row.pivot, row.critical, row.timeout = planned.pivot, planned.critical, planned.timeout
     return row
-
-
-def _told(planned: PlannedStep, label: str) -> dict[str, Any]:
-    """Return the options of a row that says which reaction it runs."""
-    plan = StepPlan.from_snapshot(planned.options)
-    undo = plan.compensation
-    if undo is not None:
-        whose = StepPlan.from_snapshot(undo)
-        undo = replace(whose, declared=planned.name, saga=label).snapshot()
-    return replace(plan, declared=planned.name, saga=label, compensation=undo).snapshot()
 
 
 def _row(run: SagaRun, name: str, carried: dict[str, Any]) -> StepRun:
