@@ -19,7 +19,7 @@ Nothing is imported here that needs Django's app registry.
 from typing import TYPE_CHECKING, Any
 
 from sagas.choreography import Event, on_event
-from sagas.definitions import Approval, Saga, remote, step
+from sagas.definitions import Approval, Saga, child, remote, step
 from sagas.exceptions import OutcomeUnknown, PermanentError, SagaError, Wait
 
 
@@ -36,6 +36,7 @@ __all__ = [
     "SagaError",
     "Wait",
     "astart_saga",
+    "child",
     "on_event",
     "publish",
     "remote",

@@ -20,7 +20,8 @@ def purge(
     """Delete the runs that ended before ``before``; yield the number deleted after each batch.
 
     A dead letter has not ended, so its last change counts. Runs that someone holds locked, and those
-    of which a step is still to end for which nobody waits, are left for the next purge. With rows of the project that
+    of which a step is still to end for which nobody waits, are left for the next purge. A child stays as
+    long as its parent, which may have to undo it, and goes in the same purge or the next one. With rows of the project that
     refer to a run, a step or an event it is done as their ``on_delete`` says. Where that forbids it, as
     ``PROTECT`` does, the run stays; the generator returns how many did.
     """
@@ -29,7 +30,8 @@ def purge(
     if include_dead_letters:
         old |= Q(state=SagaState.DEAD_LETTER, updated_at__lt=before)
     database = router.db_for_write(SagaRun)
-    candidates = SagaRun.objects.using(database).filter(old).exclude(_is_moving()).order_by("pk")
+    alone = SagaRun.objects.using(database).filter(old, parent_step__isnull=True)
+    candidates = alone.exclude(_is_moving()).order_by("pk")
     kept = 0
     # Starting after the last id seen makes a whole purge one pass over the index.
     following = candidates
@@ -74,6 +76,8 @@ def _purge_batch(candidates: "QuerySet[SagaRun]", ids: Sequence[UUID], database:
 
 
 def _delete(ids: Sequence[UUID], database: str) -> None:
+    children = SagaRun.objects.using(database).filter(parent_step__run__in=ids)
+    children.update(parent_step=None)
     # Raw, because a collected delete of steps looks for their events by a column without index.
     for rows in (
         SagaEvent.objects.using(database).filter(run__in=ids),

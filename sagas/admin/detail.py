@@ -29,6 +29,8 @@ PAYLOAD_SHOWN = 20_000
 
 EVENTS_SHOWN = 200
 
+CHILDREN_SHOWN = 50
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepLine:

@@ -220,6 +220,7 @@ class SagaRunAdminMixin(_Admin):
             "run": run,
             "badge": self.badges(run),
             "explanation": run.explain(),
+            "children": list(run.children.only("label", "key", "state")[: detail.CHILDREN_SHOWN]),
             "has_problem": detail.has_problem(run),
             "input": detail.pretty(run.input),
             "max_retry_count": MAX_RETRY_COUNT,

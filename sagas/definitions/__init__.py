@@ -9,7 +9,9 @@ and no Celery here.
 """
 
 from sagas.definitions.approval import Approval
-from sagas.definitions.context import InputStepHandle, StepHandle
+from sagas.definitions.child_run import ChildRun
+from sagas.definitions.child_step import ChildStep, child
+from sagas.definitions.context import ChildStepHandle, InputStepHandle, StepHandle
 from sagas.definitions.decorator import step
 from sagas.definitions.definition import SagaDefinition
 from sagas.definitions.input_step import InputStep
@@ -30,6 +32,9 @@ from sagas.definitions.yielded import PlanItem
 __all__ = [
     "NO_VALUE",
     "Approval",
+    "ChildRun",
+    "ChildStep",
+    "ChildStepHandle",
     "CompensationDefinition",
     "InputStep",
     "InputStepHandle",
@@ -53,6 +58,7 @@ __all__ = [
     "StepPlan",
     "StoredOptions",
     "UndoneStep",
+    "child",
     "registry",
     "remote",
     "step",

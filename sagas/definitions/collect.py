@@ -6,6 +6,8 @@ from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
+from sagas.definitions.child_step import ChildStep
+from sagas.definitions.child_undo import undo_of_child, without_undone_behind_pivots
 from sagas.definitions.handler_form import check_handler
 from sagas.definitions.input_step import InputStep
 from sagas.definitions.options import COMPENSATION_DEFAULTS, StepOptions
@@ -39,7 +41,7 @@ def collect_steps(
         defined.append(_define(saga, step, _after(saga, step, defined[-1:]), defaults))
     _check_former_names(saga, defined)
     _refuse_after_unawaited(saga, defined)
-    return tuple(defined)
+    return tuple(without_undone_behind_pivots(defined))
 
 
 def _names(saga: type) -> dict[str, None]:
@@ -127,7 +129,8 @@ def _define(
     layers = (defaults, step.options)
     chosen: dict[str, Any] = {**defaults, **step.options}
     critical = chosen.get("critical", True) or chosen.get("pivot", False)
-    wait = chosen.get("wait", True)
+    # A child is started in any case, and the step waits for that.
+    wait = chosen.get("wait", True) or isinstance(step, ChildStep)
     if critical and not wait:
         message = (
             f"{place}: a saga cannot fail with a step for which it does not wait; add"
@@ -146,8 +149,7 @@ def _define(
         wait=wait,
         atomic=chosen.get("atomic", False),
         owner=chosen.get("owner", ""),
-        compensation=_compensation(saga, step),
-        no_compensation_reason=step.no_compensation_reason,
+        **_undoing(saga, step),
         compensable_until=chosen.get("compensable_until"),
         formerly=_names_of(chosen.get("formerly", ())),
         condition=_companion(saga, step.condition_handler, step.companion_arguments),
@@ -155,11 +157,23 @@ def _define(
         inputs=_companion(saga, step.inputs_handler, (1,)),
         takes_input=isinstance(step, InputStep),
         remote_task=step.remote_task if isinstance(step, RemoteStep) else None,
+        child=step.saga if isinstance(step, ChildStep) else None,
+        awaits_child=chosen.get("wait", True),
     )
 
 
 def _names_of(said: str | Sequence[str]) -> tuple[str, ...]:
     return (said,) if isinstance(said, str) else tuple(said)
+
+
+def _undoing(saga: type, step: AnyStep) -> dict[str, Any]:
+    reason = step.no_compensation_reason
+    if not isinstance(step, ChildStep):
+        return {"compensation": _compensation(saga, step), "no_compensation_reason": reason}
+    if not step.options.get("wait", True):
+        reason = reason or "the child goes its own way"
+    undo = undo_of_child(step.name) if reason is None else None
+    return {"compensation": undo, "no_compensation_reason": reason}
 
 
 def _compensation(saga: type, step: AnyStep) -> CompensationDefinition | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar, cast
 
+from sagas.definitions.child_run import ChildRun
 from sagas.definitions.invocation import Invocation, RunInfo, StepOutcome, UndoneStep
 from sagas.definitions.remote_task import RemoteTask
 from sagas.definitions.tokens import address_of, answer_url
@@ -239,6 +240,14 @@ class RemoteStepHandle(StepHandle[R_co], Generic[A, R_co]):
     def __call__(self) -> A:  # type: ignore[override]  # the result is not made here
         """Return the arguments that the task would be given, as a unit test wants; nothing is sent."""
         return self._method(self._saga)
+
+
+class ChildStepHandle(StepHandle[ChildRun], Generic[A]):
+    """``self.<step>`` of a step that is a saga of its own."""
+
+    def __call__(self) -> A:  # type: ignore[override]  # the body returns the child's input
+        """Return the child's input, as a unit test asks for it; nothing is started."""
+        return cast("A", self._handler(self._saga))
 
 
 class _HandlerLogger(logging.LoggerAdapter[logging.Logger]):

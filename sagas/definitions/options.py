@@ -195,6 +195,9 @@ class StepPlan(StoredOptions, Snapshot):
     last: bool = False
     """Nothing comes after it but steps for which nobody waits."""
 
+    child: str = ""
+    """The label of the saga that it runs, or turns back, if it is one of its own."""
+
     reconcile: bool = False
     """Whether the outside system can be asked if it happened."""
 

@@ -123,7 +123,7 @@ def _plan_of(row: PlanRow, *, last: bool) -> StepPlan:
         "declared": "" if row.name == step.name else step.name,
         "saga": row.saga,
     }
-    undo = step.compensation
+    undo, child = step.compensation, "" if step.child is None else step.child.definition.label
     return StepPlan(
         **step.options.stored(),
         owner=step.owner,
@@ -132,9 +132,12 @@ def _plan_of(row: PlanRow, *, last: bool) -> StepPlan:
         # It stands behind a pivot.
         forward_only=undo is None and step.no_compensation_reason is None and not step.pivot,
         last=last,
+        child=child,
         reconcile=step.reconcile is not None,
         computes_input=step.inputs is not None and not row.bound,
-        compensation=None if undo is None else _plan_of_undo(undo, step.owner, named),
+        compensation=None
+        if undo is None
+        else _plan_of_undo(undo, step.owner, {**named, "child": child}),
         compensation_timeout=None if undo is None else undo.options.timeout,
         bound=row.bound,
         **named,

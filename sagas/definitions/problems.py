@@ -234,7 +234,7 @@ def _wait_in_atomic_step(label: str, step: StepDefinition) -> Iterator[Problem]:
 
 
 def _compensation_mismatch(label: str, step: StepDefinition) -> Iterator[Problem]:
-    if step.compensation is None:
+    if step.compensation is None or step.child is not None:
         return
     undo = step.compensation
     try:

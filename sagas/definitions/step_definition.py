@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from sagas.definitions.annotations import codec_of, parameter_annotation, result_annotation
+from sagas.definitions.child_run import ChildRun
 from sagas.definitions.handler_form import takes_value
 from sagas.definitions.options import StepOptions
 from sagas.definitions.remote_task import RemoteTask
@@ -74,6 +75,12 @@ class StepDefinition:
     remote_task: RemoteTask | None = None
     """Who does it, if another code base does; its input is the arguments."""
 
+    child: Any = None
+    """The class of the saga that it runs, if it is one of its own."""
+
+    awaits_child: bool = True
+    """Whether it ends with that saga, or as soon as that is started."""
+
     @cached_property
     def result_codec(self) -> Codec[Any]:
         """What carries the result to JSON and back.
@@ -81,7 +88,8 @@ class StepDefinition:
         Raises:
             SagaDefinitionError: the return annotation is missing or cannot be stored.
         """
-        annotation = result_annotation(self.handler, place=self.place)
+        is_child = self.child is not None
+        annotation = ChildRun if is_child else result_annotation(self.handler, place=self.place)
         return codec_of(annotation, what=f"The result of {self.place}")
 
     @property

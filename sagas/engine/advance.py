@@ -13,13 +13,14 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from sagas.conf import saga_settings
-from sagas.engine import compensate, consequences, dispatch, late_success, transitions
+from sagas.engine import children, compensate, consequences, dispatch, late_success, transitions
 from sagas.engine.decisions import (
     Outcome,
     Reconciliation,
     Succeeded,
     Verdict,
     Waiting,
+    WaitingForChild,
     judge,
     retries_exhausted,
     with_attempt_count,
@@ -98,6 +99,8 @@ def apply_outcome(
             consequences.apply_consequences(change, step, outcome, verdict.state)
         elif verdict.is_retry:
             compensate.keep_order(change, step)
+        elif isinstance(outcome, WaitingForChild):
+            _begin_with_child(change, step, outcome)
         return True
     answer = answered(step, outcome)
     if answer is not None:
@@ -109,6 +112,12 @@ def apply_outcome(
     elif outcome.leaves_doubt and not step.is_reconciling:
         late_success.doubt(change, now)
     return False
+
+
+def _begin_with_child(change: transitions.RunChange, step: StepRun, wait: WaitingForChild) -> None:
+    ended = children.begin(change, step, wait)
+    if ended is not None:
+        apply_outcome(change, StepRun.objects.get(pk=step.pk), ended)
 
 
 def accept_late_success(change: transitions.RunChange, step: StepRun, outcome: Succeeded) -> None:
@@ -170,7 +179,10 @@ def end_lost_attempt(step: StepRun, only_if: Q | None = None) -> bool:
             if row.is_to_remind:
                 transitions.remind(change, row)
                 return False
-            apply_outcome(change, row, lost(row))
+            if row.state == StepState.WAITING and row.plan.child:
+                children.end_in_time(row)
+            else:
+                apply_outcome(change, row, lost(row))
             dispatch.send_on_commit(change.run, change.made_ready)
             return True
     return False

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sagas.definitions import Approval, Saga, StepDefinition
-from sagas.engine import pooling, soft_limit, surroundings, transitions
+from sagas.engine import pooling, soft_limit, start, surroundings, transitions
 from sagas.engine.decisions import (
     DidNotHappen,
     Failed,
@@ -23,6 +23,7 @@ from sagas.engine.decisions import (
     Succeeded,
     Waiting,
     WaitingForApproval,
+    WaitingForChild,
     WaitingForTask,
 )
 from sagas.engine.declared import load_input
@@ -166,6 +167,8 @@ class Attempt:
         return replace(classify(error, self.handler), in_doubt=False)
 
     def _begin(self, invocation: RowInvocation, saga: Saga[Any]) -> Ended:
+        if self.definition.child is not None:
+            return self._begin_child(invocation, saga)
         try:
             handler = self._handler(saga)
         except SagaError as error:
@@ -230,6 +233,22 @@ class Attempt:
         except Exception as error:  # the type's own code may raise whatever it likes
             logger.warning("%s", error, exc_info=True, extra={"action": "result_not_stored"})
             return failed(error, in_doubt=True)
+
+    def _begin_child(self, invocation: RowInvocation, saga: Saga[Any]) -> Ended:
+        """Ask for the child's input. Nothing has happened by then, whatever goes wrong."""
+        if self.step.is_backward:
+            return WaitingForChild()
+        try:
+            given = self._call(partial(self.definition.handler, saga))
+            planned = start.planned_child(self.definition.child, given, of=self.step)
+        except BaseException as error:
+            if invocation.misfit is not None and error is invocation.misfit:
+                return Misfit(error=invocation.misfit)
+            if ends_the_process(error):
+                raise
+            return self._not_begun(error)
+        note = f"the saga {self.definition.child.definition.label}"
+        return WaitingForChild(child=planned, awaited=self.definition.awaits_child, note=note)
 
 
 def _waiting(wait: Wait) -> Waiting:

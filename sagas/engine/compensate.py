@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from django.db.models.functions import Now
 
-from sagas.engine import dead_letter, decisions, forward, transitions, undo_chain
+from sagas.engine import dead_letter, decisions, dispatch, forward, transitions, undo_chain
 from sagas.exceptions import PivotPassed
 from sagas.models import SagaRun, StepRun
 from sagas.states import (
@@ -19,6 +19,10 @@ from sagas.states import (
     SagaState,
     StepState,
 )
+
+
+PARENT_TURNED_BACK = "PARENT_TURNED_BACK"
+"""The code of a child that is undone because its parent is."""
 
 
 def turn_back(
@@ -51,8 +55,25 @@ def turn_back(
         fingerprint=decisions.fingerprint(change.run.label, failed_step, code, error),
     )
     change.run.outcome_when_undone = outcome_when_undone
-    transitions.cancel_unstarted(change)
+    for step in transitions.cancel_unstarted(change):
+        turn_back_child(step, code=PARENT_TURNED_BACK, error=f"its parent {change.run} turned back")
     begin_undo_if_idle(change, anew=anew)
+
+
+def turn_back_child(step: StepRun, *, code: str, error: str) -> None:
+    """Turn back the child that a forward step waits for, if it can be; its end is waited for all the same.
+
+    The caller holds the lock of the parent, which is taken before that of the child.
+    """
+    running = SagaRun.objects.filter(parent_step=step.pk, state=SagaState.RUNNING)
+    for pk in running.values_list("pk", flat=True):
+        with transitions.change(pk) as child:
+            steps = StepRun.objects.filter(run_id=pk).only("state", "in_doubt", "pivot", "options")
+            past = decisions.may_be_past_pivot(child.run, steps, begun_counts=True)
+            if child.run.state == SagaState.RUNNING and not past:
+                cancelled = SagaState.CANCELLED
+                turn_back(child, outcome_when_undone=cancelled, code=code, error=error)
+                dispatch.send_on_commit(child.run, child.made_ready)
 
 
 def begin_undo_if_idle(

@@ -7,7 +7,7 @@ whose critical steps are done completes at its deadline, with a warning about th
 from sagas.engine import compensate, transitions
 from sagas.exceptions import ExecutionTimeout
 from sagas.models import StepRun
-from sagas.states import DONE, EventType, SagaState
+from sagas.states import DONE, EventType, SagaState, StepState
 
 
 def end(change: transitions.RunChange, error: ExecutionTimeout) -> None:
@@ -22,6 +22,8 @@ def end(change: transitions.RunChange, error: ExecutionTimeout) -> None:
 
 
 def _complete_without_the_rest(change: transitions.RunChange, error: ExecutionTimeout) -> None:
+    for step in StepRun.objects.forward().filter(run_id=change.run.pk, state=StepState.WAITING):
+        compensate.turn_back_child(step, code=error.code, error=f"its parent: {error}")
     left = transitions.leave_unfinished(change, note=str(error))
     note = f"without {', '.join(left)}, because {error}"
     transitions.restart_count(change, 0)

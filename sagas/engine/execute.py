@@ -18,7 +18,7 @@ from django.db import DatabaseError, Error, transaction
 
 from sagas.conf import saga_settings
 from sagas.definitions import StepDefinition
-from sagas.engine import advance, leases, pooling, transitions
+from sagas.engine import advance, child_ends, leases, pooling, transitions
 from sagas.engine.advance import Recorded
 from sagas.engine.attempt import Attempt, Ended, GivenUp, Misfit
 from sagas.engine.database import (
@@ -95,8 +95,11 @@ def execute(
     if step is None:
         logger.info("step not claimed", extra={"action": "not_claimed", "step_id": str(step_id)})
     while step is not None:
+        run = step.run
         with saga_context(saga_id=str(step.run_id), step=str(step)):
             result, step = _execute_claimed(step, budget)
+        if run.parent_step_id is not None:
+            child_ends.tell_soon(run.pk)
     return result
 
 

@@ -17,6 +17,8 @@ def lost(step: StepRun) -> Failed:
     error = _what_ended(step)
     # Nobody begins a handler whose input is not kept, not even an attempt that was given up.
     not_begun = step.plan.computes_input and not step.prepared
+    # And a child is started by the transaction of the outcome.
+    not_begun |= bool(step.plan.child)
     definitely_not = step.plan.atomic or not_begun
     is_dead = step.dead_fence == step.fence
     return Failed(

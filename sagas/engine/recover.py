@@ -19,7 +19,15 @@ from django.db.models.functions import Now
 from django.db.models.lookups import GreaterThan
 
 from sagas.conf import saga_settings
-from sagas.engine import advance, deadlines, dispatch, pooling, retry_dead_letter, transitions
+from sagas.engine import (
+    advance,
+    child_ends,
+    deadlines,
+    dispatch,
+    pooling,
+    retry_dead_letter,
+    transitions,
+)
 from sagas.engine import stalled as stalled_sagas
 from sagas.engine.one_by_one import OneByOne
 from sagas.engine.resend import note_discarded, resend, send_due, take_up_discarded
@@ -50,6 +58,7 @@ _search = stalled_sagas.Search()
 _lost: OneByOne[StepRun] = OneByOne("giving up the attempt")
 _expired: OneByOne[SagaRun] = OneByOne("turning back at the deadline")
 _retried: OneByOne[SagaRun] = OneByOne("the automatic retry")
+_owed: OneByOne[SagaRun] = OneByOne("telling the parent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +75,15 @@ class SweepReport:
     """Dead letters retried by themselves."""
     stalled: int = 0
     """Sagas of which nothing was ready or in flight, and which go on again."""
+    told: int = 0
+    """Ends of child sagas that their parents were told of."""
     skipped: bool = False
     """Another process swept in this interval."""
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.sent + self.lost + self.expired + self.retried + self.stalled
+        return self.sent + self.lost + self.expired + self.retried + self.stalled + self.told
 
 
 def sweep(*, worker: str = "", force: bool = True) -> SweepReport:
@@ -89,8 +100,11 @@ def sweep(*, worker: str = "", force: bool = True) -> SweepReport:
     expired = turn_back_expired(conf.SWEEP_BATCH)
     retried = retry_dead_letters(conf.SWEEP_BATCH)
     stalled = _search.settle(conf.SWEEP_BATCH) if turn.looks else 0
+    told = tell_parents(conf.SWEEP_BATCH)
     sent = send_due(conf.SWEEP_BATCH)
-    return SweepReport(sent=sent, lost=lost, expired=expired, retried=retried, stalled=stalled)
+    return SweepReport(
+        sent=sent, lost=lost, expired=expired, retried=retried, stalled=stalled, told=told
+    )
 
 
 def sweep_forever(
@@ -164,6 +178,16 @@ def _moves_since(began: datetime | None) -> Q:
         return Q()
     still = Value(began, output_field=DateTimeField())
     return Q(GreaterThan(still, Now() - transitions.max_sweep_gap()))
+
+
+def tell_parents(limit: int) -> int:
+    """Tell the parents of children that ended, where nobody did. Returns how many this process told."""
+    owed = SagaRun.objects.filter(owes_parent=True).exclude(pk__in=_owed.passed_over())
+    return _owed.each(list(owed.only("pk").order_by("pk")[:limit]), _tell)
+
+
+def _tell(child: SagaRun) -> bool:
+    return child_ends.tell_parent(child.pk)
 
 
 def retry_dead_letters(limit: int) -> int:

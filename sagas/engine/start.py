@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby, repeat
 from typing import Any, TypeVar, overload
@@ -23,7 +24,7 @@ from sagas.exceptions import (
     SagaDefinitionError,
     SagaError,
 )
-from sagas.models import SagaRun
+from sagas.models import SagaRun, StepRun
 from sagas.models.identifiers import uuid7s
 from sagas.payloads import check_tags
 from sagas.texts import require_storable
@@ -162,6 +163,19 @@ def start_sagas(
                 _require_same_input(definition, run, new_run)
         dispatch.send_all_on_commit(inserted_runs)
     return [run for run, _ in inserted_runs]
+
+
+def planned_child(saga: type[Saga[Any]], given: object, *, of: StepRun) -> tuple[Plan, NewRun]:
+    """Return the run that a step starts as its child, not inserted yet; it has the tags of its parent too.
+
+    Raises:
+        SagaDefinitionError, PayloadError, PayloadTooLarge: as for :func:`start_saga`.
+    """
+    definition = _definition(saga)
+    plan, new = _new_run(definition, given, of.idempotency_key, None, from_data=False)
+    tags = {**of.run.tags, **new.tags}
+    check_tags(tags, what=f"the tags of {definition.label}")
+    return plan, replace(new, tags=tags)
 
 
 def _definition(saga: type[Saga[Any]] | str) -> SagaDefinition:

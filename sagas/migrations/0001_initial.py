@@ -56,6 +56,7 @@ class Migration(migrations.Migration):
                 ('compensation_error', models.TextField(blank=True, default='')),
                 ('failed_at', models.DateTimeField(blank=True, null=True)),
                 ('deadline', models.DateTimeField()),
+                ('owes_parent', models.BooleanField(default=False, editable=False)),
                 ('retry_count', models.SmallIntegerField(default=0)),
                 ('auto_retry_count', models.SmallIntegerField(default=0)),
                 ('auto_retry_at', models.DateTimeField(blank=True, null=True)),
@@ -73,7 +74,7 @@ class Migration(migrations.Migration):
                 'ordering': ('-id',),
                 'permissions': (('retry_sagarun', 'Can retry sagas'), ('cancel_sagarun', 'Can cancel sagas'), ('compensate_sagarun', 'Can compensate sagas'), ('resolve_sagarun', 'Can resolve sagas by hand'), ('revert_sagarun', 'Can revert completed sagas'), ('rewind_sagarun', 'Can rewind sagas'), ('pause_sagarun', 'Can pause and resume sagas'), ('skip_step_sagarun', 'Can skip steps of sagas'), ('answer_step_sagarun', 'Can complete and fail waiting steps of sagas')),
                 'default_permissions': ('view', 'delete'),
-                'indexes': [models.Index(condition=models.Q(('state__in', ['compensating', 'dead_letter', 'running'])), fields=['state', 'id'], name='sagas_run_open'), models.Index(condition=models.Q(('state', 'running')), fields=['deadline'], name='sagas_run_deadline'), models.Index(condition=models.Q(('auto_retry_at__isnull', False)), fields=['auto_retry_at'], name='sagas_run_auto_retry'), models.Index(condition=models.Q(('has_warnings', True)), fields=['id'], name='sagas_run_warnings'), models.Index(fields=['key'], name='sagas_run_key_prefix', opclasses=('varchar_pattern_ops',))],
+                'indexes': [models.Index(condition=models.Q(('state__in', ['compensating', 'dead_letter', 'running'])), fields=['state', 'id'], name='sagas_run_open'), models.Index(condition=models.Q(('state', 'running')), fields=['deadline'], name='sagas_run_deadline'), models.Index(condition=models.Q(('auto_retry_at__isnull', False)), fields=['auto_retry_at'], name='sagas_run_auto_retry'), models.Index(condition=models.Q(('has_warnings', True)), fields=['id'], name='sagas_run_warnings'), models.Index(condition=models.Q(('owes_parent', True)), fields=['id'], name='sagas_run_owes_parent'), models.Index(fields=['key'], name='sagas_run_key_prefix', opclasses=('varchar_pattern_ops',))],
                 'constraints': [models.UniqueConstraint(fields=('label', 'key'), name='sagas_run_label_key'), models.CheckConstraint(condition=sagas.models.one_of.OneOf('state', ['running', 'compensating', 'completed', 'compensated', 'cancelled', 'dead_letter', 'resolved']), name='sagas_run_state'), models.CheckConstraint(condition=sagas.models.one_of.OneOf('outcome_when_undone', ('', 'cancelled', 'compensated', 'running')), name='sagas_run_outcome_when_undone'), models.CheckConstraint(condition=django.db.models.lookups.Exact(sagas.models.one_of.OneOf('state', ['cancelled', 'compensated', 'completed', 'resolved']), django.db.models.lookups.IsNull(models.F('completed_at'), rhs=False)), name='sagas_run_completed_at')],
             },
         ),
@@ -193,5 +194,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='sagaevent',
             index=models.Index(fields=['run', 'id'], name='sagas_event_run'),
+        ),
+        migrations.AddField(
+            model_name='sagarun',
+            name='parent_step',
+            field=models.ForeignKey(blank=True, db_index=False, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='children', to='sagas.steprun'),
+        ),
+        migrations.AddIndex(
+            model_name='sagarun',
+            index=models.Index(condition=models.Q(('parent_step__isnull', False)), fields=['parent_step'], name='sagas_run_parent_step'),
         ),
     ]

@@ -15,7 +15,7 @@ def explain_step(step: Any) -> str:
             return f"{where} asks whether {step} happened, by its reconcile."
         return f"attempt {step.attempt} of {step} runs on {where}."
     if step.state == StepState.WAITING:
-        return _explain_wait(step)
+        return _explain_child(step) if step.plan.child else _explain_wait(step)
     if step.state == StepState.READY and step.error_code:
         why = f"({step.error_code}: {step.error})"
         if step.is_reconciling:
@@ -32,6 +32,15 @@ def _explain_wait(step: Any) -> str:
     if step.wait_terms.get("kind") == WaitKind.REMOTE:
         return f"{step} waits for the remote task {step.wait_terms['note']}{until}."
     return f"{step} waits for an outside party to complete it{until}."
+
+
+def _explain_child(step: Any) -> str:
+    runs = step.children.model._base_manager.order_by("-id")  # noqa: SLF001 documented by Django
+    child = runs.filter(parent_step__run=step.run_id, parent_step__name=step.name).first()
+    if child is None:
+        return f"{step} waits for its child {step.plan.child}, which is no more."
+    needs = ", which needs an operator" if child.state == SagaState.DEAD_LETTER else ""
+    return f"{step} waits for its child {child} ({child.pk}): {child.state}{needs}."
 
 
 def end_of_wait(run: Any, step: Any) -> tuple[datetime | None, bool]:

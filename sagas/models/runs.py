@@ -1,15 +1,11 @@
 """A run of a saga."""
 
 import time
-from contextlib import suppress
-from datetime import datetime
 from functools import cached_property
 from typing import Any, Self
-from uuid import UUID
 
-from django.db import connections, models
+from django.db import models
 from django.db.models import F, Q
-from django.db.models.fields.json import KeyTransform
 from django.db.models.functions import Now
 from django.db.models.lookups import Exact, IsNull
 from django.utils.translation import gettext_lazy as _
@@ -17,15 +13,13 @@ from django.utils.translation import gettext_lazy as _
 from sagas.definitions import RunPlan
 from sagas.models import explanations
 from sagas.models.identifiers import uuid7
-from sagas.models.moments import stored
 from sagas.models.one_of import OneOf
-from sagas.models.steps import BEING_REWOUND, GOES_ITS_WAY, Moment, StepRun
-from sagas.models.writer import WriterQuerySet
+from sagas.models.run_sets import RunSet
+from sagas.models.steps import BEING_REWOUND, StepRun
 from sagas.states import (
     ACTIVE_SAGAS,
     FAILED_SAGAS,
     FINAL_SAGAS,
-    IN_FLIGHT_STEPS,
     OPEN_SAGAS,
     OPEN_STEPS,
     ROLLED_BACK_SAGAS,
@@ -35,64 +29,10 @@ from sagas.states import (
     SagaState,
     StepState,
 )
-from sagas.texts import is_storable
 
 
-class SagaRunQuerySet(WriterQuerySet["SagaRun"]):
-    """Runs, in the words of whoever asks for them."""
-
-    def active(self) -> Self:
-        """Not final and not waiting for a human: running or compensating."""
-        return self.filter(state__in=ACTIVE_SAGAS)
-
-    def finished(self) -> Self:
-        """Final: nothing left to do for a worker or a human."""
-        return self.filter(state__in=FINAL_SAGAS)
-
-    def needs_attention(self) -> Self:
-        """A human must decide, or a best-effort step failed and needs follow-up."""
-        return self.filter(Q(state=SagaState.DEAD_LETTER) | Q(has_warnings=True))
-
-    def waiting(self) -> Self:
-        """A step of theirs waits for an outside party."""
-        waiting = StepRun.objects.filter(state=StepState.WAITING)
-        return self.filter(pk__in=waiting.values("run_id"))
-
-    def stale(self, before: datetime) -> Self:
-        """Active, not paused, waiting for no one, without a change of it or its steps since ``before``."""
-        before = stored(before)
-        moved = StepRun.objects.filter(
-            Q(updated_at__gte=before) | Q(state=StepState.WAITING), run=models.OuterRef("pk")
-        )
-        idle = self.active().filter(updated_at__lt=before, paused_at__isnull=True)
-        return idle.filter(~models.Exists(moved))
-
-    def stalled(self) -> Self:
-        """Active and not paused, though nothing of them is in flight, or ready in their direction."""
-        moving = StepRun.objects.filter(
-            Q(state__in=IN_FLIGHT_STEPS) | (Q(state=StepState.READY) & GOES_ITS_WAY),
-            run=models.OuterRef("pk"),
-        )
-        return self.active().filter(~models.Exists(moving), paused_at__isnull=True)
-
-    def past_deadline(self, now: Moment) -> Self:
-        """Still going forward though the deadline has passed; it does not while paused."""
-        return self.filter(state=SagaState.RUNNING, deadline__lte=now, paused_at__isnull=True)
-
-    def search(self, text: str) -> Self:
-        """Find by the start of a key, by id, or by ``tag=value``; what no row can hold finds none."""
-        text = text.strip()
-        if not is_storable(text):
-            return self.none()
-        name, equals, value = text.partition("=")
-        if equals and connections[self.db].features.supports_json_field_contains:
-            return self.filter(tags__contains={name: value})
-        if equals:
-            return self.alias(_tag=KeyTransform(name, "tags")).filter(_tag=value)
-        found = Q(key__startswith=text)
-        with suppress(ValueError):
-            found |= Q(pk=UUID(text))
-        return self.filter(found)
+class SagaRunQuerySet(RunSet["SagaRun"]):
+    """The runs of the database."""
 
 
 class SagaRun(models.Model):
@@ -100,7 +40,8 @@ class SagaRun(models.Model):
 
     ``remaining`` counts the last steps of the current direction that have not ended: at 0 nothing
     is left to do that way. ``outcome_when_undone`` is what a run that turned back will be called at its end.
-    ``fingerprint`` is the same for failures with the same cause. ``poisoned``: the automatic
+    ``parent_step`` is the step of another run that is this saga; ``owes_parent``: it ended, and that
+    step is still to be told. ``fingerprint`` is the same for failures with the same cause. ``poisoned``: the automatic
     retries of a dead letter are spent. ``rewind_to`` is the step that a rewind leads to, until the run
     goes forward again. ``rewinds`` has one entry for each rewind, in order: ``to``, and ``input``, the
     input that it replaced (until it has, the one that is to come), with the ``version`` that stored it.
@@ -131,6 +72,16 @@ class SagaRun(models.Model):
     failed_at = models.DateTimeField(null=True, blank=True)
 
     deadline = models.DateTimeField()
+    parent_step = models.ForeignKey(
+        "sagas.StepRun",
+        on_delete=models.SET_NULL,
+        related_name="children",
+        null=True,
+        blank=True,
+        db_index=False,
+        editable=False,
+    )
+    owes_parent = models.BooleanField(default=False, editable=False)
     retry_count = models.SmallIntegerField(default=0)
     auto_retry_count = models.SmallIntegerField(default=0)
     auto_retry_at = models.DateTimeField(null=True, blank=True)
@@ -197,6 +148,14 @@ class SagaRun(models.Model):
             ),
             models.Index(fields=("id",), condition=Q(has_warnings=True), name="sagas_run_warnings"),
             models.Index(
+                fields=("parent_step",),
+                condition=Q(parent_step__isnull=False),
+                name="sagas_run_parent_step",
+            ),
+            models.Index(
+                fields=("id",), condition=Q(owes_parent=True), name="sagas_run_owes_parent"
+            ),
+            models.Index(
                 fields=("key",), opclasses=("varchar_pattern_ops",), name="sagas_run_key_prefix"
             ),
         )
@@ -208,6 +167,16 @@ class SagaRun(models.Model):
     def plan(self) -> RunPlan:
         """What ``options`` say, read once."""
         return RunPlan.from_snapshot(self.options)
+
+    @property
+    def parent(self) -> "SagaRun | None":
+        """The run of which this one is a step; None of one that was started by itself."""
+        return None if self.parent_step is None else self.parent_step.run
+
+    @property
+    def children(self) -> "models.QuerySet[SagaRun]":
+        """The runs that are steps of this one, in the order in which they were started."""
+        return SagaRun.objects.filter(parent_step__run=self).order_by("id")
 
     @property
     def is_completed(self) -> bool:

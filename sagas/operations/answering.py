@@ -13,12 +13,12 @@ from sagas.models import SagaRun, StepRun
 from sagas.models.moments import format_moment
 from sagas.operations.addressing import BY_ROW, undo_of
 from sagas.operations.operating import operating_on_step, reloaded
-from sagas.operations.predicates import Steps
+from sagas.operations.predicates import Steps, child_refusal
 from sagas.operations.requests import require_request, says_the_same
 from sagas.operations.results import refuse_result_of_undo, result_as_json
 from sagas.operations.verbs import Refused, StepVerb, entered
 from sagas.payloads import truncate_error
-from sagas.states import UNSUCCESSFUL_STEPS, EventType, SagaState, StepState
+from sagas.states import IN_FLIGHT_STEPS, UNSUCCESSFUL_STEPS, EventType, SagaState, StepState
 
 
 CODE_LENGTH = 100
@@ -153,6 +153,8 @@ def _refusal(run: SagaRun, steps: Steps, step: StepRun, *, succeeded: bool) -> s
         return "nothing of it will run any more"
     if step.is_approval:
         return f"{step} is a person's to decide, by approve_step or reject_step"
+    if step.plan.child and step.state in IN_FLIGHT_STEPS:
+        return child_refusal(step)
     if step.state == StepState.WAITING or (succeeded and _may_have_happened(step)):
         return None
     if step.state != StepState.RUNNING:

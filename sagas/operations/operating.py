@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sagas.conf import saga_settings
-from sagas.engine import dispatch, transitions
+from sagas.engine import child_ends, dispatch, transitions
 from sagas.engine.database import LockNotGranted, transaction_with_lock_timeout
 from sagas.exceptions import TransactionLocked
 from sagas.models import SagaRun, StepRun
@@ -82,6 +82,7 @@ def _operating(run: SagaRun, action: str) -> Iterator[transitions.RunChange]:
         except Refused as refused:
             raise refusal_error(change.run, action, str(refused)) from None
         dispatch.send_on_commit(change.run, change.made_ready)
+        child_ends.tell_on_commit(change.run)
 
 
 def _require(refusal: str | None) -> None:

@@ -64,6 +64,11 @@ def is_held(run: SagaRun, steps: Steps) -> bool:
     )
 
 
+def child_refusal(step: StepRun) -> str:
+    """Refuse to say how a step ends that is a saga of its own: that saga says it."""
+    return f"{step} is the saga {step.plan.child}, one of its children: cancel or resolve that"
+
+
 def is_undoing(steps: Steps) -> bool:
     """Whether its compensations are planned already."""
     return any(step.is_backward and not step.is_past for step in steps)

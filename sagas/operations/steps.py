@@ -10,6 +10,7 @@ from sagas.operations.operating import operating_on_step, reloaded
 from sagas.operations.predicates import (
     Steps,
     blocking_steps,
+    child_refusal,
     is_open_end,
     is_over,
     retries_spent,
@@ -115,6 +116,8 @@ def _skip_refusal(run: SagaRun, steps: Steps, step: StepRun) -> str | None:
         return "nothing of it will run any more"
     if run.state == SagaState.DEAD_LETTER:
         return _success_refusal(run, step) or _bystander_refusal(run, steps, step)
+    if step.plan.child and step.state == StepState.WAITING:
+        return child_refusal(step)
     # Of a saga that turns back, what ended forward is for the compensations.
     turned = run.state == SagaState.COMPENSATING or step.is_past
     is_for_undo = turned and not step.is_backward

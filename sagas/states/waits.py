@@ -14,3 +14,6 @@ class WaitKind(StrEnum):
 
     REMOTE = "remote"
     """A Celery task of another code base, by its link and its error link."""
+
+    CHILD = "child"
+    """The end of a child saga."""

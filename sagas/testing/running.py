@@ -2,7 +2,7 @@
 
 from django.db.models.functions import Now
 
-from sagas.engine import dispatch
+from sagas.engine import child_ends, dispatch
 from sagas.engine.execute import execute
 from sagas.models import SagaRun, StepRun
 from sagas.models.steps import GOES_ITS_WAY
@@ -10,7 +10,7 @@ from sagas.states import StepState
 
 
 def run_saga(run: SagaRun, *, limit: int = 500) -> SagaRun:
-    """Execute the steps of a run in order until nothing is ready, and return the run as it stands.
+    """Execute the steps of a run, and of its children, until nothing is ready; return the run as it stands.
 
     That is when it is final, a dead letter, paused, or waits for an outside party. Nobody waits for
     a retry: its delay is skipped. What becomes ready meanwhile is sent to no broker, neither now nor
@@ -31,10 +31,13 @@ def execute_ready(run: SagaRun, *, limit: int = 500, skip_delays: bool = True) -
     left: set[object] = set()
     begun = 0
     while begun < limit:
+        family = _family(run)
         if skip_delays:
-            waiting = StepRun.objects.filter(run=run, state=StepState.READY, due_at__gt=Now())
-            waiting.update(due_at=Now())
-        ready = [step for step in ready_steps(run) if step.pk not in left]
+            ready_later = StepRun.objects.filter(state=StepState.READY, due_at__gt=Now())
+            ready_later.filter(run__in=family).update(due_at=Now())
+        ready = [step for each in family for step in ready_steps(each) if step.pk not in left]
+        if not ready and any(child_ends.tell_parent(each.pk) for each in family[1:]):
+            continue
         if not ready:
             return SagaRun.objects.get(pk=run.pk)
         # One, and then what is ready is looked at again; of thousands, one in a hundred at a time.
@@ -47,6 +50,11 @@ def execute_ready(run: SagaRun, *, limit: int = 500, skip_delays: bool = True) -
     run.refresh_from_db()
     message = f"still ready steps after {limit} attempts: {run.explain()}"
     raise AssertionError(message)
+
+
+def _family(run: SagaRun) -> list[SagaRun]:
+    """Return the run, its children, and theirs."""
+    return [run] + [each for child in run.children for each in _family(child)]
 
 
 def ready_steps(run: SagaRun) -> list[StepRun]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from sagas import PermanentError, Saga, Wait, step
+from sagas import PermanentError, Saga, Wait, child, step
 from tests.flows import ledger, releases, remote  # noqa: F401 their sagas are of this app as well
 
 
@@ -254,6 +254,57 @@ class Quick(Saga[None]):
     def last(self) -> None: ...
 
     last.no_compensation("does nothing")
+
+
+class Pair(Flow):
+    """one → two; both are undone."""
+
+    class Meta:
+        label = "flows.Pair"
+        step_defaults = {"max_retries": 1, "time_limit": 600}
+
+    @step
+    def one(self) -> str:
+        return self.act("one")
+
+    @one.compensation
+    def undo_one(self, result: str | None) -> None:
+        self.act(f"undo_one({result})")
+
+    @step
+    def two(self) -> str:
+        return self.act("two")
+
+    @two.compensation
+    def undo_two(self, result: str | None) -> None:
+        self.act(f"undo_two({result})")
+
+
+class Nest(Flow):
+    """first → pair, which is a saga of its own → last."""
+
+    class Meta:
+        label = "flows.Nest"
+        step_defaults = {"max_retries": 1, "time_limit": 600}
+
+    @step
+    def first(self) -> str:
+        return self.act("first")
+
+    @first.compensation
+    def undo_first(self, result: str | None) -> None:
+        self.act(f"undo_first({result})")
+
+    @child(Pair)
+    def pair(self) -> Orders:
+        self.act("pair")
+        return self.input
+
+    @step
+    def last(self) -> str:
+        return self.act("last")
+
+    last.no_compensation("the last")
 
 
 if not os.environ.get("SAGAS_TEST_OLD_RELEASE"):

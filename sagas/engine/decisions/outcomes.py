@@ -250,6 +250,33 @@ class WaitingForTask(Waiting):
         return {**super().as_wait(), "in_doubt": self.was_in_doubt}
 
 
+@dataclass(frozen=True, kw_only=True)
+class WaitingForChild(Waiting):
+    """The step is a saga of its own: that is started or turned back as the wait begins, or not at all."""
+
+    kind: WaitKind = WaitKind.CHILD
+
+    child: Any = None
+    """The plan of the run to start and what that has of its own; None: a child is turned back."""
+
+    awaited: bool = True
+    """Whether the step ends with the child, or as soon as it is started."""
+
+    @property
+    def leaves_doubt(self) -> bool:
+        """Nothing has happened before the wait begins."""
+        return False
+
+    @property
+    def leaves_at_large(self) -> bool:
+        """A child is known."""
+        return False
+
+    def columns(self) -> dict[str, Any]:
+        """Return what it leaves in a step whose wait does not begin."""
+        return {"error_code": "NOT_STARTED", "error": "no child was started: the saga turned back"}
+
+
 def from_answer(answer: Mapping[str, Any]) -> Succeeded | Failed:
     """Return the outcome that a row keeps as an answer."""
     if "output" in answer:

@@ -65,6 +65,7 @@ from sagas.engine.transitions.run import (
     count_down,
     move_run,
     note_undo_failure,
+    parent_told,
     pass_pivot,
     record_event,
     reopen_run,
@@ -91,6 +92,7 @@ from sagas.engine.transitions.waiting import (
     keep_answer,
     keep_approval,
     remind,
+    wait_on,
 )
 
 
@@ -144,6 +146,7 @@ __all__ = [
     "max_sweep_gap",
     "move_run",
     "note_undo_failure",
+    "parent_told",
     "pass_pivot",
     "pause",
     "places_in_trace",
@@ -175,4 +178,5 @@ __all__ = [
     "undo_again",
     "unpause",
     "update_warning",
+    "wait_on",
 ]

@@ -20,10 +20,10 @@ RELEASED: Final = "released"
 """``on_unknown`` of a step that was to hold, until a human decided that it is undone."""
 
 
-def cancel_unstarted(change: RunChange) -> None:
+def cancel_unstarted(change: RunChange) -> list[StepRun]:
     """Let nothing new start: unstarted steps are cancelled, those between attempts unknown.
 
-    Nor is anybody waited for. Claims do not take the run's lock; the lock on the step rows is what
+    Nor is anybody waited for, but for children: the steps that wait for one are returned. Claims do not take the run's lock; the lock on the step rows is what
     they meet here.
     """
     forward = _turned(change)
@@ -43,7 +43,8 @@ def cancel_unstarted(change: RunChange) -> None:
             *("fence", "at_large", "wait"),
         )
     )
-    end_waits(change, [row for row in rows if row.state == StepState.WAITING])
+    waiting = [row for row in rows if row.state == StepState.WAITING]
+    end_waits(change, [row for row in waiting if not row.plan.child])
     unstarted = [row for row in rows if row.state != StepState.WAITING]
     asked = [row for row in unstarted if _can_reconcile(row)]
     _reconcile(change, [row for row in asked if not row.is_reconciling])
@@ -51,6 +52,7 @@ def cancel_unstarted(change: RunChange) -> None:
     never = [row for row in rest if not row.in_doubt]
     move_steps(change, never, StepState.CANCELLED, EventType.STEP_CANCELLED, ended_at=None)
     _doubt(change, [row for row in rest if row.in_doubt])
+    return [row for row in waiting if row.plan.child]
 
 
 def _can_reconcile(step: StepRun) -> bool:

@@ -65,6 +65,7 @@ def _run_columns(plan: Plan, new: NewRun) -> dict[str, Any]:
         "key": new.key,
         "state": SagaState.RUNNING,
         "remaining": plan.remaining,
+        "parent_step_id": new.parent_step,
         "input": new.input,
         "tags": new.tags,
         "options": plan.options,

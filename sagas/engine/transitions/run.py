@@ -43,6 +43,8 @@ def move_run(
     completed_at = Now() if to in FINAL_SAGAS else None
     if to in FINAL_SAGAS and run.paused_at is not None:
         run_time.end_pause(run)
+    if to in FINAL_SAGAS and run.parent_step_id is not None:
+        columns["owes_parent"] = True
     if came_from == SagaState.DEAD_LETTER:
         columns |= {"auto_retry_at": None, "poisoned": False}
     _update(run, state=to, completed_at=completed_at, **columns)
@@ -54,6 +56,11 @@ def reopen_run(change: RunChange, note: str, **columns: Any) -> None:
     """A run that was rolled back, or rewound, turns back once more: something stands, or may."""
     move_run(change, SagaState.COMPENSATING, EventType.REOPENED, note=note, **columns)
     restart_count(change, 0)
+
+
+def parent_told(change: RunChange) -> None:
+    """The step that this run is was told of its end, or is to be told of another one."""
+    SagaRun.objects.filter(pk=change.run.pk).update(owes_parent=False)
 
 
 def record_event(change: RunChange, event: EventType, note: str, actor: str = "") -> None:

@@ -22,7 +22,7 @@ def leave_unfinished(change: RunChange, *, note: str) -> list[str]:
 
     Nothing new starts and nobody is waited for any more. An attempt that runs ends by itself, as a
     follow-up whose own time is over: it is recorded, not tried again, and moves nothing. What nobody
-    waits for is left alone, unless its place never comes.
+    waits for is left alone, unless its place never comes. The end of a child is waited for.
     """
     rest = Q(detached=False) | Q(state=StepState.PENDING)
     forward = StepRun.objects.forward().filter(rest, run_id=change.run.pk)
@@ -41,7 +41,9 @@ def leave_unfinished(change: RunChange, *, note: str) -> list[str]:
     )
     open_ends = forward.filter(state__in=IDLE_STEPS)
     rows = list(open_ends.select_for_update().only(*columns))
-    end_waits(change, [row for row in rows if row.state == StepState.WAITING], reconcile=False)
+    waiting = [row for row in rows if row.state == StepState.WAITING]
+    end_waits(change, [row for row in waiting if not row.plan.child], reconcile=False)
+    children = Q(pk__in=[row.pk for row in waiting if row.plan.child])
     unstarted = [row for row in rows if row.state in UNSTARTED_STEPS]
     for to, event in _EVENTS.items():
         moved = [row for row in unstarted if _end_of(row) == to]
@@ -49,7 +51,9 @@ def leave_unfinished(change: RunChange, *, note: str) -> list[str]:
         move_steps(change, moved, to, event, note=note, ended_at=ended_at)
     running = forward.filter(state=StepState.RUNNING)
     names = [row.name for row in rows] + list(running.values_list("name", flat=True))
-    running.update(detached=True, expires_at=Now(), updated_at=Now())
+    forward.filter(Q(state=StepState.RUNNING) | children).update(
+        detached=True, expires_at=Now(), updated_at=Now()
+    )
     return names
 
 

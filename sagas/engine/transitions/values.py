@@ -18,6 +18,7 @@ class NewRun:
     key: str
     input: Any
     tags: Mapping[str, str]
+    parent_step: UUID | None = None
 
 
 InsertedRun = tuple[SagaRun, Sequence[StepRun]]

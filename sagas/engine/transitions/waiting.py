@@ -15,7 +15,7 @@ from sagas.engine.transitions.outcome import UNANSWERED, end_attempt
 from sagas.engine.transitions.run_time import later
 from sagas.models import StepRun
 from sagas.models.moments import aware
-from sagas.states import EventType, StepState
+from sagas.states import EventType, StepState, WaitKind
 
 
 def begin_wait(change: RunChange, step: StepRun, waiting: Waiting) -> bool:
@@ -23,7 +23,7 @@ def begin_wait(change: RunChange, step: StepRun, waiting: Waiting) -> bool:
 
     The wait ends after its timeout or with the step's own time. What no deadline ends, a compensation or
     a step for which nobody waits, does so at most as long as its saga had to go forward, so that a
-    human hears of it.
+    human hears of it; but not for a child, which has a time of its own.
     """
     limit, guard = waiting.timeout, UNANSWERED
     columns: dict[str, Any] = {}
@@ -31,7 +31,8 @@ def begin_wait(change: RunChange, step: StepRun, waiting: Waiting) -> bool:
         columns["in_doubt"] = True
     if not waiting.yields_to_answer:
         guard, columns["answer"] = ANY, None
-    if limit is None and (step.is_backward or step.detached):
+    outlasts = step.is_backward or step.detached
+    if limit is None and outlasts and waiting.kind != WaitKind.CHILD:
         limit = change.run.deadline - change.run.created_at
     until: Any = F("expires_at")
     if limit is not None:
@@ -89,6 +90,12 @@ def keep_approval(
     StepRun.objects.filter(pk=step.pk, state=StepState.WAITING).update(wait=wait, updated_at=Now())
     step.wait = wait
     change.event_log.record_step(EventType.STEP_APPROVED, step, "", "", note, actor)
+
+
+def wait_on(step: StepRun) -> None:
+    """The time of a wait is over, and what it is for goes on to its end."""
+    waiting = StepRun.objects.filter(pk=step.pk, state=StepState.WAITING, fence=step.fence)
+    waiting.update(lease_until=None, updated_at=Now())
 
 
 def at_large(step: StepRun) -> dict[str, Any]:

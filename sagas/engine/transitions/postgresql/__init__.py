@@ -56,7 +56,16 @@ STEP_COLUMNS = _in_order(
 RUN_COLUMNS = _in_order(
     SagaRun,
     *("id", "label", "version", "key", "state", "pivot_passed", "has_warnings", "input"),
-    *("options", "failed_step", "error_code", "error", "deadline", "paused_at", "created_at"),
+    *(
+        "parent_step_id",
+        "options",
+        "failed_step",
+        "error_code",
+        "error",
+        "deadline",
+        "paused_at",
+        "created_at",
+    ),
 )
 _JSON = frozenset({"successors", "options", "heartbeat", "input"})
 

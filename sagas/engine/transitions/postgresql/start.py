@@ -55,6 +55,7 @@ def _own(new: NewRun) -> dict[str, Any]:
         "key": new.key,
         "input": new.input,
         "tags": new.tags,
+        "parent_step": new.parent_step and str(new.parent_step),
         "steps": [str(step_id) for step_id in new.step_ids],
     }
 
@@ -95,6 +96,7 @@ def _inserted(plan: Plan, new: NewRun, deadline: datetime, created_at: datetime)
         "key": new.key,
         "state": SagaState.RUNNING,
         "remaining": plan.remaining,
+        "parent_step_id": new.parent_step,
         "input": new.input,
         "tags": new.tags,
         "options": dict(plan.options),

@@ -9,17 +9,17 @@ WITH plan AS (
 ),
 own AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS run (
-        id uuid, key text, input jsonb, tags jsonb, steps uuid[]
+        id uuid, key text, input jsonb, tags jsonb, parent_step uuid, steps uuid[]
     )
 ),
 made AS (
     INSERT INTO sagas_sagarun
         (id, label, version, key, state, outcome_when_undone, remaining, pivot_passed, has_warnings, input,
          tags, options, failed_step, error_code, error, compensation_error, deadline, retry_count,
-         auto_retry_count, poisoned, fingerprint, created_at, updated_at)
+         auto_retry_count, poisoned, fingerprint, parent_step_id, owes_parent, created_at, updated_at)
     SELECT id, label, version, key, 'running', '', remaining, false, false, input,
            tags, options, '', '', '', '', STATEMENT_TIMESTAMP() + timeout, 0,
-           0, false, '', STATEMENT_TIMESTAMP(), STATEMENT_TIMESTAMP()
+           0, false, '', parent_step, false, STATEMENT_TIMESTAMP(), STATEMENT_TIMESTAMP()
     FROM own, plan
     ON CONFLICT (label, key) DO NOTHING
     RETURNING id, deadline, created_at

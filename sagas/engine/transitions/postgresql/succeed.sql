@@ -93,6 +93,9 @@ counted AS (
         state = CASE
             WHEN ended.following IS NULL AND run.remaining = 1 THEN 'completed' ELSE run.state
         END,
+        owes_parent = run.owes_parent OR (
+            ended.following IS NULL AND run.remaining = 1 AND run.parent_step_id IS NOT NULL
+        ),
         completed_at = CASE
             WHEN ended.following IS NULL AND run.remaining = 1 THEN STATEMENT_TIMESTAMP()
         END,
