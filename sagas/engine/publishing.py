@@ -84,9 +84,11 @@ class Publisher:
             self._check_alarm()
             with self._pool(current_app).acquire(block=True, timeout=1) as producer:
                 connection: Any = producer.connection
-                connection.ensure(producer, _ask_for_life, **_RETRY_ONCE)(producer)
+                queue = message.destination["queue"]
+                is_there = connection.ensure(producer, _is_there, **_RETRY_ONCE)(producer, queue)
                 in_doubt = True
-                _send_task(current_app, producer, message)
+                # It is declared by whoever consumes it, and may be of another type than ours are.
+                _send_task(current_app, producer, message, declare=[] if is_there else None)
         except Exception as error:
             about_broker = is_about_broker(error)
             if about_broker:
@@ -223,7 +225,9 @@ class Publisher:
         return self._pools[url]
 
 
-def _send_task(app: Any, producer: Any, message: Message) -> None:
+def _send_task(
+    app: Any, producer: Any, message: Message, declare: Sequence[Any] | None = None
+) -> None:
     """Send what ``Task.apply_async()`` would, for half of its price.
 
     The same parts of Celery make and route it, and the same signals are sent; left out is what it
@@ -256,17 +260,23 @@ def _send_task(app: Any, producer: Any, message: Message) -> None:
         retry=True,
         retry_policy=_RETRY_ONCE,
         serializer=message.serializer,
+        declare=declare,
         **app.amqp.router.route(
             {**message.destination}, message.task, message.args, message.kwargs
         ),
     )
 
 
-def _ask_for_life(producer: Any) -> None:
-    """Make a channel: RabbitMQ answers to that, and to Redis it says ``PING``."""
+def _is_there(producer: Any, queue: str) -> bool:
+    """Ask the broker for a queue, and see that it answers; a list of Redis is there when it is not empty."""
     connection = producer.connection
     connection.ensure_connection(**_RETRY_ONCE)
-    connection.channel().close()
+    with connection.channel() as channel:
+        try:
+            channel.queue_declare(queue, passive=True)
+        except ChannelError:
+            return False
+    return True
 
 
 def bounded_connection(

@@ -106,5 +106,7 @@ def _callback(name: str, *, step_id: UUID, fence: int, immutable: bool) -> Signa
         immutable=immutable,
         queue=saga_settings().COORDINATOR_QUEUE,
         serializer="json",
+        # The coordinator's workers have declared it, maybe of another type than the other side's are.
+        declare=[],
         argsrepr=f"(..., {str(step_id)!r}, {fence})",
     )

@@ -77,8 +77,8 @@ class TestWhenItIsNotSent:
     ) -> None:
         send = publishing._send_task
 
-        def cut(app: Any, producer: Any, message: Any) -> None:
-            send(app, producer, message)
+        def cut(app: Any, producer: Any, message: Any, declare: Any) -> None:
+            send(app, producer, message, declare)
             raise OperationalError("connection reset")
 
         with dispatch.nothing_is_sent():
@@ -92,7 +92,7 @@ class TestWhenItIsNotSent:
     def test_because_it_cannot_be_written_nothing_is_in_doubt(
         self, redis_broker: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def refuse(*_: Any) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
             raise KeyError("payments")
 
         with dispatch.nothing_is_sent():
