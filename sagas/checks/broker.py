@@ -1,6 +1,6 @@
 """The broker: whether it forgets, blocks, or delivers twice."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from celery import current_app
@@ -8,7 +8,7 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 
 from sagas.checks.tag import TAG
 from sagas.conf import saga_settings
-from sagas.definitions import StepOptions, registry
+from sagas.definitions import CompensationDefinition, StepDefinition, registry
 
 
 REDIS = {"redis", "rediss", "sentinel"}
@@ -57,10 +57,22 @@ def _queues() -> Iterator[tuple[str, str]]:
     yield from (("SAGAS", name) for name in names)
     for saga in registry.all():
         for step in saga.definition.steps:
-            if step.options.queue:
-                yield step.place, step.options.queue
-            if step.compensation is not None and step.compensation.options.queue:
-                yield f"the compensation of {step.place}", step.compensation.options.queue
+            for place, handler in _handlers(step):
+                if handler.options.queue:
+                    yield place, handler.options.queue
+                if handler.remote_task is not None:
+                    yield (
+                        f"the task {handler.remote_task.name} of {place}",
+                        handler.remote_task.queue,
+                    )
+
+
+def _handlers(
+    step: StepDefinition,
+) -> Iterator[tuple[str, StepDefinition | CompensationDefinition]]:
+    yield step.place, step
+    if step.compensation is not None:
+        yield f"the compensation of {step.place}", step.compensation
 
 
 def _redis_options(conf: Any) -> Iterator[CheckMessage]:
@@ -94,7 +106,7 @@ def _longest_step() -> tuple[str, float]:
 def _time_limits() -> Iterator[tuple[str, float]]:
     for saga in registry.all():
         for step in saga.definition.steps:
-            options: Iterable[StepOptions] = [step.options]
-            if step.compensation is not None:
-                options = [step.options, step.compensation.options]
-            yield step.place, max(option.time_limit for option in options)
+            for _, handler in _handlers(step):
+                # What another code base does keeps none of our workers.
+                if handler.remote_task is None:
+                    yield step.place, handler.options.time_limit

@@ -15,7 +15,7 @@ from django.core.checks import CheckMessage, Error, run_checks
 from django.core.checks.registry import registry as check_registry
 from django.test import override_settings
 
-from sagas import Saga, checks, step
+from sagas import Saga, checks, remote, step
 from sagas.checks.pools import kind_of
 from sagas.definitions import registry
 from sagas.worker.bootsteps import tell_of_pool
@@ -204,6 +204,36 @@ class TestDeploy:
             celery={"broker_write_url": "amqp://localhost", "broker_transport_options": {}}
         ):
             assert found() == {}
+
+
+class TestARemoteStep:
+    """What is checked of a step that another code base does."""
+
+    @pytest.fixture(autouse=True)
+    def _declared(self) -> None:
+        class Charged(Saga[int]):
+            @remote("payments.charge", queue="theirs", time_limit=7000)
+            def charge(self) -> list[int]:
+                return [1]
+
+            @charge.remote_compensation("payments.refund", queue="theirs-too", time_limit=7000)
+            def refund(self, _: None) -> list[int]:
+                return [1]
+
+    def test_goes_to_queues_that_are_declared_where_none_is_made(self) -> None:
+        configure({"task_create_missing_queues": False})
+        try:
+            told = {problem.msg for problem in checks.broker.check_queues()}
+        finally:
+            configure({"task_create_missing_queues": True})
+        assert any("the task payments.charge of " in text and "'theirs'" in text for text in told)
+        assert any(
+            "payments.refund of the comp" in text and "'theirs-too'" in text for text in told
+        )
+
+    def test_may_take_longer_than_redis_waits_for_a_worker_of_ours(self) -> None:
+        with production(celery={"broker_transport_options": {"visibility_timeout": 600}}):
+            assert "sagas.W005" not in found()
 
 
 class TestVisibilityTimeout:
