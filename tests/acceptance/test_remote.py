@@ -90,7 +90,8 @@ class TestTheOtherSide:
         assert done.count("charge begins") == 4
         assert done.count("charged") == len(set(ledger.keys(book, "charged"))) == 3
         assert ledger.keys(book, "refunded p-three") == [step_of(undone, "charge").idempotency_key]
-        assert done[-2:] == ["refunded p-three", "released"]
+        undoing = [what for what in done if what.startswith(("refunded", "released"))]
+        assert undoing == ["refunded p-three", "released"]
 
     @pytest.mark.redis
     def test_fails_and_the_result_backend_tells_why(
