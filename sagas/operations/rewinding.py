@@ -3,7 +3,7 @@
 What depends on that step is undone with it, the latest first; what does not, stands.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sagas.definitions import SagaDefinition, registry
@@ -14,6 +14,7 @@ from sagas.models import SagaRun, StepRun
 from sagas.operations.addressing import BY_PRESENT_STEP
 from sagas.operations.operating import operating_on_step, reloaded
 from sagas.operations.predicates import Steps, is_undoing
+from sagas.operations.replanning import inputs_anew, require_same_inputs
 from sagas.operations.verbs import Refused, StepVerb, entered
 from sagas.payloads import annotation_name, truncate_error
 from sagas.states import REWINDABLE_SAGAS, UNSTARTED_STEPS, SagaState, StepState
@@ -40,14 +41,14 @@ def rewind_saga(
     Raises:
         ActionNotAllowed: the saga turns back, is closed, or may be past its point of no return; the step
             has not begun, or something that depends on it can no longer be undone; or ``input`` would
-            give the saga another key.
+            give the saga another key, or its ``plan()`` other steps.
         PayloadError, PayloadTooLarge: ``input`` does not fit its type or the limit.
         UnknownSaga, NewerVersion: this code cannot tell what type that is.
     """
     with operating_on_step(run, REWIND, to) as (change, step):
-        entry = {"to": step.name, **_corrected(change.run, input)}
         steps = list(StepRun.objects.filter(run_id=run.pk))
         rewound = rewound_steps(steps, step)
+        entry = {"to": step.name, **_corrected(change.run, input, steps, rewound)}
         transitions.begin_rewind(change, rewound, entry)
         _require_before_pivot(change.run)
         transitions.release_holds(step for step in rewound if step.plan.holds_unknown)
@@ -94,10 +95,12 @@ def _require_before_pivot(run: SagaRun) -> None:
         raise Refused(_PAST_PIVOT)
 
 
-def _corrected(run: SagaRun, value: Any) -> dict[str, Any]:
-    """Return the input to come and what it changes in the tags."""
+def _corrected(
+    run: SagaRun, value: Any, steps: Sequence[StepRun], rewound: Sequence[StepRun]
+) -> dict[str, Any]:
+    """Return the input to come, and what it changes in the tags and in the inputs of steps."""
     if value is None:
-        return {"input": run.input, "version": run.version, "tags": {}}
+        return {"input": run.input, "version": run.version, "tags": {}, "inputs": {}}
     definition: SagaDefinition = registry.get(run.label).definition
     what = f"the input of {run.label}"
     data, value = definition.input_codec.normalise(value, what=what)
@@ -107,11 +110,14 @@ def _corrected(run: SagaRun, value: Any) -> dict[str, Any]:
         raise Refused(
             f"that input belongs to another key, {_key(definition, value)!r}: start a saga of its own"
         )
+    inputs = inputs_anew(run, definition, value, steps)
+    require_same_inputs((step for step in steps if step not in rewound), inputs)
     old, new = definition.tags_for(before), definition.tags_for(value)
     return {
         "input": data,
         "version": definition.version,
         "tags": {name: tag for name, tag in new.items() if tag != old.get(name)},
+        "inputs": inputs,
     }
 
 

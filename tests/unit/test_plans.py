@@ -278,6 +278,11 @@ class TestRefusals:
             (lambda _: [Pack, Pack], "'wrap' twice; tests.Pack and tests.Pack both have it"),
             (lambda _: [Fulfil.ship_line], r"is given none; yield cls\.ship_line\.bind\(value\)"),
             (
+                lambda _: [Fulfil.ship_line.bind(1, name="ship_line[1]~1")],
+                "is no name of ship_line",  # but of a life that a rewind ended
+            ),
+            (lambda _: [Fulfil.ship_line.bind(1, name="ship_line~1")], "is no name of ship_line"),
+            (
                 lambda _: [Fulfil.ship_line.bind(1, name="line")],
                 r"'line' is no name of ship_line; use ship_line\[\.\.\.\]",
             ),

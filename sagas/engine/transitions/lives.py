@@ -22,7 +22,8 @@ from sagas.states import EventType, StepState
 def begin_rewind(change: RunChange, steps: Iterable[StepRun], entry: dict[str, Any]) -> None:
     """Say that a rewind undoes these forward steps, and lets the others stand.
 
-    ``entry`` is what ``rewinds`` says of it: ``to``, and the ``input`` (with its ``version``) and ``tags`` that are to come.
+    ``entry`` is what ``rewinds`` says of it: ``to``, and the ``input`` (with its ``version``), the ``tags`` and the ``inputs`` of steps
+    that are to come.
     The fence of what is ready is raised, because a claim does not take the run's lock: one that began
     before this change then no longer finds its row.
     """
@@ -58,6 +59,7 @@ def begin_new_lives(change: RunChange) -> dict[str, Any]:
     names = [step.name for step in ended]
     undo = list(StepRun.objects.backward().present().filter(run_id=run.pk, name__in=names))
     lives = {str(step.pk): _new_life(run, step, key=f"{run.pk}/{number + 1}") for step in ended}
+    _bind_anew(lives, run.rewound[-1]["inputs"])
     for row in [*ended, *undo]:
         _end_life(row, number)
     _marked(run).update(rewind=None, updated_at=Now())
@@ -121,6 +123,15 @@ def _new_life(run: SagaRun, step: StepRun, *, key: str) -> StepRun:
         input=step.input if step.plan.bound else None,
         idempotency_key=f"{key}:{step.name}",
     )
+
+
+def _bind_anew(lives: dict[str, StepRun], inputs: dict[str, Any]) -> None:
+    """Give steps the inputs that a corrected input of the saga binds to them."""
+    for pk, value in inputs.items():
+        if pk in lives:
+            lives[pk].input = value
+        else:
+            StepRun.objects.filter(pk=pk).update(input=value, updated_at=Now())
 
 
 def _lead_to(lives: dict[str, StepRun], run: SagaRun) -> None:
