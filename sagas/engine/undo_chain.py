@@ -4,13 +4,17 @@ It is made anew, of what is not undone, when a late word tells of something more
 dead letter goes on: so what depends on a step is undone before it, however often.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import pairwise
 
 from sagas.engine import transitions
 from sagas.models import StepRun
 from sagas.states import ENDED_STEPS, IN_FLIGHT_STEPS, Direction, StepState
+
+
+FENCES_OF_A_LIFE = 1000
+"""How many attempts to undo a step are told apart from those of its next life."""
 
 
 def weave(
@@ -33,8 +37,12 @@ def weave(
         transitions.insert_undo_chain(change, chain)
         return
     in_flight = [row for row in undo.values() if row.state in IN_FLIGHT_STEPS and row.name != again]
+    fences = _first_fences(undo.values())
     rows = [
-        undo.get(step.name) or transitions.insert_pending(undo_row(step, position=place))
+        undo.get(step.name)
+        or transitions.insert_pending(
+            undo_row(step, position=place, fence=fences.get(step.name, 0))
+        )
         for place, step in enumerate(wanted, start=len(undo))
     ]
     chain = [row for row in rows if row not in in_flight]
@@ -93,7 +101,21 @@ def planned(steps: Sequence[StepRun], *, in_place: bool) -> list[StepRun]:
     return chain
 
 
-def undo_row(step: StepRun, *, position: int) -> StepRun:
+def _first_fences(undo: Iterable[StepRun]) -> dict[str, int]:
+    """Return where the fences begin of compensations that had earlier lives.
+
+    A request is named by a fence, so no two lives may have one in common; and an earlier life may be
+    undone once more, beside the present one.
+    """
+    first: dict[str, int] = {}
+    for row in undo:
+        if row.is_past:
+            begins = (row.fence // FENCES_OF_A_LIFE + 1) * FENCES_OF_A_LIFE
+            first[row.present_name] = max(begins, first.get(row.present_name, 0))
+    return first
+
+
+def undo_row(step: StepRun, *, position: int, fence: int = 0) -> StepRun:
     """Return the compensation of a forward step, not inserted yet."""
     seconds = step.plan.compensation_timeout
     return StepRun(
@@ -103,6 +125,7 @@ def undo_row(step: StepRun, *, position: int) -> StepRun:
         position=position,
         handler=step.compensation,
         options=step.plan.compensation or {},
+        fence=fence,
         timeout=None if seconds is None else timedelta(seconds=seconds),
         idempotency_key=f"{step.idempotency_key}:undo",
     )

@@ -132,9 +132,13 @@ def _in_its_life(run: SagaRun, name: str, request: int) -> str:
     """
     with suppress(ValueError):
         return str(UUID(name))
-    past = StepRun.objects.forward().filter(run_id=run.pk, rewind__gt=0, fence__gte=request)
-    rows = [row for row in past.order_by("rewind") if row.present_name == name]
+    past = StepRun.objects.filter(run_id=run.pk, rewind__gt=0, fence__gte=request)
+    rows = [row for row in past.order_by("rewind") if name == _name_in_its_life(row)]
     return str(rows[0].pk) if rows else name
+
+
+def _name_in_its_life(row: StepRun) -> str:
+    return undo_of(row.present_name) if row.is_backward else row.present_name
 
 
 def _is_told_again(

@@ -1,5 +1,6 @@
 """Rewinding: a saga goes back to one of its steps, and forward again with fresh keys."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -15,6 +16,7 @@ from sagas.operations import (
     allowed_actions,
     cancel_saga,
     compensate_saga,
+    complete_compensation,
     complete_step,
     pause_saga,
     preview_rewind,
@@ -23,7 +25,7 @@ from sagas.operations import (
     rewind_saga,
     skip_step,
 )
-from sagas.states import EventType, SagaState, StepState
+from sagas.states import Direction, EventType, SagaState, StepState
 from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, step_of
 from tests.traced import CALLS, Diamond, Five, Receipt, Script, Traced
 
@@ -261,6 +263,23 @@ class TestWhatStands:
         complete_step(run, "b", result=Receipt("new"), request=again.fence, reason="now")
         assert drive(run).state == SagaState.COMPLETED
         assert CALLS == ["a", "undo_b(None)", "undo_b(old)", "c", "d", "e"]
+
+    def test_an_answer_to_a_compensation_is_for_the_life_that_asked(self) -> None:
+        run = five(5, undo_e="wait")
+        rewind_saga(run, to="e", reason="wrong")
+        run_one(run)
+        asked = step_of(run, "e", direction=Direction.BACKWARD).fence
+        complete_compensation(fresh(run), "e", request=asked, reason="done")
+        drive(run)
+        rewind_saga(fresh(run), to="e", reason="wrong again")
+        run_one(run)
+        again = step_of(run, "e", direction=Direction.BACKWARD).fence
+        for name in ("undo of e", "undo_e"):
+            with suppress(ActionNotAllowed):
+                complete_step(fresh(run), name, request=asked, reason="told once more")
+            assert fresh(run).state == SagaState.COMPENSATING
+        complete_compensation(fresh(run), "e", request=again, reason="done")
+        assert drive(run).state == SagaState.COMPLETED
 
     def test_what_fails_beside_is_tried_again_when_the_saga_goes_forward(self) -> None:
         run = diamond("start", "left")
