@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from random import Random
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -19,8 +18,8 @@ from hypothesis import HealthCheck, event, given, settings
 
 from tests.conftest import database_url
 from tests.faults.simulation.fuzz import breaks
-from tests.faults.simulation.mutants import MUTANTS, SEEDS, without
-from tests.faults.simulation.scenario import SCENARIOS, TRACES, Scenario, scenario
+from tests.faults.simulation.mutants import MUTANTS, SEEDS, life, without
+from tests.faults.simulation.scenario import FAMILIES, SCENARIOS, TRACES, Scenario
 from tests.faults.simulation.stage import stage
 
 
@@ -58,6 +57,14 @@ def test_every_trace_ends_as_promised(made_up: Scenario) -> None:
         event(" ".join(here.live(made_up)))
 
 
+@pytest.mark.timeout(600)
+@FEW
+@given(FAMILIES)
+def test_every_family_ends_as_promised(made_up: Scenario) -> None:
+    with stage() as here:
+        event(" ".join(here.live(made_up)))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
 def test_a_hundred_thousand_lives_end_as_promised() -> None:
@@ -81,7 +88,7 @@ def test_a_hundred_thousand_lives_end_as_promised() -> None:
 @pytest.mark.parametrize(("mutant", "seed"), SEEDS.items())
 def test_a_life_is_known_that_finds_each_missing_part_of_the_engine(mutant: str, seed: int) -> None:
     with stage() as here:
-        made_up = scenario(Random(seed))  # noqa: S311 no secret
+        made_up = life(mutant, seed)
         assert not breaks(here, made_up)
         with without(mutant):
             assert breaks(here, made_up)
@@ -95,7 +102,7 @@ def test_random_lives_find_each_missing_part_of_the_engine(
 ) -> None:
     """Nobody tells the simulation where to look."""
     with stage() as here, without(mutant):
-        lives = (seed for seed in range(known + 1) if breaks(here, scenario(Random(seed))))  # noqa: S311 no secret
+        lives = (seed for seed in range(known + 1) if breaks(here, life(mutant, seed)))
         seed = next(lives, None)
     with capsys.disabled():
         sys.stdout.write(f"\n{mutant}, {MUTANTS[mutant][0]}: found by life {seed}")

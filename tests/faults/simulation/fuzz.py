@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -19,7 +19,7 @@ AT_ONCE = 200
 """How many lives are played between two collections of garbage, which take a tenth of the time."""
 
 
-def play(seeds: Iterable[int], most: int = 3) -> int:
+def play(seeds: Iterable[int], most: int = 3, make: Callable[[Random], Scenario] = scenario) -> int:
     """Play the lives of these seeds, and tell; no more when ``most`` broke a law. Returns how many did."""
     logging.disable()
     gc.disable()
@@ -27,7 +27,7 @@ def play(seeds: Iterable[int], most: int = 3) -> int:
     words: Counter[str] = Counter()
     with stage() as here:
         for seed in seeds:
-            made_up = scenario(Random(seed))  # noqa: S311 no secret
+            made_up = make(Random(seed))  # noqa: S311 no secret
             try:
                 words[f"{made_up.saga}: {', '.join(here.live(made_up))}"] += 1
             except Exception:  # noqa: BLE001 whatever it is, it is told

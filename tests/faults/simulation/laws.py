@@ -8,8 +8,10 @@ from functools import cache
 from sagas.definitions import StepDefinition
 from sagas.definitions.graph import ancestors
 from sagas.models import SagaRun
-from sagas.states import OPEN_STEPS, Direction, EventType, SagaState
-from tests.faults.simulation.simulated import SAGAS
+from sagas.states import Direction, EventType, SagaState
+from tests.faults.simulation.family import OF_THE_CHILD
+from tests.faults.simulation.rest import is_left_open, members
+from tests.faults.simulation.simulated import FAMILY, SAGAS
 from tests.faults.simulation.world import World
 
 
@@ -25,9 +27,10 @@ def check(world: World, saga: str, run: SagaRun) -> None:
         nothing_stands_twice(world, saga)
     if run.state in ROLLED_BACK:
         rolled_back_means_undone(world, saga, run.state)
-    nothing_begins_after_undoing(world)
-    the_events_tell_the_states(run)
-    counters_are_not_negative(run)
+    nothing_begins_after_undoing(world, saga)
+    for each in members(run):
+        the_events_tell_the_states(each)
+        counters_are_not_negative(each)
 
 
 def completed_means_done(world: World, saga: str) -> None:
@@ -43,11 +46,6 @@ def nothing_stands_twice(world: World, saga: str) -> None:
         assert world.standing(step.name) < 2, f"completed, and {step.name} is done twice"
 
 
-def is_left_open(run: SagaRun) -> bool:
-    """Whether a step of a completed run is still to end, for which it did not wait."""
-    return run.state == SagaState.COMPLETED and run.steps.filter(state__in=OPEN_STEPS).exists()
-
-
 def rolled_back_means_undone(world: World, saga: str, word: str) -> None:
     """Nothing stands, but for a stray of which nobody told, where the services do not remember.
 
@@ -59,18 +57,23 @@ def rolled_back_means_undone(world: World, saga: str, word: str) -> None:
         assert kept or not world.stands(step.name), f"{word}, and {step.name} stands"
 
 
-def nothing_begins_after_undoing(world: World) -> None:
+def nothing_begins_after_undoing(world: World, saga: str) -> None:
     """Once undoing began, only attempts that had been given up still act.
 
-    Where a human had a part done anew, that goes for each key: the new lives have fresh ones.
+    Where a human had a part done anew, that goes for each key: the new lives have fresh ones. A child
+    may be undone while its parent does not know, but no child goes on when its parent undoes.
     """
     undone: set[str] = set()
     for call in world.calls:
-        about = call.key if world.rewound else ""
+        about = {call.key if world.rewound else ""}
+        if saga == FAMILY and not world.rewound:
+            of_child = call.name.removeprefix("undo ") in OF_THE_CHILD
+            about = {call.key.partition(":")[0]} if of_child else {"the parent"}
         if call.name.startswith("undo "):
-            undone.add(about)
+            undone |= about
         else:
-            assert not call.awake or about not in undone, call
+            about |= {"the parent"} if saga == FAMILY else set()
+            assert not call.awake or not about & undone, call
 
 
 @cache

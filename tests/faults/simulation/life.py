@@ -13,13 +13,13 @@ from sagas import OutcomeUnknown, PermanentError, Saga
 from sagas.engine import recover
 from sagas.engine.execute import execute
 from sagas.models import SagaRun, StepRun
-from sagas.states import ACTIVE_SAGAS
 from tests.faults.simulation import sagas
 from tests.faults.simulation.clock import pass_time
-from tests.faults.simulation.laws import is_left_open, may_not_be_undone_blindly, stands_on
+from tests.faults.simulation.laws import may_not_be_undone_blindly, stands_on
 from tests.faults.simulation.parties import Parties
 from tests.faults.simulation.people import People
 from tests.faults.simulation.process import Killed, Process
+from tests.faults.simulation.rest import dead_letters, members, moves_on
 from tests.faults.simulation.scenario import FROZEN, KILLED, STOPPED, Mishap, Scenario
 from tests.faults.simulation.simulated import SAGAS, begin
 from tests.faults.simulation.world import World
@@ -64,7 +64,8 @@ class Life:
 
     def settle(self, ending: str) -> SagaRun:
         """Humans do something about a dead letter, and it comes to rest once more."""
-        self.people.settle(ending, self.run)
+        for run in dead_letters(self.fresh()):
+            self.people.settle(ending, run)
         self.come_to_rest(heard=True)
         return self.fresh()
 
@@ -79,11 +80,12 @@ class Life:
             if heard:
                 self.parties.act_all()
                 self.parties.say_all(self.run)
-            run = self.fresh()
-            if run.state not in ACTIVE_SAGAS and not (self.broker or is_left_open(run)):
+            family = members(self.fresh())
+            if not (self.broker or any(moves_on(run) for run in family)):
                 return
-            if run.paused_at is not None:
-                self.people.move("resume", 0, self.run)
+            for run in family:
+                if run.paused_at is not None:
+                    self.people.move("resume", 0, run)
             self._pass_time(LONG)
             recover.sweep()
             # One by one, so that what is due later comes in between; but each sweep may send again.
@@ -105,13 +107,7 @@ class Life:
         meets = process.meets
         if undoes:
             self._judge_undoing(saga, process, step)
-        self.point("before effect")
-        if meets == "refused":
-            message = f"{name} refused"
-            raise PermanentError(message)
-        if meets == "no answer":
-            message = f"{name} did not answer"
-            raise ConnectionError(message)
+        self.meet(name)
         if name in sagas.LEFT:
             self.parties.ask(name, key, process.fence, awake=process.awake, waited_for=not meets)
         elif name not in sagas.BEATING or saga.last_heartbeat != HALF:
@@ -124,6 +120,17 @@ class Life:
             saga.heartbeat(HALF)
         self.point("after effect")
         self._answer(saga, name, meets)
+
+    def meet(self, name: str) -> None:
+        """Meet what the scenario says, before there is an effect."""
+        self.point("before effect")
+        meets = self.running[-1].meets
+        if meets == "refused":
+            message = f"{name} refused"
+            raise PermanentError(message)
+        if meets == "no answer":
+            message = f"{name} did not answer"
+            raise ConnectionError(message)
 
     def _answer(self, saga: Saga[Any], name: str, meets: str) -> None:
         if meets == "no answer but done":
@@ -210,7 +217,8 @@ class Life:
         if step.is_backward:
             self.parties.forget(name)
             # What was built on an earlier life was undone with it; what stands is built on the present one.
-            unready = [] if step.is_past else stands_on(self.world, self.scenario.saga, step.name)
+            past = step.is_past or step.run_id not in {self.run.pk, members(self.run)[-1].pk}
+            unready = [] if past else stands_on(self.world, self.scenario.saga, step.name)
             process.unready = unready
         try:
             self.point("after claim")
@@ -256,7 +264,13 @@ class Life:
             SagaRun.objects.filter(pk=self.run.pk).update(deadline=Now())
             recover.sweep()
         else:
-            self.people.move(move, which, self.run)
+            self._operate(move, which)
+
+    def _operate(self, move: str, which: int) -> None:
+        """An operator acts on the run, or on the last of its children, if it has any."""
+        _, of_child, verb = move.rpartition("child ")
+        for run in members(self.run)[1:][-1:] if of_child else [self.run]:
+            self.people.move(verb, which, run)
 
     def _deliver(self, which: int, *, old: bool = False) -> None:
         if self.broker:

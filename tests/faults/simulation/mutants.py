@@ -5,12 +5,14 @@ Each takes out what keeps one kind of false word from being said. The names are 
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from random import Random
 from typing import Any
 from unittest.mock import patch
 
 from django.db.models import Exists, F, OuterRef, Q
 
 from sagas.engine import dead_letter, late_success, transitions, undo_chain
+from sagas.engine.decisions import Succeeded
 from sagas.engine.failures import failed
 from sagas.engine.transitions import lives
 from sagas.engine.transitions.insert import fresh_life
@@ -18,6 +20,7 @@ from sagas.exceptions import SagaError
 from sagas.models import SagaRun, StepRun
 from sagas.operations import steps
 from sagas.states import FORWARD_SAGAS, EventType, SagaState, StepState
+from tests.faults.simulation.scenario import Scenario, family_scenario, scenario
 
 
 Patches = Mapping[str, Any]
@@ -185,6 +188,22 @@ MUTANTS: dict[str, tuple[str, Callable[[], Patches]]] = {
         "a rewind undoes the one step alone",
         lambda: {"sagas.engine.decisions.dependents": lambda _, first: [first]},
     ),
+    "C1": (
+        "the sweep tells no parent",
+        lambda: {"sagas.engine.recover.tell_parents": lambda _: 0},
+    ),
+    "C2": (
+        "a child is not turned back with its parent",
+        lambda: {"sagas.engine.compensate.turn_back_child": lambda *_, **__: None},
+    ),
+    "C3": (
+        "a child that was completed is not undone with its parent",
+        lambda: {"sagas.engine.children._standing": lambda _: SagaRun.objects.none()},
+    ),
+    "C4": (
+        "the undoing of a child is not waited for",
+        lambda: {"sagas.engine.children.end_of_undoing": lambda _: Succeeded(output=None)},
+    ),
 }
 
 
@@ -203,8 +222,18 @@ SEEDS = {
     "R1": 2298,
     "R2": 2,
     "R3": 2,
+    "C1": 2,
+    "C2": 28,
+    "C3": 0,
+    "C4": 0,
 }
 """Of each mutant, a life that breaks a law; with the part in its place it breaks none."""
+
+
+def life(name: str, seed: int) -> Scenario:
+    """Make one up of the kind in which this part is needed; the parts C are those of children."""
+    make = family_scenario if name.startswith("C") else scenario
+    return make(Random(seed))  # noqa: S311 no secret
 
 
 @contextmanager

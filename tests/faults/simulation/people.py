@@ -18,6 +18,7 @@ from sagas.operations import (
     skip_step,
 )
 from sagas.states import ACTIVE_SAGAS, SagaState
+from tests.faults.simulation.family import CHILD, OF_THE_CHILD
 from tests.faults.simulation.sagas import Receipt
 from tests.faults.simulation.simulated import SAGAS
 from tests.faults.simulation.world import World
@@ -67,7 +68,10 @@ class People:
         if move == "rewind":
             open_ones = run.steps.forward().present().exclude(state__in=("pending", "cancelled"))
         names = sorted(set(open_ones.values_list("name", flat=True)))
-        names = names or [step.name for step in SAGAS[self.saga].definition.steps]
+        if not names:
+            there = set(run.steps.values_list("name", flat=True))
+            steps = SAGAS[self.saga].definition.steps
+            names = [step.name for step in steps if step.name in there]
         return names[which % len(names)]
 
     def _decide(self, move: str, run: SagaRun, name: str) -> None:
@@ -105,7 +109,10 @@ class People:
         rows = StepRun.objects.filter(run_id=run.pk, name=name)
         forward = rows.get(direction="forward")
         key = forward.idempotency_key
-        if rows.filter(direction="backward").exists():
+        if name == CHILD:
+            skip_step(run, name, reason=WHY)
+            self.world.unwanted |= OF_THE_CHILD
+        elif rows.filter(direction="backward").exists():
             skip_step(run, name, reason=WHY)
             self.world.undo(name, key)
         elif self.world.has(key) or (by_hand and not self.world.effect(name, key).undone):

@@ -12,6 +12,9 @@ class World(Protocol):
     def act(self, saga: Saga[Any], name: str) -> None:
         """Have the effect of a handler, or not."""
 
+    def meet(self, name: str) -> None:
+        """Meet what the scenario says, before there is an effect."""
+
     def wants(self, saga: Saga[Any], name: str) -> bool:
         """Answer a condition."""
 

@@ -7,7 +7,8 @@ from random import Random
 from hypothesis import strategies as st
 
 from tests.faults.simulation import sagas
-from tests.faults.simulation.simulated import SAGAS, TRACE
+from tests.faults.simulation.family import CHILD
+from tests.faults.simulation.simulated import FAMILY, SAGAS, TRACE
 
 
 POINTS = (
@@ -200,3 +201,31 @@ def trace_scenario(random: Random) -> Scenario:
 
 
 TRACES: st.SearchStrategy[Scenario] = st.randoms(use_true_random=False).map(trace_scenario)
+
+
+OF_THE_CHILD = (
+    *["child cancel", "child skip", "child retry step"] * 2,
+    *["child compensate", "child do it by hand", "child retry", "child pause", "child resume"],
+    *["cancel", "deadline"] * 2,
+)
+"""What happens to a child, or to its parent while it is under way."""
+
+
+def family_scenario(random: Random) -> Scenario:
+    """Make one up of a saga with a child; processes also die between its end and the word to its parent."""
+    made_up = scenario(random, FAMILY)
+    moves = list(made_up.moves)
+    for _ in range(random.choice((0, 1, 1, 2))):
+        move = random.choice(OF_THE_CHILD), random.randrange(5)
+        moves.insert(random.randrange(len(moves) + 1), move)
+    of_the_child = (CHILD, f"undo {CHILD}", "fold", "seal", "undo fold", "undo seal")
+    mishaps = [_mishap(random, list(of_the_child)) for _ in range(random.choice((0, 1, 2)))]
+    if random.random() < 0.5:
+        last = random.choice(("seal", "undo fold", "undo seal"))
+        fate = random.choice((KILLED, KILLED, SLOW, STOPPED, FROZEN))
+        mishaps.append(Mishap(last, 1, "before telling", fate, random.randrange(1, 7)))
+    return replace(made_up, moves=tuple(moves), mishaps=(*mishaps, *made_up.mishaps))
+
+
+FAMILIES: st.SearchStrategy[Scenario] = st.randoms(use_true_random=False).map(family_scenario)
+"""Lives of a saga with a child."""

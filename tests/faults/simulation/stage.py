@@ -5,20 +5,21 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 from unittest.mock import patch
+from uuid import UUID
 
 from django.utils import timezone
 
 from sagas.definitions import registry
-from sagas.engine import advance
+from sagas.engine import advance, child_ends
 from sagas.engine import execute as engine
 from sagas.engine.one_by_one import OneByOne
 from sagas.engine.transitions.events import EventLog
 from sagas.engine.transitions.sweeping import Turn
 from sagas.exceptions import UnknownHandler
 from sagas.models import SagaEvent, SagaRun, StepRun
-from sagas.states import SagaState
 from tests.faults.simulation.laws import check
 from tests.faults.simulation.life import Life, Told
+from tests.faults.simulation.rest import dead_letters, members
 from tests.faults.simulation.sagas import Outside
 from tests.faults.simulation.scenario import Scenario
 
@@ -74,11 +75,12 @@ class Stage:
             for ending in (*scenario.ending, *["retry", "skip"] * 3):
                 words.append(run.state)
                 check(life.world, scenario.saga, run)
-                if run.state != SagaState.DEAD_LETTER:
+                if not dead_letters(run):
                     break
                 run = life.settle(ending)
-            assert run.is_final, run.explain()
+            assert all(each.is_final for each in members(run)), run.explain()
         finally:
+            SagaRun.objects.exclude(parent_step=None).update(parent_step=None)
             for model in (SagaEvent, StepRun, SagaRun):
                 rows = model.objects.all()
                 rows._raw_delete(rows.db)
@@ -103,6 +105,7 @@ def stage() -> Iterator[Stage]:
     """Lead the engine's doors to a stage."""
     here = Stage()
     execute_claimed, record, write = engine._execute_claimed, advance.record_outcome, EventLog.write
+    tell = child_ends.tell_soon
 
     def executing(step: StepRun, budget: engine.InPlaceBudget) -> Told:
         return here.life.attempt(partial(execute_claimed, step, budget), step)
@@ -114,6 +117,10 @@ def stage() -> Iterator[Stage]:
     def writing(event_log: EventLog) -> None:
         here.life.point("in transaction")
         write(event_log)
+
+    def telling(child_id: UUID) -> None:
+        here.life.point("before telling")
+        tell(child_id)
 
     def failing(_: OneByOne[Any], row: Any, error: Exception) -> None:
         message = f"a sweep fails because of {row}"
@@ -139,6 +146,7 @@ def stage() -> Iterator[Stage]:
             # A simulated process sleeps or dies at its points, and is quick between them.
             ("sagas.engine.leases._keeper.add", lambda _: None),
             ("sagas.engine.advance.record_outcome", recording),
+            ("sagas.engine.child_ends.tell_soon", telling),
             ("sagas.engine.transitions.events.EventLog.write", writing),
             ("sagas.engine.dispatch._publisher.publish", here.publish),
             ("sagas.engine.dispatch._publisher.publish_all", here.publish_all),
