@@ -20,7 +20,10 @@ __all__ = ["Finding", "Problem", "Report", "check_inflight"]
 BATCH = 500
 """How many runs are read at once, with their steps."""
 
-_RUN_COLUMNS = ("label", "version", "state", "input", "pivot_passed", "outcome_when_undone")
+_RUN_COLUMNS = (
+    *("label", "version", "state", "input", "pivot_passed", "outcome_when_undone"),
+    *("rewind_to", "rewinds"),
+)
 
 
 @dataclass(kw_only=True)

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from sagas.definitions import StepDefinition, registry
 from sagas.engine import compensate, retry_dead_letter
-from sagas.engine.declared import definition_of, refuse_newer
+from sagas.engine.declared import definition_of, load_input, refuse_newer
 from sagas.exceptions import NewerVersion, SagaError, UnknownHandler, UnknownSaga
 from sagas.models import SagaRun, StepRun
+from sagas.models.steps import BEING_REWOUND
 from sagas.states import (
     DONE,
     IN_FLIGHT_STEPS,
@@ -21,7 +23,8 @@ from sagas.states import (
 
 STEP_COLUMNS = (
     *("run_id", "name", "direction", "state", "compensation", "in_doubt", "reconcile_attempts"),
-    *("pivot", "critical", "detached", "prepared", "options", "input", "output", "answer"),
+    *("pivot", "critical", "detached", "rewind", "prepared", "options"),
+    *("input", "output", "answer"),
 )
 """What is read of a step."""
 
@@ -53,7 +56,8 @@ class Obstacle(NamedTuple):
 def obstacles_of(run: SagaRun, rows: Sequence[StepRun]) -> Iterator[Obstacle]:
     """Yield what keeps this code from carrying a run on; ``rows`` are all its steps.
 
-    Of a completed run only steps are looked at for which nobody waits. Each obstacle is what would make a worker put the step back, now or when the saga comes to it.
+    Of a completed run only steps are looked at for which nobody waits. Each obstacle is what would make a
+    worker put the step back, now or when the saga comes to it.
     """
     try:
         refuse_newer(run)
@@ -62,16 +66,30 @@ def obstacles_of(run: SagaRun, rows: Sequence[StepRun]) -> Iterator[Obstacle]:
         known = isinstance(error, NewerVersion)
         yield Obstacle(Problem.NEWER_VERSION if known else Problem.SAGA_REMOVED, "", str(error))
         return
-    yield from _misfit(
-        Problem.INPUT, "", lambda: definition.load_input(run.input, version=run.version)
-    )
     undoable = _undoable(run, rows)
+    for data, version in _inputs(run, rows, undoable):
+        if version > definition.version:
+            detail = f"a rewind leads to version {version}; this code is {definition.version}"
+            yield Obstacle(Problem.NEWER_VERSION, "", detail)
+        load = partial(definition.load_input, data, version=version)
+        yield from _misfit(Problem.INPUT, "", load)
     for row in rows:
         needs = _Needs(
             handler=_may_run(run, rows, row),
             undo=row.name in undoable or (row.is_backward and row.state not in DONE),
         )
         yield from _obstacles_of_step(run, row, needs)
+
+
+def _inputs(run: SagaRun, rows: Sequence[StepRun], undoable: set[str]) -> Iterator[tuple[Any, int]]:
+    """Yield the inputs that handlers will be given, with their versions."""
+    yield run.input, run.version
+    if run.rewind_to:
+        to_come = run.rewound[-1]
+        yield to_come["input"], to_come["version"]
+    for row in rows:
+        if row.is_past and row.name in undoable:
+            yield run.input_of(row)
 
 
 class _Needs(NamedTuple):
@@ -102,6 +120,8 @@ def _may_run(run: SagaRun, rows: Sequence[StepRun], row: StepRun) -> bool:
         return False
     if row.state in UNSTARTED_STEPS | IN_FLIGHT_STEPS:
         return row.detached or run.state != SagaState.COMPLETED
+    if row.rewind == BEING_REWOUND:
+        return True
     tried_again = run.state == SagaState.DEAD_LETTER and row.state in UNSUCCESSFUL_STEPS
     return tried_again and row.critical and not retry_dead_letter.is_turned(run, rows)
 
@@ -119,29 +139,29 @@ def _obstacles_of_step(run: SagaRun, row: StepRun, needs: _Needs) -> Iterator[Ob
     if needs.handler and definition.reconcile is None and row.plan.reconcile:
         detail = "asked whether it happened" if row.is_reconciling else "it would be asked in doubt"
         yield Obstacle(Problem.RECONCILE_REMOVED, row.name, detail)
-    if needs.handler:
-        yield from _obstacles_of_input(row, definition)
-    if any(needs) and definition.is_reaction and not row.is_backward:
-        carried, what = row.input or {}, f"the event of {row.name}"
-        yield from _misfit(
-            Problem.STEP_INPUT,
-            row.name,
-            lambda: definition.input_codec.load(carried.get("data"), what=what),
-        )
-    yield from _obstacles_of_result(row, definition)
+    if any(needs):
+        yield from _obstacles_of_input(row, definition, needs)
+        if row.plan.saga not in {"", run.label}:
+            yield from _misfit(Problem.INPUT, row.name, partial(load_input, run, row))
+    if needs.undo or not row.is_past:
+        yield from _obstacles_of_result(row, definition)
 
 
-def _obstacles_of_input(row: StepRun, definition: StepDefinition) -> Iterator[Obstacle]:
+def _obstacles_of_input(
+    row: StepRun, definition: StepDefinition, needs: _Needs
+) -> Iterator[Obstacle]:
     is_there = row.plan.bound or row.prepared
-    if row.plan.computes_input and definition.inputs is None:
+    if definition.is_reaction and not row.is_backward:
+        event = (row.input or {}).get("data")
+        load = partial(definition.input_codec.load, event, what=f"the event of {row.name}")
+        yield from _misfit(Problem.STEP_INPUT, row.name, load)
+    elif needs.handler and row.plan.computes_input and definition.inputs is None:
         detail = "it was planned with inputs, which this code has not"
         yield Obstacle(Problem.STEP_INPUT, row.name, detail)
     elif definition.takes_input and is_there:
-        what = f"the input of {row.name}"
-        yield from _misfit(
-            Problem.STEP_INPUT, row.name, lambda: definition.input_codec.load(row.input, what=what)
-        )
-    elif definition.takes_input and definition.inputs is None:
+        load = partial(definition.input_codec.load, row.input, what=f"the input of {row.name}")
+        yield from _misfit(Problem.STEP_INPUT, row.name, load)
+    elif needs.handler and definition.takes_input and definition.inputs is None:
         yield Obstacle(Problem.STEP_INPUT, row.name, "its row has none, and this code wants one")
 
 
@@ -152,11 +172,8 @@ def _obstacles_of_result(row: StepRun, definition: StepDefinition) -> Iterator[O
     if row.answer is not None and "output" in row.answer:
         stored.append(row.answer["output"])
     for data in stored:
-        yield from _misfit(
-            Problem.RESULT,
-            row.name,
-            lambda data=data: definition.result_codec.load(data, what=f"the result of {row.name}"),  # type: ignore[misc]
-        )
+        load = partial(definition.result_codec.load, data, what=f"the result of {row.name}")
+        yield from _misfit(Problem.RESULT, row.name, load)
 
 
 def _misfit(problem: Problem, step: str, load: Callable[[], object]) -> Iterator[Obstacle]:

@@ -18,7 +18,7 @@ from sagas.definitions import registry
 from sagas.inflight import Problem, check_inflight
 from sagas.management.subcommands import deploying
 from sagas.models import SagaRun, StepRun
-from sagas.operations import cancel_saga, complete_step, retry_saga
+from sagas.operations import cancel_saga, complete_step, retry_saga, rewind_saga
 from sagas.states import SagaState, StepState
 from tests.driving import drive, everything, fresh, run_one, step_of
 from tests.traced import Diamond, Five, Script
@@ -295,6 +295,27 @@ class TestWhatItFindsIsWhatTheEngineDoes:
             assert problems() == {"work": Problem.STEP_INPUT}
             StepRun.objects.filter(run=run).update(due_at=Now())
             assert run_one(run, "work") == "PAYLOAD"
+
+    def test_a_step_that_is_gone_and_comes_again_by_a_rewind(self) -> None:
+        run = started(steps=2)
+        with release():
+            rewind_saga(run, to="a", reason="once more")
+        with release("b"):
+            assert problems() == {"b": Problem.STEP_REMOVED}
+            drive(run)
+            assert step_of(run, "b").error_code == "UNKNOWN_HANDLER"
+        with release():
+            assert drive(run).state == SagaState.COMPLETED
+        assert BOOK == ["a", "b", "undo_a", "a", "b", "c", "d"]
+
+    def test_a_rewind_that_leads_to_a_newer_version(self) -> None:
+        run = started(steps=2)
+        with release(of=2):
+            rewind_saga(run, to="a", input=Order("waits d"), reason="once more")
+        with release():
+            assert problems() == {"": Problem.NEWER_VERSION}
+            drive(run)
+            assert step_of(run, "a").error_code == "NEWER_VERSION"
 
     def test_not_what_is_over(self) -> None:
         run = started()

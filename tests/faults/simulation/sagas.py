@@ -92,6 +92,7 @@ class Trip(Simulated):
 
     class Meta:
         label = "tests.SimulatedTrip"
+        version = 2
         step_defaults = OPTIONS
 
     @step(after=[], max_retries=0)
@@ -128,6 +129,7 @@ class Stubborn(Trip):
 
     class Meta:
         label = "tests.SimulatedStubborn"
+        version = 2
         step_defaults = OPTIONS
         on_compensation_failure = "continue"
 
@@ -137,6 +139,7 @@ class Order(Simulated):
 
     class Meta:
         label = "tests.SimulatedOrder"
+        version = 2
         step_defaults = OPTIONS
 
     @step
@@ -181,6 +184,7 @@ class Transfer(Simulated):
 
     class Meta:
         label = "tests.SimulatedTransfer"
+        version = 2
         step_defaults = OPTIONS
 
     @step(after=[], max_retries=0, on_unknown="hold")
@@ -217,6 +221,7 @@ class Lease(Simulated):
 
     class Meta:
         label = "tests.SimulatedLease"
+        version = 2
         step_defaults = OPTIONS
 
     @step(compensable_until="sign")
@@ -261,6 +266,7 @@ class Asked(Simulated):
 
     class Meta:
         label = "tests.SimulatedAsked"
+        version = 2
         step_defaults = OPTIONS
 
     @step
@@ -306,6 +312,7 @@ class Parcel(Simulated):
 
     class Meta:
         label = "tests.SimulatedParcel"
+        version = 2
         step_defaults = OPTIONS
 
     @step
