@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "django_celery_results",
     "sagas",
     "examples.shop",
+    "examples.booking",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -21,13 +21,15 @@ class RemoteWorker(WorkerProcess):
 
     site: Path
     """A folder with what it may import."""
+    app: str = "payments"
+    """The module of its Celery application."""
     results: str = ""
     acks_late: bool = False
     queues: Sequence[str] = ("other.payments",)
 
     def _command(self) -> list[str]:
         # -S leaves the site-packages of this interpreter out, -P the working directory.
-        command = [sys.executable, "-S", "-P", "-m", "celery", "-A", "payments", "worker"]
+        command = [sys.executable, "-S", "-P", "-m", "celery", "-A", self.app, "worker"]
         command += ["-c", "1", "-n", f"{self.name}@%h", "-Q", ",".join(self.queues), "-l", "INFO"]
         return [*command, "--without-gossip", "--without-mingle", "--without-heartbeat"]
 
@@ -39,18 +41,19 @@ class RemoteWorker(WorkerProcess):
             "PAYMENTS_BROKER": self.broker_url,
             "PAYMENTS_RESULTS": self.results,
             "PAYMENTS_ACKS_LATE": "1" if self.acks_late else "",
+            **self.environment,
         }
 
 
-def make_site(folder: Path) -> Path:
-    """Make a folder from which Celery and Redis can be imported, and the other side's own module."""
+def make_site(folder: Path, own_code: Path = OWN_CODE) -> Path:
+    """Make a folder from which Celery and Redis can be imported, and the other side's own code."""
     folder.mkdir()
     for found in _needed("celery", "redis", "packaging"):
         for part in {file.parts[0] for file in found.files or [] if file.parts[0] != ".."}:
             link, there = folder / part, Path(str(found.locate_file(part)))
             if there.exists() and not link.exists() and part != "__pycache__":
                 link.symlink_to(there)
-    (folder / OWN_CODE.name).symlink_to(OWN_CODE)
+    (folder / own_code.name).symlink_to(own_code)
     return folder
 
 
