@@ -110,8 +110,7 @@ class People:
         forward = rows.get(direction="forward")
         key = forward.idempotency_key
         if name == CHILD:
-            skip_step(run, name, reason=WHY)
-            self.world.unwanted |= OF_THE_CHILD
+            self._skip_child(run, undone=rows.filter(direction="backward").exists())
         elif rows.filter(direction="backward").exists():
             skip_step(run, name, reason=WHY)
             self.world.undo(name, key)
@@ -122,3 +121,11 @@ class People:
         else:
             skip_step(run, name, reason=WHY)
             self.world.settle(name, key)
+
+    def _skip_child(self, run: SagaRun, *, undone: bool) -> None:
+        """Say that the child is not needed, or that all of it was undone by hand; and it is so."""
+        skip_step(run, CHILD, reason=WHY)
+        self.world.unwanted |= OF_THE_CHILD
+        for key, effect in list(self.world.effects.items()):
+            if undone and effect.name in OF_THE_CHILD and effect.stands:
+                self.world.undo(effect.name, key)

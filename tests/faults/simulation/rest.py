@@ -1,7 +1,7 @@
 """When a run, and its children, stand still, and which of them needs a human."""
 
 from sagas.models import SagaRun, StepRun
-from sagas.states import ACTIVE_SAGAS, OPEN_STEPS, SagaState, StepState
+from sagas.states import ACTIVE_SAGAS, OPEN_STEPS, Direction, SagaState, StepState
 
 
 def members(run: SagaRun) -> list[SagaRun]:
@@ -26,6 +26,8 @@ def waits_for_a_human(run: SagaRun) -> bool:
     if run.paused_at is not None or not run.children.filter(state=SagaState.DEAD_LETTER).exists():
         return False
     open_ones = StepRun.objects.filter(run_id=run.pk, state__in=OPEN_STEPS - {StepState.PENDING})
+    if run.is_rewinding:  # what stands beside it goes on when that is over
+        open_ones = open_ones.exclude(direction=Direction.FORWARD, state=StepState.READY)
     return set(open_ones.values_list("state", flat=True)) == {StepState.WAITING}
 
 
