@@ -75,11 +75,11 @@ class Remote(Saga[Order]):
     ship.no_compensation("it is the last")
 
 
-class Asked(Saga[Order]):
+class AskedRemote(Saga[Order]):
     """Its remote step is asked about, and once more when it was mute."""
 
     class Meta:
-        label = "tests.Asked"
+        label = "tests.AskedRemote"
 
     @remote("payments.charge", queue="payments", result=Payment, autoretry_for=[StepTimeout])
     def charge(self) -> list[str]:

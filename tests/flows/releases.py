@@ -87,9 +87,9 @@ class Priced:
 def paying_first() -> type[Saga[First]]:
     """Return the saga as the first release has it."""
 
-    class Paying(Saga[First]):
+    class Charging(Saga[First]):
         class Meta:
-            label = "tests.Paying"
+            label = "tests.Charging"
             in_place = False
 
         @step
@@ -106,15 +106,15 @@ def paying_first() -> type[Saga[First]]:
 
         ship.no_compensation("it is the last")
 
-    return Paying
+    return Charging
 
 
 def paying_second() -> type[Saga[Priced]]:
     """Return it as the second has it: a step of another name, and another input."""
 
-    class Paying(Saga[Priced]):
+    class Charging(Saga[Priced]):
         class Meta:
-            label = "tests.Paying"
+            label = "tests.Charging"
             version = 2
             in_place = False
 
@@ -136,7 +136,7 @@ def paying_second() -> type[Saga[Priced]]:
 
         ship.no_compensation("it is the last")
 
-    return Paying
+    return Charging
 
 
 def told(saga: Saga[Any], what: str) -> str:

@@ -67,14 +67,14 @@ class TestTwoOperators:
         )
         claimed(run, "note")
         refused(lambda: retry_step(run, "note", reason="x"), "note is running")
-        assert offered(run, "note") == frozenset()
+        assert offered(run, "note") == {"rewind"}
 
 
 class TestAFollowUpOfAPausedSaga:
     def test_is_made_ready_and_sent_when_the_saga_is_resumed(self, messages: list[str]) -> None:
         run = pause_saga(going(), reason="gateway is down")
         messages.clear()
-        assert offered(run, "note") == {"retry_step", "skip_step"}
+        assert offered(run, "note") == {"retry_step", "skip_step", "rewind"}
         retry_step(run, "note", reason="again")
         assert drive(run).state == SagaState.RUNNING
         assert (states(run)["note"], messages) == (StepState.READY, [])

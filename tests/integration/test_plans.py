@@ -272,9 +272,9 @@ class TestResults:
 class TestCompensableUntil:
     @pytest.mark.parametrize(("done", "undone"), [(2, []), (1, ["hold"])])
     def test_all_repetitions_of_the_later_step_end_it(self, done: int, undone: list[str]) -> None:
-        class Held(Saga[Order]):
+        class HeldLines(Saga[Order]):
             class Meta:
-                label = "tests.Held"
+                label = "tests.HeldLines"
 
             @step(compensable_until="ship_line")
             def hold(self) -> None: ...
@@ -300,7 +300,7 @@ class TestCompensableUntil:
                     yield cls.ship_line.bind(line, name=f"ship_line[{line.sku}]")
                 yield cls.tell
 
-        run = start_saga(Held, BOOKS, key="k")
+        run = start_saga(HeldLines, BOOKS, key="k")
         for _ in range(1 + done):
             run_one(run)
         cancel_saga(run, reason="a test")

@@ -18,7 +18,7 @@ from sagas.operations import cancel_saga, pause_saga, resume_saga
 from sagas.states import SagaState, StepState
 from sagas.testing import assert_every_failure_is_undone, remote_tasks, run_saga
 from tests.driving import drive, everything, expire_lease, fresh, run_one, states, step_of
-from tests.remotes import Asked, Order, Participant, Payment, Remote, started
+from tests.remotes import AskedRemote, Order, Participant, Payment, Remote, started
 from tests.traced import CALLS
 from tests.waits import run_out
 
@@ -279,7 +279,7 @@ class TestAFailure:
         assert drive(run).state == SagaState.COMPLETED
 
     def test_of_an_earlier_request_says_nothing_of_the_later_one(self, other: Participant) -> None:
-        run = started(Asked)
+        run = started(AskedRemote)
         run_out(run, "charge")
         drive(run)
         before = everything()
@@ -300,7 +300,7 @@ class TestAFailure:
         assert states(run)["charge"] == StepState.COMPENSATED
 
     def test_without_a_word_is_asked_about(self, other: Participant) -> None:
-        run = started(Asked)
+        run = started(AskedRemote)
         other.fails(None)
         drive(run)
         assert CALLS == ["find", "refund None"]
@@ -308,7 +308,7 @@ class TestAFailure:
     def test_of_a_lost_worker_that_did_nothing_is_found_by_reconcile(
         self, other: Participant
     ) -> None:
-        run = started(Asked)
+        run = started(AskedRemote)
         other.fails(WorkerLostError("signal 9"))
         drive(run)
         assert states(run)["charge"] == StepState.FAILED

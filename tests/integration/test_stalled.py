@@ -8,7 +8,7 @@ import pytest
 from django.db.models.functions import Now
 
 from sagas import start_saga
-from sagas.engine import compensate, recover, retry_dead_letter, stalled
+from sagas.engine import compensate, recover, stalled
 from sagas.models import SagaRun, StepRun, SweepRecord
 from sagas.operations import pause_saga, retry_saga
 from sagas.states import EventType, SagaState, StepState
@@ -127,7 +127,7 @@ def test_a_stalled_saga_that_leads_nowhere_is_left_to_a_human(
             raise AssertionError("no arrow leads there")
 
     with monkeypatch.context() as patched:
-        patched.setattr(retry_dead_letter, "resume_forward", useless)
+        patched.setattr(stalled.forward, "resume_forward", useless)
         patched.setattr(compensate, "begin_undo_if_idle", useless)
         assert looked().stalled == 1
     run = fresh(run)
