@@ -10,7 +10,8 @@ from celery import Celery
 from examples.booking import world
 
 
-app = Celery("payments", broker=os.environ.get("SAGAS_BROKER_URL"))
+# The tests import it beside the project's own application, which is to stay the current one.
+app = Celery("payments", broker=os.environ.get("SAGAS_BROKER_URL"), set_as_current=False)
 app.conf.update(
     task_default_queue="booking.payments",
     task_acks_late=True,

@@ -2,7 +2,8 @@
 
 Whoever ended the child tells its parent; if that process dies in between, ``owes_parent`` stays in the
 child's row, and the sweep does. It takes the lock of the parent first, so it cannot be done by the
-transaction that ends the child.
+transaction that ends the child. So it is with a child that was undone and hears late that something of
+it stands: then its step may have happened after all, and is undone once more.
 """
 
 import logging
@@ -10,7 +11,7 @@ from uuid import UUID
 
 from django.db import Error, transaction
 
-from sagas.engine import advance, children, dispatch, transitions
+from sagas.engine import advance, children, dispatch, late_success, transitions
 from sagas.engine.database import is_in_transaction, saga_database
 from sagas.engine.decisions import Outcome
 from sagas.models import SagaRun, StepRun
@@ -21,13 +22,14 @@ logger = logging.getLogger("sagas.execute")
 
 
 def tell_on_commit(child: SagaRun) -> None:
-    """Tell the parent of a run that ended in the current transaction when that has committed."""
+    """Tell the parent of a run that ended, or was reopened, in the current transaction when that has committed."""
 
     # Django names a failed robust hook by its __qualname__, which a partial has not.
     def tell() -> None:
         tell_soon(child.pk)
 
-    if child.parent_step_id is not None and child.state in FINAL_SAGAS:
+    is_news = child.state in FINAL_SAGAS or child.owes_parent
+    if child.parent_step_id is not None and is_news:
         transaction.on_commit(tell, using=saga_database(), robust=True)
 
 
@@ -55,13 +57,19 @@ def tell_parent(child_id: UUID) -> bool:
         with transitions.change(child_id) as child:
             if not child.run.owes_parent:
                 return False
-            row, outcome = _answer(child.run)
             transitions.parent_told(child)
-        if row is not None and outcome is not None:
-            advance.apply_outcome(parent, row, outcome)
-            dispatch.send_on_commit(parent.run, parent.made_ready)
-            tell_on_commit(parent.run)
+        _tell(parent, child.run)
+        dispatch.send_on_commit(parent.run, parent.made_ready)
+        tell_on_commit(parent.run)
     return True
+
+
+def _tell(parent: transitions.RunChange, child: SagaRun) -> None:
+    row, outcome = _answer(child)
+    if row is not None and outcome is not None:
+        advance.apply_outcome(parent, row, outcome)
+    elif row is None and child.state not in FINAL_SAGAS:
+        late_success.doubt(parent, StepRun.objects.get(children=child))
 
 
 def _answer(child: SagaRun) -> tuple[StepRun | None, Outcome | None]:

@@ -11,6 +11,8 @@ from django.urls import reverse
 
 from sagas import Saga, child, start_saga, step
 from sagas.engine import child_ends
+from sagas.engine.advance import record_outcome
+from sagas.engine.decisions import Succeeded
 from sagas.engine.execute import execute
 from sagas.engine.recover import sweep
 from sagas.exceptions import ActionNotAllowed, SagaDefinitionError
@@ -221,6 +223,65 @@ class TestTheEndOfAChild:
         assert sweep().told == 1
         assert not fresh(one).owes_parent
         assert fresh(run).state == SagaState.RESOLVED
+
+
+class TestAChildThatHearsLateThatAStepHappened:
+    @pytest.mark.parametrize("told", ["by the process that heard", "by the sweep"])
+    def test_is_undone_again_and_so_its_parent_is_not_yet(self, told: str) -> None:
+        run, parcel, attempt = given_up()
+        run = drive(run)
+        assert (run.state, fresh(parcel).state) == (SagaState.COMPENSATED, SagaState.COMPENSATED)
+        CALLS.clear()
+        late(attempt)
+        if told == "by the process that heard":
+            child_ends.tell_soon(parcel.pk)
+        else:
+            sweep()
+        assert fresh(run).state == SagaState.COMPENSATING
+        assert (drive(run).state, fresh(parcel).state) == (
+            SagaState.COMPENSATED,
+            SagaState.COMPENSATED,
+        )
+        assert CALLS == ["undo_send(late)"]
+
+    def test_and_cannot_be_undone_leaves_its_parent_turning_back(self) -> None:
+        run, parcel, attempt = given_up()
+        drive(run)
+        SagaRun.objects.filter(pk=parcel.pk).update(input={"faults": {"undo_send": "permanent"}})
+        late(attempt)
+        run = drive(run)
+        assert (run.state, fresh(parcel).state) == (SagaState.COMPENSATING, SagaState.DEAD_LETTER)
+        assert "waits for its child" in run.explain()
+        repair(parcel)
+        retry_saga(parcel, reason="the post answers again")
+        assert drive(run).state == SagaState.COMPENSATED
+
+    def test_while_its_parent_goes_back_is_undone_before_what_is_left_there(self) -> None:
+        run, parcel, attempt = given_up()
+        while fresh(parcel).state != SagaState.COMPENSATED:
+            run_one(parcel)
+        assert fresh(run).state == SagaState.COMPENSATING
+        CALLS.clear()
+        late(attempt)
+        child_ends.tell_soon(parcel.pk)
+        assert drive(run).state == SagaState.COMPENSATED
+        assert CALLS == ["undo_send(late)", "undo_pay(pay)"]
+
+
+def given_up() -> tuple[SagaRun, SagaRun, StepRun]:
+    """Return a run, its child, and an attempt of ``send`` that was lost; the child turns back."""
+    run, parcel = waiting()
+    run_one(parcel)
+    for _ in range(2):
+        attempt = claimed(parcel, "send")
+        expire_lease(attempt.pk)
+        sweep()
+    assert fresh(parcel).state == SagaState.COMPENSATING
+    return run, fresh(parcel), attempt
+
+
+def late(attempt: StepRun) -> None:
+    assert not record_outcome(attempt, Succeeded(output={"of": "late"}))
 
 
 class TestAnAttemptToStartOne:

@@ -127,7 +127,7 @@ def test_a_stalled_saga_that_leads_nowhere_is_left_to_a_human(
             raise AssertionError("no arrow leads there")
 
     with monkeypatch.context() as patched:
-        patched.setattr(stalled.forward, "resume_forward", useless)
+        patched.setattr("sagas.engine.forward.resume_forward", useless)
         patched.setattr(compensate, "begin_undo_if_idle", useless)
         assert looked().stalled == 1
     run = fresh(run)

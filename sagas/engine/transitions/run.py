@@ -14,6 +14,7 @@ from sagas.states import (
     DONE_OR_UNDONE,
     FINAL_SAGAS,
     FORWARD_SAGAS,
+    ROLLED_BACK_SAGAS,
     SAGA_ARROWS,
     UNSUCCESSFUL_STEPS,
     EventType,
@@ -53,7 +54,13 @@ def move_run(
 
 
 def reopen_run(change: RunChange, note: str, **columns: Any) -> None:
-    """A run that was rolled back, or rewound, turns back once more: something stands, or may."""
+    """A run that was rolled back, or rewound, turns back once more: something stands, or may.
+
+    The parent of one that was rolled back was told otherwise.
+    """
+    run = change.run
+    if run.state in ROLLED_BACK_SAGAS and run.parent_step_id is not None:
+        run.owes_parent = columns["owes_parent"] = True
     move_run(change, SagaState.COMPENSATING, EventType.REOPENED, note=note, **columns)
     restart_count(change, 0)
 
