@@ -15,6 +15,7 @@ from sagas.engine.execute import execute
 from sagas.models import SagaRun, StepRun
 from tests.faults.simulation import sagas
 from tests.faults.simulation.clock import pass_time
+from tests.faults.simulation.family import OF_THE_CHILD
 from tests.faults.simulation.laws import may_not_be_undone_blindly, stands_on
 from tests.faults.simulation.parties import Parties
 from tests.faults.simulation.people import People
@@ -219,7 +220,13 @@ class Life:
             # What was built on an earlier life was undone with it; what stands is built on the present one.
             past = step.is_past or step.run_id not in {self.run.pk, members(self.run)[-1].pk}
             unready = [] if past else stands_on(self.world, self.scenario.saga, step.name)
-            process.unready = unready
+            # What a child or its parent hears late, that run undoes by itself, beside the other.
+            ours = step.name in OF_THE_CHILD
+            process.unready = [
+                name
+                for name in unready
+                if (name in OF_THE_CHILD) == ours or not self.world.is_late(name)
+            ]
         try:
             self.point("after claim")
             return claimed()

@@ -108,6 +108,11 @@ class World:
         found = [effect for effect in self.effects.values() if effect.name == name]
         return sum(effect.stands and not effect.stray for effect in found)
 
+    def is_late(self, name: str) -> bool:
+        """Whether a step stands only by what came after its undoing."""
+        found = [e for e in self.effects.values() if e.name == name and e.stands and not e.stray]
+        return all(effect.undone for effect in found)
+
     def happened(self, name: str) -> bool:
         """Whether it ever did."""
         found = [effect for effect in self.effects.values() if effect.name == name]
