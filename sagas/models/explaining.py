@@ -25,8 +25,9 @@ def explain_step(step: Any) -> str:
 
 
 def _explain_wait(step: Any) -> str:
-    end = step.wait_ends_at
+    end, is_deadline = end_of_wait(step.run, step)
     until = f", until {format_moment(end)}" if end else ""
+    until += ", the deadline of its saga" * is_deadline
     if step.is_approval:
         return f"{step} waits for somebody to approve it{until}: {step.wait_terms['note']}."
     if step.wait_terms.get("kind") == WaitKind.REMOTE:

@@ -35,7 +35,7 @@ class TestTheWait:
         event = run.events.get(type=EventType.STEP_WAITING)
         assert (event.from_state, event.to_state) == ("running", "waiting")
         assert event.note == "others do a"
-        assert "a waits for an outside party to complete it." in fresh(run).explain()
+        assert "a waits for an outside party to complete it, until" in fresh(run).explain()
 
     def test_ends_what_one_message_carries_a_worker_through(self) -> None:
         run = start_saga(Five, Script({"b": "wait"}), key="k")
@@ -48,7 +48,13 @@ class TestTheWait:
         until = step_of(run, "a").lease_until
         assert until is not None
         assert 50 < (until - timezone.now()).total_seconds() < 61
-        assert f"until {until:%Y-%m-%d %H:%M:%S} UTC" in run.explain()
+        assert f"until {until:%Y-%m-%d %H:%M:%S} UTC." in run.explain()
+
+    @pytest.mark.parametrize("how", ["wait", "wait=7200"])
+    def test_says_so_when_its_saga_ends_it_before(self, how: str) -> None:
+        run = five(a=how)
+        until = f"until {run.deadline:%Y-%m-%d %H:%M:%S} UTC, the deadline of its saga."
+        assert until in run.explain()
 
     def test_is_not_called_stale(self) -> None:
         run = five(a="wait")

@@ -18,6 +18,9 @@ from tests.faults.simulation.stage import Stage, stage
 AT_ONCE = 200
 """How many lives are played between two collections of garbage, which take a tenth of the time."""
 
+TELL_EACH = 5_000
+"""After how many lives it is told how many there were: all of them take hours."""
+
 
 def play(seeds: Iterable[int], most: int = 3, make: Callable[[Random], Scenario] = scenario) -> int:
     """Play the lives of these seeds, and tell; no more when ``most`` broke a law. Returns how many did."""
@@ -36,6 +39,8 @@ def play(seeds: Iterable[int], most: int = 3, make: Callable[[Random], Scenario]
             played += 1
             if not played % AT_ONCE:
                 gc.collect()
+            if not played % TELL_EACH:
+                say(f"{played} lives so far, {broken} broke a law")
             if broken == most:
                 break
     seconds = time.monotonic() - began
