@@ -75,6 +75,8 @@ class SagaRun(models.Model):
     parent_step = models.ForeignKey(
         "sagas.StepRun",
         on_delete=models.SET_NULL,
+        # A constraint would keep the steps from being dropped by the month.
+        db_constraint=False,
         related_name="children",
         null=True,
         blank=True,

@@ -41,6 +41,9 @@ def move_run(
     run = change.run
     came_from = SagaState(run.state)
     require_arrow(SAGA_ARROWS, came_from, to)
+    if came_from == to and not run.is_rewinding:
+        message = f"{run} is {to} already, and gives up no rewind"
+        raise AssertionError(message)
     completed_at = Now() if to in FINAL_SAGAS else None
     if to in FINAL_SAGAS and run.paused_at is not None:
         run_time.end_pause(run)

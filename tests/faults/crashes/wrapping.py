@@ -38,7 +38,7 @@ def wrap_engine() -> None:
     _wrap(transitions, "end_attempt", _of_second, None, Boundary.IN_OUTCOME)
     _wrap(transitions, "begin_wait", _of_second, None, Boundary.IN_OUTCOME)
     _commit_later()
-    _wrap(answering, "_deliver_answer", _of_answered, Boundary.BEFORE_ANSWER, Boundary.IN_ANSWER)
+    _wrap(answering, "deliver_answer", _of_answered, Boundary.BEFORE_ANSWER, Boundary.IN_ANSWER)
     _wrap(dispatch._Outbox, "send", _of_current, Boundary.BEFORE_SEND, Boundary.AFTER_SEND)
     _wrap(recover, "suspect", _of_id, Boundary.BEFORE_ERROR_DOOR, Boundary.AFTER_ERROR_DOOR)
     _wrap(recover, "resend", _of_id, Boundary.BEFORE_SUCCESS_DOOR, Boundary.AFTER_SUCCESS_DOOR)

@@ -71,7 +71,9 @@ class Rows:
     def move(self, to: SagaState) -> None:
         """Move the run along a legal arrow."""
         came_from = SagaState(self.run.state)
-        require("only legal arrows", to in SAGA_ARROWS[came_from], f"{came_from} → {to}")
+        # Only a rewind that is given up stays where it is, and nothing here rewinds.
+        legal = to in SAGA_ARROWS[came_from] - {came_from}
+        require("only legal arrows", legal, f"{came_from} → {to}")
         self.run = self.run._replace(state=to.value)
 
     def count(self, remaining: int) -> None:
