@@ -26,6 +26,11 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 PATIENCE_SECONDS = 100
 
 
+def _heed_ctrl_c() -> None:
+    """Undo what a shell does to a command in the background, as these tests may be."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Served:
     """A running ``make serve`` and a browser of sorts."""
 
@@ -40,6 +45,7 @@ class Served:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 it does nothing but that
         )
         self._browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
 
