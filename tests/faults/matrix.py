@@ -7,7 +7,6 @@ from pathlib import Path
 
 from celery import current_app
 from django.db import transaction
-from psutil import pid_exists
 
 from sagas import start_saga
 from sagas.conf import saga_settings
@@ -17,7 +16,7 @@ from sagas.models import SagaRun
 from sagas.states import FINAL_SAGAS, EventType, SagaState
 from tests.faults.cases import Case
 from tests.faults.crashes.blows import wake
-from tests.faults.crashes.points import Boundary, struck, who_was_struck
+from tests.faults.crashes.points import Boundary, lives_on, struck, who_was_struck
 from tests.faults.fleet import Fleet
 from tests.faults.human import decide, is_left_to_one
 from tests.faults.outside import OutsideParty
@@ -67,8 +66,8 @@ class Ending:
         if not self.is_settled:
             return False
         if struck(folder, self.run.pk):
-            process = who_was_struck(folder, self.run.pk)
-            return self.case.is_slow and _owes_an_outcome(self) and not pid_exists(process)
+            owes = self.case.is_slow and _owes_an_outcome(self)
+            return owes and not lives_on(folder, self.run.pk)
         return time.monotonic() - self.began - self.seconds > MISSED_SECONDS
 
 

@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from uuid import UUID
 
+import psutil
+
 from tests.faults.crashes import blows
 
 
@@ -93,6 +95,16 @@ def struck(folder: Path, run_id: UUID) -> bool:
 def who_was_struck(folder: Path, run_id: UUID) -> int:
     """Return the id of the process that was struck; 0: it has not said yet."""
     return int(_mark_of(folder, run_id).read_text() or 0)
+
+
+def lives_on(folder: Path, run_id: UUID) -> bool:
+    """Whether the process that was struck is still there; another one may have its id by now."""
+    struck_at = _mark_of(folder, run_id).stat().st_mtime
+    try:
+        began: float = psutil.Process(who_was_struck(folder, run_id)).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    return began <= struck_at
 
 
 class _Armed:
