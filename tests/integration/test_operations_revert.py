@@ -16,26 +16,13 @@ from sagas.operations import (
     retry_saga,
 )
 from sagas.states import EventType, SagaState
+from tests.begun import diamond, five
 from tests.driving import claimed, drive, fresh, run_one, step_of
 from tests.mild import Mild
-from tests.traced import CALLS, Diamond, Five, Script
+from tests.traced import CALLS, Five, Script
 
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
-
-
-def five(done: int = 5, **faults: str) -> SagaRun:
-    run = start_saga(Five, Script(faults), key="five")
-    for _ in range(done):
-        run_one(run)
-    return fresh(run)
-
-
-def diamond(*done: str, **faults: str) -> SagaRun:
-    run = start_saga(Diamond, Script(faults), key="diamond")
-    for name in done:
-        run_one(run, name)
-    return fresh(run)
 
 
 class TestRevert:

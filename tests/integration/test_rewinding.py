@@ -26,8 +26,9 @@ from sagas.operations import (
     skip_step,
 )
 from sagas.states import Direction, EventType, SagaState, StepState
+from tests.begun import diamond, five
 from tests.driving import claimed, drive, expire_lease, fresh, run_one, states, step_of
-from tests.traced import CALLS, Diamond, Five, Receipt, Script, Traced
+from tests.traced import CALLS, Five, Receipt, Script, Traced
 
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("messages")]
@@ -35,20 +36,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 SURELY = Succeeded(output={"of": "late"})
 PERHAPS = Failed(code="X", error="perhaps", in_doubt=True)
 DEFINITELY_NOT = Failed(code="REFUSED", error="refused")
-
-
-def five(done: int = 5, **faults: str) -> SagaRun:
-    run = start_saga(Five, Script(faults), key="five")
-    for _ in range(done):
-        run_one(run)
-    return fresh(run)
-
-
-def diamond(*done: str, **faults: str) -> SagaRun:
-    run = start_saga(Diamond, Script(faults), key="diamond")
-    for name in done:
-        run_one(run, name)
-    return fresh(run)
 
 
 def drive_until_forward(run: SagaRun) -> None:
